@@ -1,0 +1,22 @@
+"""medlab: a notebook-driven research workbench for medical imaging and survival analysis.
+
+Research use only. The package is thin: the notebooks in ``notebooks/`` show the library calls, this
+package holds what a second notebook needs or what hides a trap (leakage, HU, axis order, censoring).
+"""
+
+import os
+from pathlib import Path
+
+__version__ = "0.1.0"
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def data_dir() -> Path:
+    """Folder of the datasets: ``$MEDLAB_DATA`` or ``data/`` beside the package."""
+    return Path(os.environ.get("MEDLAB_DATA") or ROOT / "data")
+
+
+def reports_dir() -> Path:
+    """Folder of the runs: ``$MEDLAB_REPORTS`` or ``reports/`` beside the package."""
+    return Path(os.environ.get("MEDLAB_REPORTS") or ROOT / "reports")
