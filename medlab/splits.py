@@ -95,8 +95,8 @@ def _divide(stratum: pd.Series, shares: Sequence[float], seed: int, salt: str) -
     """Part number (0 .. len(shares) - 1) of each unit; in each stratum and in total near the shares.
 
     A stratum gives each part the whole number below its share; what remains goes where the running
-    total is furthest behind, so that the rounding of many small strata does not add up. A part 0 of more than half
-    comes first in a stratum too small for all (a class with one patient is learnt before it is tested).
+    total is furthest behind, so that the rounding of many small strata does not add up. A part 0 of more
+    than half comes first in a stratum too small for all: a class of one patient is learnt before it is tested.
     """
     shares = np.asarray(shares, dtype=float)
     part, behind = pd.Series(0, index=stratum.index), np.zeros(len(shares))
