@@ -96,7 +96,7 @@ def _divide(stratum: pd.Series, shares: Sequence[float], seed: int, salt: str) -
 
     A stratum gives each part the whole number below its share; what remains goes where the running
     total is furthest behind, so that the rounding of many small strata does not add up. A part 0 of more
-    than half comes first in a stratum too small for all: a class of one patient is learnt before it is tested.
+    than half comes first in a stratum too small for all: a class of one patient is learnt, not tested.
     """
     shares = np.asarray(shares, dtype=float)
     part, behind = pd.Series(0, index=stratum.index), np.zeros(len(shares))

@@ -1,0 +1,238 @@
+"""Figures: data in, ``ax=None``, returns the Axes, never ``show``.
+
+Style for the screen and for paper: the colour-blind safe colours of Okabe and Ito (2008), thin spines, and at
+the lower right of every figure a small mark that says what it must not be used for.
+"""
+
+import json
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+
+# Okabe & Ito 2008 without the yellow, which is lost on white paper
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#5B6776", "#000000")
+SPLIT_COLOURS = {"train": "#5B6776", "val": "#56B4E9", "test": "#D55E00"}
+STYLE = {
+    "figure.figsize": (7.2, 3.6), "figure.dpi": 110, "figure.constrained_layout.use": True,
+    "savefig.bbox": "tight", "savefig.dpi": 200, "font.size": 10, "axes.titlesize": 10.5,
+    "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8,
+    "axes.edgecolor": "#5B6776", "axes.labelcolor": "#1b2430", "xtick.color": "#3b4654",
+    "ytick.color": "#3b4654", "legend.frameon": False, "legend.fontsize": 9, "lines.linewidth": 1.6,
+    "image.cmap": "gray", "image.interpolation": "nearest", "svg.hashsalt": "medlab",
+    "axes.prop_cycle": mpl.cycler(color=COLOURS),
+}
+_mark = "research use only"
+
+
+def setup(folder=None, synthetic=None):
+    """Set the style and the mark of all following figures.
+
+    Parameters
+    ----------
+    folder : Path or None
+        Run folder; its ``dataset.json`` says whether the data are synthetic.
+    synthetic : bool or None
+        Overrides what the run folder says.
+    """
+    global _mark
+    if synthetic is None and folder is not None and (folder / "dataset.json").exists():
+        synthetic = json.loads((folder / "dataset.json").read_text(encoding="utf-8")).get("synthetic", False)
+    _mark = "synthetic data · research use only" if synthetic else "research use only"
+    mpl.rcParams.update(STYLE)
+    mpl.rcParams["figure.hooks"] = ["medlab.plots:mark"]
+
+
+def mark(figure):
+    """Write the mark below the lower right corner (called by Matplotlib for each new figure)."""
+    figure.text(1, -0.005, _mark, ha="right", va="top", fontsize=6.5, color="#8a94a0", gid="medlab-mark")
+
+
+def axes(ax=None, **options):
+    """The given Axes, or those of a new figure."""
+    return plt.subplots(**options)[1] if ax is None else ax
+
+
+def scale_bar(ax, spacing_mm=None, width=None):
+    """A bar of a round length, about a quarter of the picture wide, at its lower left.
+
+    Parameters
+    ----------
+    ax : Axes that shows an image with one unit per pixel
+    spacing_mm : float or None
+        Width of one pixel; None or NaN = unknown, and the bar is in pixels.
+    width : int or None
+        Width of the picture in pixels; default: of the Axes.
+    """
+    width = width or abs(np.diff(ax.get_xlim())[0])
+    known = spacing_mm is not None and np.isfinite(spacing_mm)
+    per_unit, unit = (1 / spacing_mm, "mm") if known else (1, "px")
+    rounded = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+    length = max(n for n in rounded if n == 1 or n * per_unit <= 0.3 * width)
+    x0, y0 = 0.05, 0.06
+    x1 = x0 + length * per_unit / width
+    ax.plot([x0, x1], [y0, y0], transform=ax.transAxes, color="w", lw=2.5, solid_capstyle="butt",
+            path_effects=_outline(1), clip_on=False)
+    ax.text(x0, y0 + 0.03, f"{length} {unit}", transform=ax.transAxes, color="w", fontsize=7, va="bottom",
+            path_effects=_outline(1.5))
+    return ax
+
+
+def _outline(width):
+    from matplotlib import patheffects
+
+    return [patheffects.withStroke(linewidth=2 * width + 1, foreground="k")]
+
+
+def gallery(pictures, titles=None, spacing_mm=None, columns=6, colours=None, title=None, size=1.35):
+    """Pictures in rows, each with a title and a scale bar.
+
+    Parameters
+    ----------
+    pictures : list of (h, w) or (h, w, 3) uint8 arrays
+    titles : list of text, one per picture
+    spacing_mm : list of float or None, pixel width of each picture; None = unknown, bars in pixels.
+    columns : int
+    colours : list of colours of the titles
+    title : text above all
+
+    Returns
+    -------
+    Array of Axes, (rows, columns).
+    """
+    n = len(pictures)
+    columns = max(1, min(columns, n))
+    rows = max(1, -(-n // columns))
+    _, grid = plt.subplots(rows, columns, squeeze=False,
+                           figsize=(max(size * columns, 3.0), (size + 0.28) * rows + (0.3 if title else 0)))
+    for i, ax in enumerate(grid.flat):
+        ax.set_axis_off()
+        if i >= n:
+            continue
+        ax.imshow(pictures[i], cmap="gray", vmin=0, vmax=255)
+        scale_bar(ax, spacing_mm[i] if spacing_mm is not None else None)
+        if titles is not None:
+            colour = colours[i] if colours is not None else "#1b2430"
+            ax.set_title(str(titles[i]), fontsize=7.5, color=colour, loc="center", pad=3)
+    if title:
+        grid[0, 0].figure.suptitle(title, fontsize=10.5, x=0.01, ha="left")
+    return grid
+
+
+def pairs(groups, titles, spacing_mm=None, most=8):
+    """Groups of look-alike pictures side by side, one group per row of the figure's two columns.
+
+    Parameters
+    ----------
+    groups : list of lists of pictures; the first two of each group are shown.
+    titles : list of lists of text, as groups
+    spacing_mm : list of lists of float, as groups
+    most : int, groups shown at most
+    """
+    shown = groups[:most]
+    flat = [p for group in shown for p in group[:2]]
+    names = [t for group in titles[:most] for t in group[:2]]
+    bars = [s for group in spacing_mm[:most] for s in group[:2]] if spacing_mm is not None else None
+    return gallery(flat, names, bars, columns=4 if len(shown) > 1 else 2, size=1.8)
+
+
+def histogram_by_class(edges, counts, xlabel="value", ax=None, colours=COLOURS):
+    """Share of pixels per grey-level bin, one line per class.
+
+    Parameters
+    ----------
+    edges : (bins + 1,) array
+    counts : dict class name -> (bins,) counts
+    """
+    ax = axes(ax)
+    for colour, (name, n) in zip(_cycle(colours), counts.items(), strict=False):
+        ax.stairs(np.asarray(n) / max(1, np.sum(n)), edges, label=name, color=colour, lw=1.4)
+    ax.set(xlabel=xlabel, ylabel="share of pixels", yscale="log")
+    if len(counts) > 1:
+        ax.legend()
+    return ax
+
+
+def _cycle(colours):
+    while True:
+        yield from colours
+
+
+def kaplan_meier(time_days, event, group=None, ax=None, unit_days=365.25, unit="years", at_risk=True):
+    """Kaplan-Meier curves with 95 % bands and the numbers at risk below.
+
+    Parameters
+    ----------
+    time_days : (n,) follow-up; event : (n,) bool, event seen; one row per patient.
+    group : (n,) names or None
+    unit_days, unit : the axis of time
+
+    Returns
+    -------
+    Axes; the curves are step functions of lifelines (Greenwood log-log bands).
+    """
+    from lifelines import KaplanMeierFitter
+    from lifelines.plotting import add_at_risk_counts
+
+    ax = axes(ax, figsize=(7.2, 4.2), layout="none")  # lifelines places the numbers at risk itself
+    time, event = np.asarray(time_days, float) / unit_days, np.asarray(event, bool)
+    group = np.full(len(time), "all patients") if group is None else np.asarray(group).astype(str)
+    fitted = []
+    for colour, name in zip(_cycle(COLOURS), pd.unique(group), strict=False):
+        inside = group == name
+        curve = KaplanMeierFitter(label=f"{name} (n = {inside.sum()})").fit(time[inside], event[inside])
+        curve.plot_survival_function(ax=ax, color=colour, show_censors=True,
+                                     censor_styles={"ms": 5, "marker": "|"}, ci_alpha=0.15)
+        fitted.append(curve)
+    ax.set(xlabel=f"time, {unit}", ylabel="event-free share", ylim=(0, 1.02))
+    ax.set_xlim(left=0)
+    ax.legend(loc="best")
+    if at_risk:
+        names = [str(name) for name in pd.unique(group)]
+        add_at_risk_counts(*fitted, ax=ax, labels=names, rows_to_show=["At risk"])
+        ax.figure.subplots_adjust(bottom=0.25 + 0.05 * len(fitted))
+    return ax
+
+
+def forest(table, reference=0.5, xlabel="AUC", ax=None):
+    """Estimates with intervals, one line each; filled where the interval leaves the reference out.
+
+    Parameters
+    ----------
+    table : DataFrame indexed by name with columns value, low, high.
+    reference : float, dashed line
+    """
+    ax = axes(ax, figsize=(7.2, 0.6 + 0.27 * max(2, len(table))))
+    y = np.arange(len(table))[::-1]
+    clear = ((table["low"] > reference) | (table["high"] < reference)).to_numpy()
+    ax.hlines(y, table["low"], table["high"], color=COLOURS[0], lw=1.4)
+    face = np.where(clear, COLOURS[0], "#ffffff")
+    ax.scatter(table["value"], y, s=28, c=face, edgecolors=COLOURS[0], zorder=3)
+    ax.axvline(reference, color=COLOURS[6], lw=0.8, ls="--")
+    ax.set_yticks(y, [str(name) for name in table.index])
+    ax.set(xlabel=xlabel, ylim=(-0.7, len(table) - 0.3))
+    return ax
+
+
+def shares(table, ax=None, colours=None, xlabel="share of images"):
+    """Stacked horizontal bars: each row of a table of counts as shares, with the counts written inside.
+
+    Parameters
+    ----------
+    table : DataFrame of counts; one bar per row, one colour per column.
+    """
+    ax = axes(ax, figsize=(7.2, 0.8 + 0.36 * len(table)))
+    totals = table.sum(axis=1).replace(0, 1)
+    left = np.zeros(len(table))
+    y = np.arange(len(table))[::-1]
+    for colour, column in zip(_cycle(colours or COLOURS), table, strict=False):
+        width = (table[column] / totals).to_numpy()
+        bars = ax.barh(y, width, left=left, color=colour, label=str(column), height=0.72)
+        texts = [f"{n:.0f}" if w > 0.06 else "" for n, w in zip(table[column], width, strict=True)]
+        ax.bar_label(bars, texts, label_type="center", fontsize=8, color="w")
+        left += width
+    ax.set_yticks(y, [f"{name} (n = {table.loc[name].sum():.0f})" for name in table.index])
+    ax.set(xlabel=xlabel, xlim=(0, 1))
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=min(6, max(1, table.shape[1])))
+    return ax
