@@ -17,6 +17,11 @@ def data_dir() -> Path:
     return Path(os.environ.get("MEDLAB_DATA") or ROOT / "data")
 
 
+def notebooks_dir() -> Path:
+    """Folder of the notebooks: ``$MEDLAB_NOTEBOOKS`` or ``notebooks/`` beside the package."""
+    return Path(os.environ.get("MEDLAB_NOTEBOOKS") or ROOT / "notebooks")
+
+
 def reports_dir() -> Path:
     """Folder of the runs: ``$MEDLAB_REPORTS`` or ``reports/`` beside the package."""
     return Path(os.environ.get("MEDLAB_REPORTS") or ROOT / "reports")

@@ -1,0 +1,79 @@
+"""The command line: ``medlab import``, ``medlab check``, ``medlab run``."""
+
+import argparse
+import sys
+
+
+def main(arguments=None):
+    """Entry point of the ``medlab`` command.
+
+    Returns
+    -------
+    int
+        0 on success, 1 if a notebook failed or a check found an error, 2 if the call was refused.
+    """
+    parser = argparse.ArgumentParser(prog="medlab", description="Research workbench for medical imaging and "
+                                     "survival analysis. Research use only.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    importing = commands.add_parser("import", help="make a dataset folder data/NAME from SOURCE", epilog=
+                                    "Further options depend on the kind of source: --patients 240, --key ID")
+    importing.add_argument("source", help="a folder, a file, or synthetic:thorax")
+    importing.add_argument("name", help="name of the dataset")
+    importing.add_argument("--kind", help="kind of source, where it is not detected")
+    commands.add_parser("check", help="say what is in data/NAME and what is wrong").add_argument("name")
+    running = commands.add_parser("run", help="execute what is stale in reports/RUN")
+    running.add_argument("runs", nargs="+", metavar="RUN")
+    known, further = parser.parse_known_args(arguments)
+    try:
+        if known.command != "import" and further:
+            parser.error(f"unknown argument {further[0]}")
+        return {"import": _import, "check": _check, "run": _run}[known.command](known, further)
+    except (ValueError, OSError, RuntimeError) as problem:
+        print(f"medlab: {problem}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("medlab: interrupted", file=sys.stderr)
+        return 130
+
+
+def _options(words):
+    """Options ``--some-name value`` as keyword arguments; a value is read as YAML, a lone option is true."""
+    import yaml
+
+    options, name = {}, None
+    for word in words:
+        if word.startswith("--"):
+            name, _, value = word[2:].partition("=")
+            name = name.replace("-", "_")
+            options[name] = yaml.safe_load(value) if value else True
+        elif name and options[name] is True:
+            options[name] = yaml.safe_load(word) if not word.startswith(("{", "[", "*", "&")) else word
+        else:
+            raise ValueError(f"unexpected argument {word!r}; options are written --name value")
+    return options
+
+
+def _import(known, further):
+    from medlab import importers
+
+    importers.import_source(known.source, known.name, kind=known.kind, **_options(further))
+    return 0
+
+
+def _check(known, _):
+    from medlab import datasets
+
+    found = datasets.check(known.name)
+    for level, message in found:
+        print(f"{level:8s} {message}")
+    return int(any(level == "error" for level, _ in found))
+
+
+def _run(known, _):
+    from medlab import engine
+
+    return 0 if engine.run_many(known.runs) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

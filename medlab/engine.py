@@ -1,0 +1,234 @@
+"""Execute the notebooks of a run that are stale, in the order of their numbers, and write its pages."""
+
+import os
+import sys
+import time
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+
+import nbformat
+
+from medlab import ROOT, data_dir, notebooks_dir, reports_dir
+from medlab.parameters import (
+    contract,
+    effective,
+    known_parameters,
+    notebooks,
+    read_params,
+    run_folder,
+    unmet,
+)
+from medlab.report import write_index, write_page, write_runs_index
+from medlab.runs import lock
+from medlab.stamps import made_from, read_stamp, stamp_path, why_stale, write_stamp
+from medlab.storage import digest, write_atomically
+
+
+def run_many(names):
+    """Check the parameters of all runs first, then execute what is stale in each.
+
+    Parameters
+    ----------
+    names : list of str
+        Names of runs, folders below ``reports/``.
+
+    Returns
+    -------
+    bool
+        True if every notebook of every run is current at the end.
+
+    Raises
+    ------
+    ValueError
+        For a bad parameter file or a missing dataset, before anything has run.
+    RunLocked
+        If another process executes one of the runs.
+    """
+    plans = [(name, *plan(name)) for name in names]
+    return all([execute_run(*one) for one in plans])
+
+
+def plan(run):
+    """Parameters of a run and what its dataset offers.
+
+    Returns
+    -------
+    (dict, str, set of str)
+        Checked parameters, fingerprint of the dataset, conditions it meets.
+    """
+    from medlab import datasets
+
+    folder = run_folder(run)
+    if not (folder / "params.yaml").exists():
+        raise ValueError(f"reports/{run}/params.yaml does not exist; write it with at least 'dataset: NAME' "
+                         "(an empty file means every default)")
+    params = read_params(run)
+    dataset = datasets.load(params.get("dataset", known_parameters()["dataset"]))
+    return params, datasets.fingerprint(dataset), datasets.conditions(dataset)
+
+
+def execute_run(run, params, data, conditions):
+    """Execute the stale notebooks of one run; stop at the first failure; write the index in any case."""
+    with lock(run) as descriptor:
+        failed = None
+        try:
+            for name in notebooks():
+                if unmet(name, conditions):
+                    continue
+                if failed:
+                    _mark_outdated(name, run, failed)
+                elif not _bring_up_to_date(name, run, params, data, descriptor):
+                    failed = name
+                with suppress(OSError):
+                    write_index(run, params, conditions)
+        finally:
+            write_index(run, params, conditions)
+            write_runs_index()
+    index = _shown(run_folder(run) / "index.html")
+    _say(run, f"FAILED in {failed}: {index}" if failed else f"all current: {index}")
+    return not failed
+
+
+def _say(run, text):
+    print(f"[{run}] {text}", file=sys.stderr, flush=True)
+
+
+def _shown(path):
+    """Path as a person types it: relative to the current folder where that is possible."""
+    with suppress(ValueError):
+        return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else str(path)
+    return str(path)
+
+
+def _bring_up_to_date(name, run, params, data, descriptor):
+    reason = why_stale(name, run, params, data)
+    stamp = read_stamp(name, run)
+    if not reason:
+        if stamp.get("outdated"):
+            write_stamp(name, run, **{**stamp, "outdated": ""})
+            write_page(name, run, params, data)
+        _say(run, f"{name}: current")
+        return True
+    _say(run, f"{name}: running ({reason})")
+    started = time.time()
+    write_stamp(name, run, state="running", started=started)
+    write_page(name, run, params, data)
+    origin = made_from(name, run, params, data)
+    try:
+        error = execute_notebook(name, run, effective(name, params, run), descriptor)
+        lost = [item for item in contract(name)["writes"] if not (run_folder(run) / item).exists()]
+        error = error or (f"the notebook ended without writing {', '.join(lost)}" if lost else "")
+    except KeyboardInterrupt:
+        _finish(name, run, params, data, "interrupted from the keyboard", started, origin)
+        raise
+    return _finish(name, run, params, data, error, started, origin)
+
+
+def _finish(name, run, params, data, error, started, origin):
+    folder, seconds = run_folder(run), time.time() - started
+    writes = {item: digest(folder / item) for item in contract(name)["writes"]}
+    facts = dict(started=started, seconds=round(seconds, 1), finished=time.time())
+    try:
+        write_stamp(name, run, state="failed" if error else "done", error=error, made_from=origin,
+                         writes=writes, **facts)
+        write_page(name, run, params, data)
+    except OSError as problem:
+        error = error or f"{problem.strerror or problem}"
+        for leftover in (stamp_path(name, run), folder / f"{name}.html"):
+            leftover.unlink(missing_ok=True)
+    outcome = f"FAILED after {seconds:.0f} s\n{error}" if error else f"done in {seconds:.0f} s"
+    _say(run, f"{name}: {outcome}")
+    return not error
+
+
+def _mark_outdated(name, run, failed):
+    stamp = read_stamp(name, run)
+    if stamp.get("state") == "done":
+        write_stamp(name, run, **{**stamp, "outdated": failed})
+        write_page(name, run, {}, None)
+    _say(run, f"{name}: not executed, {failed} failed")
+
+
+# ---------------------------------------------------------------- one notebook
+
+def execute_notebook(name, run, parameters, descriptor=None):
+    """Execute one notebook with papermill into the run folder.
+
+    Parameters
+    ----------
+    name, run : str
+        Notebook and run.
+    parameters : dict
+        Effective parameters.
+    descriptor : int, optional
+        File descriptor of the run's lock, inherited by the kernel.
+
+    Returns
+    -------
+    str
+        Empty on success, otherwise the traceback or the reason in plain text.
+    """
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    folder, error = run_folder(run), ""
+    beside = folder / f".{name}.ipynb"
+    environment = {"MEDLAB_RUN": run, "PYTHONWARNINGS": "ignore"}
+    before = {key: os.environ.get(key) for key in environment}
+    os.environ.update(environment)
+    _register_engine()
+    try:
+        papermill.execute_notebook(notebooks()[name], beside, parameters, kernel_name="python3",
+                                   engine_name="medlab", progress_bar=False, stderr_file=sys.stderr,
+                                   cwd=notebooks_dir(), lock_descriptor=descriptor)
+    except PapermillExecutionError as problem:
+        error = f"{problem.ename}: {problem.evalue}"
+    except DeadKernelError:
+        error = ("the kernel died. Most often the machine ran out of memory: use a smaller image_size, "
+                 "batch_size or capacity")
+    except OSError as problem:
+        error = f"cannot write the notebook: {problem.strerror or problem}"
+    finally:
+        for key, value in before.items():
+            os.environ.pop(key) if value is None else os.environ.update({key: value})
+    with suppress(OSError, ValueError):
+        _keep(beside, folder / f"{name}.ipynb")
+    beside.unlink(missing_ok=True)
+    return _without_paths(error)
+
+
+@lru_cache
+def _register_engine():
+    """papermill's own engine, but the kernel inherits the lock of the run."""
+    from papermill.clientwrap import PapermillNotebookClient
+    from papermill.engines import NBClientEngine, papermill_engines
+
+    class Engine(NBClientEngine):
+        @classmethod
+        def execute_managed_notebook(cls, nb_man, kernel_name, lock_descriptor=None, stderr_file=None,
+                                     start_timeout=60, **_):
+            keep = {} if lock_descriptor is None else {"pass_fds": (lock_descriptor,)}
+            client = PapermillNotebookClient(nb_man, kernel_name=kernel_name, stderr_file=stderr_file,
+                                             timeout=None, startup_timeout=start_timeout)
+            return client.execute(cwd=str(notebooks_dir()), **keep)
+
+    papermill_engines.register("medlab", Engine)
+
+
+def _without_paths(text):
+    """Text without the folders of this machine, which may name a person."""
+    for path, label in ((reports_dir(), "reports"), (data_dir(), "data"), (ROOT, "."), (Path.home(), "~")):
+        text = text.replace(str(path.resolve()), label).replace(str(path), label)
+    return text
+
+
+def _keep(beside, target):
+    """Move the executed notebook to its place, without the folders of this machine in it."""
+    text = _without_paths(beside.read_text(encoding="utf-8"))
+    notebook = nbformat.reads(text, as_version=4)
+    banner = "papermill-error-cell-tag"
+    notebook.cells = [cell for cell in notebook.cells if banner not in cell.metadata.get("tags", [])]
+    notebook.metadata.pop("papermill", None)
+    write_atomically(target, lambda path: nbformat.write(notebook, path))

@@ -1,0 +1,180 @@
+"""HTML pages: one per executed notebook, one index per run, one list of all runs.
+
+Data in, HTML out: nothing here reads a run folder. A page is self-contained (styles and images inside, no
+script, no request to anywhere) and text that comes from data is inert: HTML in outputs is cleaned by nh3
+and a content security policy forbids whatever might get through.
+"""
+
+import re
+from functools import lru_cache
+from pathlib import Path
+
+NOTICE = "Research use only. Not a medical device; not for diagnosis or treatment decisions."
+
+# nbconvert's plain template, with the code one click away and the log (stderr) folded.
+CELLS = """{% extends 'basic/index.html.j2' %}
+{% block input_group %}<details class="code"><summary>code</summary>{{ super() }}</details>{% endblock %}
+{% block in_prompt %}{% endblock %}{% block empty_in_prompt %}{% endblock %}
+{% block output_area_prompt %}{% endblock %}
+{% block stream_stderr %}<details class="log"><summary>log</summary>
+<pre>{{ output.text | last_lines | ansi2html }}</pre></details>{% endblock %}"""
+
+
+def clean_html(html):
+    """HTML without anything active: no script, no event handler, no style, no remote image.
+
+    Parameters
+    ----------
+    html : str or bytes
+        Markup of a markdown cell or of a notebook output.
+
+    Returns
+    -------
+    str
+        The same markup reduced to text, tables, links and embedded images.
+    """
+    import nh3
+
+    html = html.decode() if isinstance(html, bytes) else str(html)
+    attributes = {tag: set(names) for tag, names in nh3.ALLOWED_ATTRIBUTES.items()}
+    attributes["*"] = attributes.get("*", set()) | {"class", "id"}
+    attributes["img"] = {"src", "alt", "width", "height"}
+
+    def keep(tag, name, value):
+        remote = tag == "img" and name == "src" and not value.startswith("data:image/")
+        return None if remote else value
+
+    return nh3.clean(html, attributes=attributes, attribute_filter=keep,
+                     url_schemes={"http", "https", "mailto", "data"})
+
+
+def last_lines(text):
+    """Text as a terminal shows it: a carriage return overwrites the line; escape codes are dropped."""
+    lines = (line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
+    return "\n".join(re.sub(r"\x1b\[[0-9;]*[A-HJKSTf]", "", line) for line in lines).rstrip()
+
+
+@lru_cache
+def _exporter():
+    from nbconvert.exporters import HTMLExporter
+
+    exporter = HTMLExporter(sanitize_html=True, exclude_input_prompt=True, exclude_output_prompt=True)
+    exporter.raw_template = CELLS
+    for name, function in {"clean_html": clean_html, "last_lines": last_lines}.items():
+        exporter.register_filter(name, function)
+    return exporter
+
+
+@lru_cache
+def _templates():
+    from jinja2 import Environment, FileSystemLoader
+
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True,
+                              trim_blocks=True, lstrip_blocks=True)
+    environment.globals.update(notice=NOTICE, style=(Path(__file__).parent / "style.css").read_text())
+    return environment
+
+
+def _render(template, **values):
+    return _templates().get_template(template).render(**values)
+
+
+def notebook_page(notebook, title, status, provenance, navigation, synthetic=False):
+    """Page of one executed notebook.
+
+    Parameters
+    ----------
+    notebook : nbformat.NotebookNode or None
+        The executed notebook; None where there is nothing to show yet (running, failed to start).
+    title : str
+        Heading of the browser tab.
+    status : dict
+        ``state`` (running, done, failed, stale, hand), ``text`` shown beside it, and for a failure
+        ``error`` (the traceback as plain text).
+    provenance : list of (str, list of (str, str))
+        Sections of key-value pairs shown on top, one click away.
+    navigation : list of (str, str)
+        Label and relative address of the neighbours.
+    synthetic : bool
+        Whether the data are simulated; the page says so.
+
+    Returns
+    -------
+    str
+        A complete HTML document.
+    """
+    body = _exporter().from_notebook_node(notebook)[0] if notebook is not None else ""
+    return _render("page.html.j2", body=body, title=title, status=status, provenance=provenance,
+                   navigation=navigation, synthetic=synthetic)
+
+
+def key_figures(notebook):
+    """Images of the cells tagged ``key-figure``.
+
+    Returns
+    -------
+    list of (str, str)
+        Caption (the nearest heading above the cell) and the PNG as base64 text.
+    """
+    found, heading = [], ""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            heading = (re.findall(r"^#+ *(.+)$", cell.source, flags=re.M) or [heading])[-1]
+        elif "key-figure" in cell.metadata.get("tags", []):
+            images = [output.data["image/png"] for output in cell.outputs
+                      if "image/png" in output.get("data", {})]
+            found += [(heading, image.replace("\n", "")) for image in images]
+    return found
+
+
+def key_numbers(results):
+    """Numbers with an interval found in the result files of a run.
+
+    Parameters
+    ----------
+    results : dict
+        Parsed JSON; wherever ``x``, ``x_low`` and ``x_high`` stand together they make one row, also one
+        level down (``models: {clinical: {...}}``).
+
+    Returns
+    -------
+    list of dict
+        ``name``, ``value``, ``low``, ``high`` in the order of the file.
+    """
+    rows = []
+    for name, value in results.items():
+        low, high = results.get(f"{name}_low"), results.get(f"{name}_high")
+        if all(isinstance(number, (int, float)) for number in (value, low, high)):
+            baseline = (results.get("baselines") or {}).get(name)
+            rows.append(dict(name=name.replace("_", " "), value=value, low=low, high=high,
+                             baseline=baseline if isinstance(baseline, (int, float)) else None))
+    for model, inner in (results.get("models") or {}).items():
+        rows += [row | {"name": f"{model.replace('_', ' ')}: {row['name']}"} for row in key_numbers(inner)]
+    return rows
+
+
+def run_index(run, entries, results, figures, summary, synthetic=False):
+    """Index page of one run.
+
+    Parameters
+    ----------
+    run : str
+        Name of the run.
+    entries : list of dict
+        One per notebook: ``name``, ``title``, ``question``, ``state``, ``text``, ``page`` (or None).
+    results : list of (str, list of dict, str)
+        Heading, rows of `key_numbers`, and a note (n of images and patients).
+    figures : list of (str, str, str)
+        Caption, base64 PNG and the page it comes from.
+    summary : list of (str, str)
+        What the run is: dataset, parameters that differ from the default, versions.
+    synthetic : bool
+        Whether the data are simulated.
+    """
+    return _render("index.html.j2", run=run, entries=entries, results=results, figures=figures,
+                   summary=summary, synthetic=synthetic)
+
+
+def runs_index(rows):
+    """List of all runs: ``rows`` of dict with run, title, state, text, numbers, finished, figure."""
+    return _render("runs.html.j2", rows=rows)

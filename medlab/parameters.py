@@ -1,0 +1,137 @@
+"""Notebooks, the parameters they declare, and the parameters a run sets.
+
+A run is a folder ``reports/<run>/`` whose only hand-written file is ``params.yaml``: flat, only keys that
+some notebook declares in its cell tagged ``parameters``, only those that differ from the default.
+"""
+
+import ast
+import difflib
+import json
+import re
+from functools import lru_cache
+from pathlib import Path
+
+from medlab import notebooks_dir, reports_dir
+
+
+def notebooks():
+    """Numbered notebooks in the order of their numbers: ``{"01_data_exploration": Path, ...}``."""
+    return {path.stem: path for path in sorted(notebooks_dir().glob("[0-9][0-9]_*.ipynb"))}
+
+
+@lru_cache
+def _parsed(path, _modified):
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def source(name):
+    """The stored notebook as parsed JSON."""
+    path = notebooks()[name]
+    return _parsed(path, path.stat().st_mtime_ns)
+
+
+def contract(name):
+    """What a notebook reads, writes and needs: ``{"reads": [...], "writes": [...], "needs": [...]}``."""
+    return {"reads": [], "writes": [], "needs": []} | source(name)["metadata"].get("medlab", {})
+
+
+def headline(name):
+    """Title (H1) and question (first paragraph below it) of a notebook."""
+    text = "".join(source(name)["cells"][0]["source"])
+    title, _, rest = text.partition("\n")
+    return title.lstrip("# ").strip(), rest.strip().split("\n\n")[0].replace("\n", " ")
+
+
+def declared(name):
+    """Parameters of a notebook with their defaults, read from its ``parameters`` cell without running it."""
+    cells = [c for c in source(name)["cells"] if "parameters" in c["metadata"].get("tags", [])]
+    tree = ast.parse("".join(cells[0]["source"])) if cells else ast.parse("")
+    return {statement.target.id if isinstance(statement, ast.AnnAssign) else statement.targets[0].id:
+            ast.literal_eval(statement.value) for statement in tree.body}
+
+
+def known_parameters():
+    """All parameters of all notebooks with their defaults."""
+    return {key: value for name in notebooks() for key, value in declared(name).items()}
+
+
+def check_parameters(given, where):
+    """Refuse unknown keys and values of the wrong type before anything runs.
+
+    Parameters
+    ----------
+    given : dict
+        Parameters from ``params.yaml`` or from a cell.
+    where : str
+        Named in the error.
+
+    Returns
+    -------
+    dict
+        The same parameters; whole numbers become floats where the default is a float.
+
+    Raises
+    ------
+    ValueError
+        Naming the key, what was found, what was expected and the nearest known key.
+    """
+    known, checked = known_parameters(), {}
+    for key, value in given.items():
+        if key == "run":
+            raise ValueError(f"{where}: 'run' is the name of the folder and cannot be set; remove the line")
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, 1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(sorted(known))}"
+            raise ValueError(f"{where}: unknown parameter '{key}'; {hint}")
+        expected = type(known[key])
+        if expected is float and type(value) is int:
+            value = float(value)
+        if known[key] is not None and type(value) is not expected:
+            raise ValueError(f"{where}: '{key}' is {value!r} ({type(value).__name__}), expected "
+                             f"{expected.__name__} such as {known[key]!r}")
+        checked[key] = value
+    return checked
+
+
+def run_folder(run):
+    """Path of a run; the name is checked because it becomes a folder name.
+
+    Raises
+    ------
+    ValueError
+        If the name has other characters than letters, digits, ``_`` and ``-``.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", str(run)):
+        raise ValueError(f"run name {run!r}: expected letters, digits, '_' and '-' only, such as 'brain-s0'")
+    return reports_dir() / run
+
+
+def read_params(run):
+    """Parameters of a run that differ from the defaults, checked.
+
+    Raises
+    ------
+    ValueError
+        If the file is not flat YAML, has an unknown key or a value of the wrong type.
+    """
+    import yaml
+
+    path = run_folder(run) / "params.yaml"
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"reports/{run}/params.yaml is not valid YAML: {error}") from None
+    if not isinstance(given or {}, dict):
+        raise ValueError(f"reports/{run}/params.yaml: expected lines 'name: value', found {given!r}")
+    return check_parameters(given or {}, f"reports/{run}/params.yaml")
+
+
+def effective(name, params, run):
+    """Parameters that a notebook of a run gets: its defaults, then the run's own."""
+    given = {**params, "run": run}
+    return {key: given.get(key, default) for key, default in declared(name).items()}
+
+
+def unmet(name, conditions):
+    """Needs of a notebook that the dataset does not meet; ``a|b`` is met by either."""
+    return [need for need in contract(name)["needs"] if not conditions & set(need.split("|"))]

@@ -1,0 +1,72 @@
+"""Small files that one step hands to the next: atomic writing, plain JSON, digests."""
+
+import hashlib
+import json
+import math
+import os
+from functools import lru_cache
+from pathlib import Path
+
+
+def read_json(path):
+    """Parsed JSON file, or an empty dict where there is none."""
+    return json.loads(Path(path).read_text(encoding="utf-8")) if Path(path).exists() else {}
+
+
+def plain(value):
+    """Value made of plain Python types: NumPy scalars and arrays, paths and NaN (becomes None) included."""
+    if isinstance(value, dict):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [plain(inner) for inner in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def write_atomically(path, writer):
+    """Write beside, force to disk, then rename: a full disk or a kill never leaves half a file.
+
+    Parameters
+    ----------
+    path : Path
+        The file to appear.
+    writer : callable
+        Called with a temporary path of the same suffix; writes the file there.
+    """
+    path = Path(path)
+    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        writer(beside)
+        with open(beside, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_json(path, data):
+    """Write plain JSON atomically; NumPy values are converted and NaN becomes null."""
+    write_text(path, json.dumps(plain(data), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path, text):
+    """Write text atomically as UTF-8."""
+    write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+@lru_cache(maxsize=4096)
+def _digest(path, _size, _modified, _inode):
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest(path):
+    """sha256 of a file (remembered while size, time and inode stay the same), or None where there is none."""
+    try:
+        facts = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return _digest(str(path), facts.st_size, facts.st_mtime_ns, facts.st_ino)
