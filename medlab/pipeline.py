@@ -1,0 +1,294 @@
+"""From prepared arrays to ``tf.data``: batches read from disk, augmented in one resampling.
+
+Memory is bounded by the batch: rows are read from the ``.npy`` file when they are needed, never all of them.
+Every random number is a function of (seed, epoch, element), so that a run, also a resumed one, is
+bit-identical however many threads work on it. All geometry (rotation, shift, zoom, shear, flip) is composed
+into one matrix and resampled once; masks go through the same matrix. This module is also the one place that
+imports TensorFlow.
+"""
+
+import contextlib
+import itertools
+import os
+
+import numpy as np
+
+
+@contextlib.contextmanager
+def silence():
+    """Silence file descriptor 2: TensorFlow's C++ lines bypass sys.stderr and would be in every report."""
+    saved, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(sink)
+
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # lines of later operations; those of the import ignore it
+with silence():
+    import keras
+    import tensorflow as tf
+
+    tf.constant(0)  # the first operation starts the device, which writes two more lines
+    keras.ops.convert_to_tensor(0)
+
+# Ranges are symmetric: rotation_deg 10 means -10..10 degrees, zoom 0.1 means 0.9..1.1, shift is a fraction of
+# the side, brightness and noise of the grey range, flip lists axes (l left-right, u up-down, z through
+# the plane), shift_z counts slices. Chests are never mirrored (the heart is on the left) nor turned much.
+CHEST = {"rotation_deg": 8, "shift": 0.05, "zoom": 0.1, "brightness": 0.04, "contrast": 0.1}
+POLICIES = {
+    "none": {},
+    "mild": {"rotation_deg": 5, "shift": 0.04, "zoom": 0.05, "contrast": 0.05},
+    "CT": CHEST | {"noise": 0.01, "shift_z": 1},
+    "CR": CHEST,
+    "DX": CHEST,
+    "MR": {"rotation_deg": 15, "shift": 0.06, "zoom": 0.12, "shear_deg": 5, "flip": "l", "brightness": 0.05,
+           "contrast": 0.2},
+    "MG": {"rotation_deg": 10, "shift": 0.05, "zoom": 0.1, "flip": "lu", "contrast": 0.1},
+    "US": {"rotation_deg": 10, "shift": 0.05, "zoom": 0.1, "flip": "l", "brightness": 0.05, "contrast": 0.2},
+    "OP": {"rotation_deg": 180, "shift": 0.04, "zoom": 0.1, "flip": "lu", "brightness": 0.08,
+           "contrast": 0.2},
+    "SM": {"rotation_deg": 180, "shift": 0.06, "zoom": 0.15, "shear_deg": 5, "flip": "lu", "brightness": 0.08,
+           "contrast": 0.2, "fill": "reflect"},
+    "PT": {"rotation_deg": 10, "shift": 0.05, "zoom": 0.1, "contrast": 0.1},
+    "classic": {"rotation_deg": 40, "shift": 0.2, "zoom": 0.2, "shear_deg": 11.5, "flip": "l",
+                "fill": "nearest"},
+}
+POLICIES |= {"GM": POLICIES["SM"], "XC": POLICIES["SM"], "NM": POLICIES["PT"]}
+NUMBERS = ("rotation_deg", "shift", "zoom", "shear_deg", "brightness", "contrast", "noise", "shift_z",
+           "mixup")
+FILLS = ("constant", "nearest", "reflect", "wrap")
+
+
+def policy(text="auto", modality=None, card=None):
+    """Augmentation policy as a dict, from the parameter ``augmentation``.
+
+    Parameters
+    ----------
+    text : str
+        ``auto`` (the card's own ``augmentation``, else the modality's, else ``mild``), or a name in
+        `POLICIES`, and after it changes separated by commas: ``"MR, rotation_deg=20, flip=lu"``.
+    modality : str, optional
+        DICOM modality code of the dataset.
+    card : dict or str, optional
+        The card's entry ``augmentation``: a dict of changes to the modality's policy, or such a text.
+
+    Raises
+    ------
+    ValueError
+        An unknown policy, key or value; the message names what is legal.
+    """
+    name, *changes = [part.strip() for part in str(text).split(",") if part.strip()] or ["none"]
+    if "=" in name:
+        name, changes = "auto", [name, *changes]
+    if name == "auto":
+        base = POLICIES.get(modality, POLICIES["mild"])
+        own = policy(card, modality) if isinstance(card, str) and card != "auto" else base | dict(card or {})
+    elif name in POLICIES:
+        own = POLICIES[name]
+    else:
+        raise ValueError(f"augmentation {name!r} is unknown; expected auto or one of {', '.join(POLICIES)}")
+    return _checked(own | dict(_change(change) for change in changes))
+
+
+def _change(text):
+    key, _, value = (part.strip() for part in text.partition("="))
+    return key, value
+
+
+def _checked(changes):
+    result = {}
+    for key, value in changes.items():
+        if key == "flip" and set(str(value)) <= set("luz"):
+            result[key] = str(value)
+        elif key == "fill" and value in FILLS:
+            result[key] = value
+        elif key in NUMBERS and _number(value) is not None:
+            result[key] = _number(value)
+        else:
+            raise ValueError(f"augmentation: {key}={value!r} is not understood; expected numbers >= 0 for "
+                             f"{', '.join(NUMBERS)}, flip=some of l, u, z, or fill=one of {', '.join(FILLS)}")
+    return result
+
+
+def _number(value):
+    with contextlib.suppress(TypeError, ValueError):
+        return float(value) if 0 <= float(value) < np.inf else None
+
+
+def read_rows(images, rows):
+    """Rows of an array, ``images[rows]``; of a memory-mapped ``.npy`` by reading the file.
+
+    Pages touched through a mapping count as memory of the process until the kernel takes them back; reading
+    keeps the resident size at one batch.
+    """
+    rows = np.asarray(rows)
+    if not (isinstance(images, np.memmap) and images.flags.c_contiguous and images.filename and images.size):
+        return np.asarray(images[rows])
+    if rows.min(initial=0) < -len(images) or rows.max(initial=0) >= len(images):
+        raise IndexError(f"rows {rows.min()}..{rows.max()} of an array of {len(images)} rows")
+    batch = np.empty((len(rows), *images.shape[1:]), images.dtype)
+    with open(images.filename, "rb", buffering=0) as file:
+        for target, row in zip(batch, rows % len(images), strict=True):
+            file.seek(images.offset + int(row) * images.strides[0])
+            if file.readinto(target.data) != target.nbytes:
+                raise ValueError(f"{images.filename}: row {row} is cut short; run 02 again")
+    return batch
+
+
+def batches(n, batch_size, seed=0, epoch=0, shuffle=False):
+    """Positions 0..n-1 of one epoch as a list of arrays of nearly equal size (never one left-over image)."""
+    order = np.random.default_rng([seed, epoch]).permutation(n) if shuffle else np.arange(n)
+    return np.array_split(order, steps(n, batch_size))
+
+
+def steps(n, batch_size):
+    """Batches per epoch."""
+    return max(1, -(-n // batch_size))
+
+
+def dataset(images, targets=None, batch_size=32, *, rows=None, weights=None, masks=None, policy=None, seed=0,
+            shuffle=False, repeat=False, first_epoch=0):
+    """Batches of images, augmented.
+
+    Parameters
+    ----------
+    images : (n, h, w, c) or (n, d, h, w, c) uint8 array, best ``np.load(..., mmap_mode="r")``
+    targets : (m, ...) array, optional
+        One per entry of `rows`.
+    rows : (m,) int array, optional
+        Which rows of `images` (and `masks`), default all.
+    weights : (m,) array, optional
+        Sample weights.
+    masks : array like `images`, optional
+        Follow the geometry of the image by nearest neighbour.
+    policy : dict, optional
+        See `POLICIES`; None changes nothing. ``mixup`` (a Beta parameter) needs float targets.
+    repeat : bool
+        Endless, epoch after epoch from `first_epoch` on (use ``steps_per_epoch=steps(m, batch_size)``);
+        what comes is the same whether or not a run was interrupted. False: one pass.
+
+    Returns
+    -------
+    tf.data.Dataset
+        Of x, (x, y), (x, y, w), or with masks of (x, mask), x float32 in 0..255.
+    """
+    rows = np.arange(len(images)) if rows is None else np.asarray(rows)
+    policy = {key: value for key, value in (policy or {}).items() if value}
+    extras = [None if part is None else np.asarray(part, "float32") for part in (targets, weights)]
+    shapes = [images.shape[1:]] + ([] if masks is None else [masks.shape[1:]])
+
+    def index():
+        for epoch in itertools.count(first_epoch) if repeat else [first_epoch]:
+            chance = np.random.default_rng([seed, epoch, 1]).random((len(rows), 12), dtype=np.float32)
+            for position in batches(len(rows), batch_size, seed, epoch, shuffle):
+                yield position, chance[position], np.array([seed * 65537 + epoch, position[0]], np.int64)
+
+    def load(position):
+        read = [read_rows(part, rows[position]) for part in (images, masks) if part is not None]
+        return *read, *(part[position] for part in extras if part is not None)
+
+    types = [part.dtype for part in (images, masks) if part is not None] + [
+        np.float32 for part in extras if part is not None]
+    shapes += [part.shape[1:] for part in extras if part is not None]
+
+    @tf.autograph.experimental.do_not_convert  # every branch below is decided while building
+    def fetch(position, chance, key):
+        parts = tf.numpy_function(load, [position], types, stateful=False)
+        parts = [tf.ensure_shape(part, [None, *shape]) for part, shape in zip(parts, shapes, strict=True)]
+        return finish(parts, chance, key)
+
+    def finish(parts, chance, key):
+        if masks is not None:
+            return augment(parts[0], chance, key, policy), augment(parts[1], chance, key, policy, mask=True)
+        x = augment(parts[0], chance, key, policy)
+        if policy.get("mixup") and targets is not None:
+            x, parts[1] = _mixup(x, parts[1], chance, policy["mixup"])
+        return (x, *parts[1:]) if len(parts) > 1 else x
+
+    signature = (tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, 12], tf.float32),
+                 tf.TensorSpec([2], tf.int64))
+    source = tf.data.Dataset.from_generator(index, output_signature=signature)
+    if not repeat:
+        source = source.apply(tf.data.experimental.assert_cardinality(steps(len(rows), batch_size)))
+    return source.map(fetch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+
+
+def augment(images, chance, key, policy, mask=False):
+    """One batch through the policy: one resampling, then contrast, brightness and noise in float.
+
+    images (b, h, w, c) or (b, d, h, w, c); chance (b, 12) uniform numbers; key (2,) int for the noise.
+    Returns float32 0..255; with `mask` only the geometry, by nearest neighbour, in the mask's own type.
+    """
+    volume = images.shape.rank == 5
+    if volume and (policy.get("shift_z") or "z" in policy.get("flip", "")):
+        images = _through_plane(images, chance, policy)
+    x = images if mask else tf.cast(images, tf.float32)
+    if any(policy.get(name) for name in ("rotation_deg", "shift", "zoom", "shear_deg", "flip")):
+        x = _resample(x, affine(chance, policy, *images.shape[-3:-1]), policy.get("fill", "constant"), mask)
+    return x if mask else _grey(x, chance, key, policy)
+
+
+def affine(chance, policy, height, width):
+    """(b, 8) rows for `ImageProjectiveTransformV3`: where each output pixel (x, y) is read in the input."""
+    u = chance * 2 - 1
+    turn, shear = (u[:, i] * (policy.get(name, 0) * np.pi / 180)
+                   for i, name in enumerate(("rotation_deg", "shear_deg")))
+    zoom_x = 1 / (1 + u[:, 2] * policy.get("zoom", 0))
+    zoom_y = zoom_x * (1 + u[:, 3] * policy.get("zoom", 0) / 4)  # a little anisotropy
+    flips = policy.get("flip", "")
+    zoom_x *= tf.where((u[:, 4] < 0) & ("l" in flips), -1.0, 1.0)
+    zoom_y *= tf.where((u[:, 5] < 0) & ("u" in flips), -1.0, 1.0)
+    cos, sin = tf.cos(turn), tf.sin(turn)
+    a, b = cos * zoom_x, (-sin + cos * tf.tan(shear)) * zoom_y
+    c, d = sin * zoom_x, (cos + sin * tf.tan(shear)) * zoom_y
+    cx, cy = (width - 1) / 2, (height - 1) / 2
+    x0 = cx + u[:, 6] * policy.get("shift", 0) * width
+    y0 = cy + u[:, 7] * policy.get("shift", 0) * height
+    zero = tf.zeros_like(a)
+    return tf.stack([a, b, x0 - a * cx - b * cy, c, d, y0 - c * cx - d * cy, zero, zero], 1)
+
+
+def _resample(x, matrix, fill, nearest):
+    shape = tf.shape(x)
+    if x.shape.rank == 5:  # every slice of a volume moves alike
+        matrix = tf.repeat(matrix, x.shape[1], axis=0)
+    flat = tf.reshape(x, [-1, *x.shape[-3:]])
+    moved = tf.raw_ops.ImageProjectiveTransformV3(
+        images=tf.cast(flat, tf.uint8) if flat.dtype == tf.bool else flat, transforms=matrix,
+        output_shape=tf.constant(list(x.shape[-3:-1]), tf.int32), fill_value=0.0, fill_mode=fill.upper(),
+        interpolation="NEAREST" if nearest else "BILINEAR")
+    return tf.reshape(tf.cast(moved, x.dtype), shape)
+
+
+def _through_plane(images, chance, policy):
+    depth = images.shape[1]
+    slices = tf.cast(tf.round((chance[:, 8] * 2 - 1) * policy.get("shift_z", 0)), tf.int32)
+    place = tf.range(depth)[None] + slices[:, None]
+    flip = (chance[:, 9] < 0.5) & ("z" in policy.get("flip", ""))
+    place = tf.where(flip[:, None], depth - 1 - place, place)
+    return tf.gather(images, tf.clip_by_value(place, 0, depth - 1), batch_dims=1)
+
+
+def _grey(x, chance, key, policy):
+    each = [-1] + [1] * (x.shape.rank - 1)
+    if policy.get("contrast"):
+        mean = tf.reduce_mean(x, axis=range(1, x.shape.rank), keepdims=True)
+        x = (x - mean) * tf.reshape(1 + (chance[:, 10] * 2 - 1) * policy["contrast"], each) + mean
+    if policy.get("brightness"):
+        x += tf.reshape((chance[:, 11] * 2 - 1) * 255 * policy["brightness"], each)
+    if policy.get("noise"):
+        x += tf.random.stateless_normal(tf.shape(x), key, stddev=255 * policy["noise"])
+    return tf.clip_by_value(x, 0.0, 255.0) if {"contrast", "brightness", "noise"} & set(policy) else x
+
+
+def _mixup(x, y, chance, alpha):
+    """Each image mixed with the batch read backwards; the share is mostly near 0 for a small alpha."""
+    share = 0.5 * chance[:, 9] ** (1 / alpha)  # at most one half: the own label stays the larger part
+    wide = tf.reshape(share, [-1] + [1] * (x.shape.rank - 1))
+    flat = tf.reshape(share, [-1] + [1] * (y.shape.rank - 1))
+    return x + wide * (x[::-1] - x), y + flat * (y[::-1] - y)
