@@ -1,0 +1,103 @@
+"""How well one column alone (site, scanner, size of the image, age) predicts the outcome.
+
+A confounder that does is reported beside the model: a network can read it off the pixels.
+"""
+
+import numpy as np
+import pandas as pd
+
+
+def alone(values, outcome, patients, n_folds=3, n_repeats=8, n_boot=400, seed=0, most=1500):
+    """Cross-fitted AUC or C of one column alone, with a patient bootstrap.
+
+    Each category (numbers: fifths; missing is a category of its own) gets the event rate or the share of the
+    class among the *other* folds, and only pairs of one fold are compared, so that a column of noise stays at
+    0.5 however many categories it has.
+
+    Parameters
+    ----------
+    values : (n,) of any kind
+    outcome : (n,) labels, or a DataFrame with ``time_days`` and ``event``
+    patients : (n,) the unit of folds and bootstrap; with survival the first row of each counts.
+    most : int, rows at most (a random choice of patients), because all pairs are compared.
+
+    Returns
+    -------
+    dict: measure ("AUC", for several classes "macro AUC" one-vs-rest, or "C"), value, low, high (95 %),
+    n (patients). A value under 0.5 means no better than chance.
+    """
+    survival = isinstance(outcome, pd.DataFrame)
+    table = pd.DataFrame({"value": np.asarray(binned(values)), "patient": np.asarray(patients).astype(str)})
+    if survival:
+        table["time"], table["event"] = (np.asarray(outcome[c], float) for c in ("time_days", "event"))
+        table = table.dropna().drop_duplicates("patient")
+    else:
+        table = table.assign(label=np.asarray(outcome, dtype=object)).dropna()
+    rng = np.random.default_rng(seed)
+    names = rng.permutation(table["patient"].unique())
+    names = names[: max(1, int(len(names) * min(1, most / max(1, len(table)))))]
+    table = table[table["patient"].isin(names)].reset_index(drop=True)
+    who = table["patient"].map({name: i for i, name in enumerate(names)}).to_numpy(int)
+    folds = [rng.permutation(len(names))[who] % n_folds for _ in range(n_repeats)]
+    weights = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), n_boot)
+    weights = np.vstack([np.ones(len(names), int), weights])[:, who]
+    labels = [] if survival else list(pd.unique(table["label"]))
+    found = _c_alone(table, folds, weights) if survival else _auc_alone(table, folds, weights, labels)
+    sure = np.isfinite(found[1:]).any()
+    low, high = np.nanquantile(found[1:], [0.025, 0.975]) if sure else (np.nan, np.nan)
+    return {"measure": "C" if survival else "AUC" if len(labels) <= 2 else "macro AUC",
+            "value": float(found[0]), "low": float(low), "high": float(high), "n": len(names)}
+
+
+def binned(values):
+    """Categories as text: words and up to 8 distinct numbers as they are, other numbers in fifths."""
+    values = pd.Series(values).reset_index(drop=True)
+    number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    if number and values.nunique() > 8:
+        values = pd.qcut(values.astype(float), 5, labels=False, duplicates="drop")
+    return values.astype(object).where(values.notna(), "missing").astype(str)
+
+
+def _scores(table, hits, exposure, fold):
+    """Rate hits / exposure of each row's category in the other folds, shrunk by one row of the mean."""
+    score = np.zeros(len(table))
+    for k in np.unique(fold):
+        others = fold != k
+        overall = hits[others].sum() / max(exposure[others].sum(), 1e-12)
+        frame = pd.DataFrame({"value": table["value"][others], "h": hits[others], "e": exposure[others]})
+        sums, one = frame.groupby("value")[["h", "e"]].sum(), exposure[others].mean() if others.any() else 1
+        rate = (sums["h"] + overall * one) / (sums["e"] + one)
+        score[~others] = table["value"][~others].map(rate).fillna(overall)
+    return score
+
+
+def _c_alone(table, folds, weights):
+    event, time = table["event"].to_numpy() > 0, table["time"].to_numpy()
+    first = event[:, None] & ((time[:, None] < time) | (~event & (time[:, None] == time)))
+    pairs = [(_scores(table, event.astype(float), time, fold), fold) for fold in folds]
+    pairs = [(s[:, None] - s, first & (fold[:, None] == fold)) for s, fold in pairs]
+    return _weighted(pairs, weights, weights)
+
+
+def _auc_alone(table, folds, weights, labels):
+    if len(labels) < 2:
+        return np.full(len(weights), np.nan)
+    found = []
+    for label in labels[1:] if len(labels) == 2 else labels:
+        is_it = (table["label"] == label).to_numpy()
+        pairs = [(_scores(table, is_it.astype(float), np.ones(len(table)), fold), fold) for fold in folds]
+        found.append(_weighted([(s[is_it][:, None] - s[~is_it], fold[is_it][:, None] == fold[~is_it])
+                                for s, fold in pairs], weights[:, is_it], weights[:, ~is_it]))
+    return np.mean(found, axis=0)
+
+
+def _weighted(pairs, left, right):
+    """Share of the comparable pairs in the right order (ties half), for each row of weights."""
+    order, comparable = np.float32(0), np.float32(0)
+    for difference, compare in pairs:
+        order = order + compare * ((difference > 1e-12) + 0.5 * (np.abs(difference) <= 1e-12))
+        comparable = comparable + compare
+    left, right = left.astype(np.float32), right.astype(np.float32)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (((left @ order.astype(np.float32)) * right).sum(1)
+                / ((left @ comparable.astype(np.float32)) * right).sum(1))

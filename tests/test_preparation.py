@@ -1,0 +1,141 @@
+"""Cleaning and imputation against scikit-learn; nothing fitted sees the test; arrays are whole or absent."""
+
+import os
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from medlab import preparation
+
+
+@pytest.fixture
+def cohort():
+    rng = np.random.default_rng(0)
+    n = 60
+    table = pd.DataFrame({
+        "patient_id": [f"p{i}" for i in range(n)],
+        "age_years": rng.normal(65, 9, n).round(1),
+        "histology": np.where(np.arange(n) % 3 == 0, "Adenocarcinoma", " adenocarcinoma"),
+        "cluster": np.arange(n) % 4,
+        "site": np.where(np.arange(n) % 2 == 0, "l1", "l2")})
+    table.loc[:7, "age_years"] = np.nan
+    table.loc[9, "age_years"] = 430
+    table.loc[20:40, "histology"] = "Large cell"
+    table.loc[41:43, "histology"] = None
+    return table
+
+
+COLUMNS = ["age_years", "histology", "cluster", "site"]
+
+
+def test_impossible_values_are_found_by_the_name_of_the_column(cohort):
+    found = preparation.impossible(cohort, COLUMNS)
+    assert found[["row", "column", "value"]].to_numpy().tolist() == [[9, "age_years", 430.0]]
+    assert preparation.limits("tumour_volume_mm3") == (0, np.inf) and preparation.limits("stage") is None
+
+
+def test_cleaning_joins_spellings_and_lists_what_it_changed(cohort):
+    train = np.ones(len(cohort), bool)
+    cleaned, changes = preparation.clean(cohort, COLUMNS, train)
+    assert set(cleaned["histology"].dropna()) == {"adenocarcinoma", "large cell"}
+    assert changes[["row", "column", "was"]].to_numpy().tolist() == [[9, "age_years", 430.0]]
+    assert np.isnan(cleaned.loc[9, "age_years"]) and cohort.loc[9, "age_years"] == 430
+    kept, none = preparation.clean(cohort, COLUMNS, train, outliers="keep")
+    assert kept.loc[9, "age_years"] == 430 and none.empty
+    with pytest.raises(ValueError, match="outliers: found 'all'"):
+        preparation.clean(cohort, COLUMNS, train, outliers="all")
+
+
+def test_outliers_by_the_quartiles_of_train(cohort):
+    odd = cohort.assign(volume=np.linspace(1, 2, 60))
+    odd.loc[59, "volume"] = 50.0
+    train = np.arange(60) < 50
+    cleaned, changes = preparation.clean(odd, ["volume"], train, outliers="iqr")
+    assert list(changes["row"]) == [59] and np.isnan(cleaned.loc[59, "volume"])
+
+
+def test_numbers_are_imputed_and_scaled_as_by_scikit_learn(cohort):
+    cleaned, _ = preparation.clean(cohort, COLUMNS, np.ones(60, bool))
+    train = cleaned[:40]
+    fitted = preparation.fit_covariates(train, COLUMNS, categories=["cluster"])
+    made = preparation.apply_covariates(cleaned, fitted)
+    theirs = make_pipeline(SimpleImputer(strategy="median"), StandardScaler()).fit(train[["age_years"]])
+    assert np.allclose(made["age_years"], theirs.transform(cleaned[["age_years"]])[:, 0])
+    assert not made.isna().any().any()
+    assert list(made) == ["age_years", "age_years_missing", "histology=adenocarcinoma", "cluster=0", "cluster=1",
+                          "cluster=2", "site=l1"]
+    assert made.loc[41, "histology=adenocarcinoma"] == 0
+
+
+def test_changing_test_rows_changes_nothing_fitted(cohort):
+    train = np.arange(60) < 40
+    other = cohort.copy()
+    other.loc[40:, "age_years"] = 99
+    other.loc[40:, "histology"] = "sarcoma"
+    for outliers in preparation.OUTLIERS:
+        fits = [preparation.fit_covariates(preparation.clean(c, COLUMNS, train, outliers)[0][train], COLUMNS)
+                for c in (cohort, other)]
+        assert fits[0] == fits[1]
+
+
+def test_patients_count_once_and_useless_columns_are_dropped(cohort):
+    twice = pd.concat([cohort, cohort.iloc[[10] * 200]], ignore_index=True)
+    fit = preparation.fit_covariates
+    assert fit(twice, ["age_years"]) == fit(cohort, ["age_years"])
+    table = cohort.assign(same=1.0, name=[f"name {i}" for i in range(60)])
+    fitted = preparation.fit_covariates(table, ["same", "name"])
+    assert {f["kind"] for f in fitted.values()} == {"dropped"}
+    assert preparation.apply_covariates(table, fitted).shape == (60, 0)
+
+
+def test_array_is_written_whole_or_not_at_all(tmp_path):
+    data = np.random.default_rng(0).integers(0, 255, (5, 4, 3, 1), dtype=np.uint8)
+    preparation.write_array(tmp_path / "a.npy", iter(data), data.shape)
+    assert np.array_equal(np.load(tmp_path / "a.npy", mmap_mode="r"), data)
+    with pytest.raises(ValueError, match="5 rows were prepared, expected 6"):
+        preparation.write_array(tmp_path / "b.npy", iter(data), (6, 4, 3, 1))
+    with pytest.raises(ValueError, match="row 0: found float64"):
+        preparation.write_array(tmp_path / "b.npy", iter(data / 255), data.shape)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.npy"]
+
+
+def test_runs_share_one_array_and_unused_ones_are_removed(tmp_path):
+    made = []
+
+    def make(path):
+        made.append(path)
+        preparation.write_array(path, iter(np.zeros((2, 2), np.uint8)), (2, 2))
+
+    cache = tmp_path / ".cache"
+    for run, key in (("a", "00"), ("b", "00"), ("c", "11")):
+        (tmp_path / run).mkdir()
+        preparation.cached_array(cache, key, make, tmp_path / run / "images.npy")
+    assert len(made) == 2 and os.path.samefile(tmp_path / "a" / "images.npy", tmp_path / "b" / "images.npy")
+    (tmp_path / "c" / "images.npy").unlink()
+    old = time.time() - 2 * 86400
+    for path in made:
+        os.utime(path, (old, old))
+    preparation.cached_array(cache, "00", make, tmp_path / "a" / "images.npy")
+    assert [p.parent.name for p in cache.glob("*/images.npy")] == ["00"]
+
+
+def test_what_does_not_fit_is_refused_before_the_work(tmp_path):
+    preparation.require_room(1e6, tmp_path, 1)
+    with pytest.raises(ValueError, match="more than max_memory 1 GB; set a smaller image_size"):
+        preparation.require_room(2e9, tmp_path, 1)
+    with pytest.raises(ValueError, match="free; make room"):
+        preparation.require_room(1e18, tmp_path, 1e12)
+
+
+def test_mean_and_deviation_are_those_of_numpy():
+    images = np.random.default_rng(0).integers(0, 255, (150, 6, 5, 2), dtype=np.uint8)
+    mean, std = preparation.mean_std(images, np.arange(0, 150, 2))
+    chosen = images[::2].reshape(-1, 2) / 255
+    assert np.allclose(mean, chosen.mean(0)) and np.allclose(std, chosen.std(0))
+    with pytest.raises(ValueError, match="no rows in train"):
+        preparation.mean_std(images, np.array([], int))
