@@ -1,8 +1,8 @@
 """Measures of a classifier: ranks, decisions, probabilities.
 
-Every measure is computed for many weightings of the images at once: a weighting of ones gives the value, the
-number of times each patient was drawn gives a bootstrap resample (`medlab.metrics`). Where a measure is undefined
-(no case of a class, perfect separation for the calibration slope) it is NaN, never zero.
+Every measure is computed for many weightings of the images at once: a weighting of ones gives the value,
+the number of times each patient was drawn gives a bootstrap resample (`medlab.metrics`). Where a measure is
+undefined (no case of a class, perfect separation for the calibration slope) it is NaN, never zero.
 """
 
 import numpy as np
@@ -34,9 +34,9 @@ def check(y, p, patients=None, head="binary"):
         p = p[:, -1]
     fits = y.shape == p.shape if head == "multilabel" else len(y) == len(p)
     if p.ndim != (1 if head == "binary" else 2) or not fits:
-        raise ValueError(f"head {head}: outcomes of shape {y.shape}, probabilities of shape {p.shape} do not fit")
+        raise ValueError(f"{head}: outcomes of shape {y.shape} do not fit probabilities of shape {p.shape}")
     if not np.isfinite(p).all() or p.min(initial=0) < 0 or p.max(initial=1) > 1 + 1e-5:
-        raise ValueError("probabilities must be finite and lie in 0..1: does the network end in a sigmoid or softmax?")
+        raise ValueError("probabilities must lie in 0..1: does the network end in a sigmoid or softmax?")
     if head != "multilabel":
         if pd.isna(y).any():
             raise ValueError(f"{int(pd.isna(y).sum())} outcomes are missing: leave these images out first")
@@ -74,14 +74,15 @@ def _ranks(y, p, w):
 
 
 def _newton(y, x, w, start, steps):
-    """Logistic line a + slope x (free) and shift + x (slope 1), `steps` of Newton's method for all rows of w."""
+    """Logistic lines a + slope x and shift + x: `steps` of Newton's method for all rows of w."""
     a, slope, shift = (np.full(len(w), value) for value in start)
     hits = w @ y
     with np.errstate(all="ignore"):
         for _ in range(steps):
             mu = expit(a[:, None] + slope[:, None] * x)
             v = w * mu * (1 - mu)
-            g0, g1, h0, h1, h2 = hits - (w * mu).sum(1), w @ (y * x) - (w * mu) @ x, v.sum(1), v @ x, v @ (x * x)
+            g0, g1 = hits - (w * mu).sum(1), w @ (y * x) - (w * mu) @ x
+            h0, h1, h2 = v.sum(1), v @ x, v @ (x * x)
             step = (h0 * g1 - h1 * g0) / (h0 * h2 - h1**2)
             a, slope = a + (h2 * g0 - h1 * g1) / (h0 * h2 - h1**2), slope + step
             mu = expit(shift[:, None] + x)
@@ -93,10 +94,10 @@ def _newton(y, x, w, start, steps):
 
 
 def _line(y, p, w):
-    """Calibration slope (with free intercept) and intercept (with slope 1: calibration in the large), each (b,).
+    """Calibration slope (free intercept) and intercept (slope 1: calibration in the large), each (b,).
 
-    Cox 1958; Van Calster et al., BMC Medicine 2019. All resamples start from the line of all images. NaN where
-    Newton's method does not settle (perfect separation, one class, constant p).
+    Cox 1958; Van Calster et al., BMC Medicine 2019. All resamples start from the line of all images. NaN
+    where Newton's method does not settle (perfect separation, one class, constant p).
     """
     x = logit(np.clip(p, SMALLEST, 1 - SMALLEST))
     if np.ptp(x) < 1e-9 or len(np.unique(y)) < 2:
@@ -107,8 +108,8 @@ def _line(y, p, w):
     return _newton(y, x, w, start, 4)[1:]
 
 
-def _gap(hit, confidence, w):
-    """Expected calibration error: mean absolute gap of confidence and frequency over N_BINS bins, (b,)."""
+def expected_calibration_error(hit, confidence, w):
+    """Mean absolute gap of confidence (n,) and frequency of hit (n,) over bins of equal width, (b,)."""
     bins = np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
     members = np.eye(N_BINS)[bins]
     return _ratio(np.abs(w @ (members * (hit - confidence)[:, None])).sum(1), w.sum(1))
@@ -160,7 +161,7 @@ def _binary(y, p, predicted, w):
     slope, shift = _line(y, p, w)
     out = {"auc": auc, "average_precision": precision} | from_confusion(_confusion(y, predicted, w, 2))
     del out["kappa_quadratic"]
-    out |= {"brier": _ratio(w @ (p - y) ** 2, w.sum(1)), "ece": _gap(y, p, w)}
+    out |= {"brier": _ratio(w @ (p - y) ** 2, w.sum(1)), "ece": expected_calibration_error(y, p, w)}
     return out | {"calibration_slope": slope, "calibration_intercept": shift}
 
 
@@ -177,7 +178,7 @@ def measure(y, p, w, head="binary", threshold=0.5, predicted=None):
     Returns
     -------
     dict of (b,). Several classes: the mean over the classes present in y, one against the rest, for AUC,
-    average precision, recall, specificity, precision, F1 and calibration slope; Brier's original score (0..2);
+    average precision, recall, specificity, precision, F1 and calibration slope; Brier's first score (0..2);
     ECE of the highest probability (Guo 2017). Multilabel: mean over the labels, and subset_accuracy.
     """
     if head == "binary":
@@ -202,6 +203,23 @@ def measure(y, p, w, head="binary", threshold=0.5, predicted=None):
     if head != "ordinal":
         del out["kappa_quadratic"]
     out["brier"] = _ratio(w @ ((p - np.eye(k)[y]) ** 2).sum(1), w.sum(1))
-    out["ece"] = _gap((y == p.argmax(1)).astype(float), p.max(1), w)
+    out["ece"] = expected_calibration_error((y == p.argmax(1)).astype(float), p.max(1), w)
     out["calibration_slope"] = np.mean([_line((y == c).astype(int), p[:, c], w)[0] for c in present], axis=0)
     return out
+
+
+def by_patient(y, p, patients, head="binary"):
+    """Mean probability and one outcome per patient.
+
+    Returns
+    -------
+    y, p : as given, one row per patient; patients : (m,) identifiers; mixed : number of patients whose images
+    have different outcomes (binary, ordinal, multilabel: the highest counts; multiclass: the most frequent).
+    """
+    y, p = np.asarray(y), np.asarray(p, float)
+    mean = pd.DataFrame(p.reshape(len(p), -1)).groupby(np.asarray(patients), sort=True).mean()
+    outcome = pd.DataFrame(y.reshape(len(y), -1)).groupby(np.asarray(patients), sort=True)
+    mixed = int((outcome.nunique() > 1).any(axis=1).sum())
+    one = outcome.max() if head != "multiclass" else outcome.agg(lambda column: column.mode().iloc[0])
+    y, p = one.to_numpy().reshape(-1, *y.shape[1:]), mean.to_numpy().reshape(-1, *p.shape[1:])
+    return y, p, mean.index.to_numpy(), mixed

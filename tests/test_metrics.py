@@ -1,0 +1,328 @@
+"""Measures, intervals, calibration and operating points against scikit-learn, SciPy and published numbers."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy.special import expit, logit, softmax
+from scipy.stats import binomtest, norm
+from sklearn import metrics as sk
+from sklearn.linear_model import LogisticRegression
+
+from medlab import calibration, measures, metrics
+
+
+def binary(n=300, seed=0, gap=1.2, ties=True):
+    rng = np.random.default_rng(seed)
+    y = (rng.random(n) < 0.35).astype(int)
+    p = expit(rng.normal(size=n) + gap * y - 1)
+    return y, np.round(p, 2) if ties else p
+
+
+def several(n=400, k=4, seed=0):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, k, n)
+    return y, softmax(rng.normal(size=(n, k)) + 1.5 * np.eye(k)[y], axis=1)
+
+
+def value(y, p, **options):
+    return metrics.scores(y, p, n_bootstrap=0, **options)["value"]
+
+
+def test_importing_the_measures_does_not_import_tensorflow():
+    code = "import sys, medlab.metrics, medlab.calibration; assert 'tensorflow' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_binary_measures_equal_those_of_sklearn():
+    y, p = binary()
+    called, ours = p >= 0.3, value(*binary(), threshold=0.3)
+    theirs = {
+        "auc": sk.roc_auc_score(y, p), "average_precision": sk.average_precision_score(y, p),
+        "accuracy": sk.accuracy_score(y, called), "balanced_accuracy": sk.balanced_accuracy_score(y, called),
+        "recall": sk.recall_score(y, called), "specificity": sk.recall_score(y, called, pos_label=0),
+        "precision": sk.precision_score(y, called), "npv": sk.precision_score(y, called, pos_label=0),
+        "f1": sk.f1_score(y, called), "mcc": sk.matthews_corrcoef(y, called),
+        "brier": sk.brier_score_loss(y, p),
+    }
+    assert ours[list(theirs)].to_dict() == pytest.approx(theirs, abs=1e-12)
+
+
+@pytest.mark.parametrize("head", ["multiclass", "ordinal"])
+def test_measures_of_several_classes_equal_those_of_sklearn(head):
+    y, p = several()
+    called, ours = p.argmax(1), value(*several(), head=head)
+    macro = {"average": "macro", "zero_division": 0}
+    theirs = {
+        "auc": sk.roc_auc_score(y, p, multi_class="ovr"), "accuracy": sk.accuracy_score(y, called),
+        "average_precision": sk.average_precision_score(np.eye(4)[y], p),
+        "balanced_accuracy": sk.balanced_accuracy_score(y, called),
+        "recall": sk.recall_score(y, called, **macro),
+        "precision": sk.precision_score(y, called, **macro), "f1": sk.f1_score(y, called, **macro),
+        "mcc": sk.matthews_corrcoef(y, called), "brier": ((p - np.eye(4)[y]) ** 2).sum(1).mean(),
+    }
+    if head == "ordinal":
+        theirs["kappa_quadratic"] = sk.cohen_kappa_score(y, called, weights="quadratic")
+    assert ours[list(theirs)].to_dict() == pytest.approx(theirs, abs=1e-12)
+
+
+def test_multilabel_measures_are_means_over_labels_and_skip_unknown_entries():
+    rng = np.random.default_rng(1)
+    y = rng.integers(0, 2, (200, 3)).astype(float)
+    p = expit(rng.normal(size=(200, 3)) + y)
+    ours = value(y, p, head="multilabel")
+    assert ours["auc"] == pytest.approx(sk.roc_auc_score(y, p, average="macro"))
+    assert ours["subset_accuracy"] == pytest.approx(sk.accuracy_score(y, p >= 0.5))
+    y[:50, 0] = np.nan
+    aucs = [sk.roc_auc_score(y[50:, 0], p[50:, 0]), *(sk.roc_auc_score(y[:, c], p[:, c]) for c in (1, 2))]
+    assert value(y, p, head="multilabel")["auc"] == pytest.approx(np.mean(aucs))
+
+
+def test_weighted_measures_equal_measures_of_repeated_images():
+    y, p = binary(120)
+    times = np.random.default_rng(2).integers(0, 4, 120)
+    weighted = measures.measure(y, p, times[None].astype(float))
+    repeated = value(np.repeat(y, times), np.repeat(p, times))
+    assert {name: v[0] for name, v in weighted.items()} == pytest.approx(repeated.to_dict(), abs=1e-6)
+
+
+def test_calibration_line_equals_unpenalised_logistic_regression():
+    y, p = binary(500, ties=False)
+    x = logit(p)[:, None]
+    theirs = LogisticRegression(C=np.inf, tol=1e-10).fit(x, y)
+    ours = value(y, p)
+    assert ours["calibration_slope"] == pytest.approx(theirs.coef_[0, 0], abs=1e-4)
+    shifted = expit(logit(p) + ours["calibration_intercept"])
+    assert shifted.mean() == pytest.approx(y.mean(), abs=1e-6)  # the score equation of the intercept
+
+
+def test_expected_calibration_error_by_hand():
+    # two bins: 0.2 (1 of 4 right: gap 0.05) and 0.9 (1 of 2 right: gap 0.4), weights 4 and 2
+    y, p = np.array([1, 0, 0, 0, 1, 0]), np.array([0.2] * 4 + [0.9] * 2)
+    assert value(y, p)["ece"] == pytest.approx((4 * 0.05 + 2 * 0.4) / 6)
+
+
+def test_kappa_by_hand():
+    # observed agreement 0.7, by chance 0.5
+    confusion = np.array([[[20, 5], [10, 15]]])
+    assert measures.from_confusion(confusion)["kappa_quadratic"][0] == pytest.approx(0.4)
+
+
+def test_exact_interval_equals_scipy_and_is_not_a_point_when_all_are_right():
+    for hits, n in ((0, 9), (3, 10), (12, 12), (50, 80)):
+        theirs = binomtest(hits, n).proportion_ci(0.95, "exact")
+        assert metrics.exact_interval(hits / n, n) == pytest.approx((theirs.low, theirs.high))
+    y = np.r_[np.zeros(10, int), np.ones(12, int)]
+    table = metrics.scores(y, 0.01 + 0.98 * y, n_bootstrap=200)
+    assert table.loc["recall", ["low", "high"]].tolist() == pytest.approx([0.025 ** (1 / 12), 1])
+    perfect = table.loc[["auc", "accuracy", "balanced_accuracy", "f1", "mcc"]]
+    assert (perfect["low"] < 0.9).all() and (perfect["low"] > 0.3).all() and (perfect["high"] == 1).all()
+
+
+def test_auc_interval_near_hanley_mcneil():
+    # Hanley and McNeil 1982, their formula at AUC 0.893, 51 and 58 patients: standard error 0.032
+    low, high = metrics.auc_interval(0.893, 51, 58)
+    assert (high - low) / (2 * 1.96) == pytest.approx(0.032, abs=0.003)
+
+
+def test_images_of_one_patient_are_drawn_together_and_widen_the_interval():
+    patients = np.repeat(np.arange(40), 5)
+    w = np.concatenate(list(metrics.weights(patients, 50)))
+    assert w.shape == (50, 200) and (w.sum(1) == 200).all()
+    assert (np.ptp(w.reshape(50, 40, 5), axis=2) == 0).all()
+    y, p = binary(40, ties=False)
+    y, p = np.repeat(y, 5), np.repeat(p, 5)
+    width = {who is None: np.diff(metrics.scores(y, p, who, n_bootstrap=500).loc["auc", ["low", "high"]])[0]
+             for who in (patients, None)}
+    assert 1.7 < width[False] / width[True] < 2.8  # sqrt(5) = 2.24
+
+
+def test_same_seed_same_interval_and_other_seed_other_interval():
+    y, p = binary()
+    one, again, other = (metrics.scores(y, p, n_bootstrap=200, seed=s).loc["auc", "low"] for s in (0, 0, 1))
+    assert one == again != other
+
+
+def test_bootstrap_interval_equals_scipys_bca():
+    from scipy.stats import bootstrap
+
+    y, p = binary(150, ties=False)
+    ours = metrics.scores(y, p, n_bootstrap=4000).loc["brier", ["low", "high"]].to_numpy(float)
+    theirs = bootstrap(((p - y) ** 2,), np.mean, n_resamples=4000, method="BCa", rng=1).confidence_interval
+    assert ours == pytest.approx([theirs.low, theirs.high], abs=0.002)
+
+
+def test_coverage_of_the_patient_bootstrap():
+    rng, truth, held = np.random.default_rng(5), norm.cdf(1.5 / np.sqrt(2)), []
+    for _ in range(100):  # 60 patients with 3 correlated images each
+        label = (np.arange(60) < 20).astype(int)
+        level = np.repeat(rng.normal(size=60) * np.sqrt(0.7) + 1.5 * label, 3)
+        p = expit(level + rng.normal(size=180) * np.sqrt(0.3))
+        row = metrics.scores(np.repeat(label, 3), p, np.repeat(np.arange(60), 3), n_bootstrap=300).loc["auc"]
+        held.append(row["low"] <= truth <= row["high"])
+    assert 0.88 <= np.mean(held) <= 0.99  # nominal 0.95; an image bootstrap holds in 0.81
+
+
+def test_degenerate_test_sets_give_no_number_rather_than_a_wrong_one():
+    table = metrics.scores(np.zeros(20, int), np.linspace(0, 1, 20), n_bootstrap=100)
+    assert np.isnan(table.loc["auc", "value"]) and np.isnan(table.loc["recall", "value"])
+    assert table.loc["specificity", "low"] > 0.2
+    alone = metrics.scores([0, 1, 1], [0.2, 0.4, 0.9], ["a"] * 3, n_bootstrap=100)
+    assert alone.loc["auc", "value"] == 1 and alone[["low", "high"]].isna().all(axis=None)
+    y = np.r_[1, np.zeros(30, int)]  # one positive is missing from 37 % of the resamples
+    rare = metrics.scores(y, np.linspace(0.9, 0.1, 31) - 0.2 * y, n_bootstrap=300).loc["auc"]
+    assert 0.3 < rare["undefined"] < 0.45 and np.isnan(rare["low"])
+
+
+def test_a_class_absent_from_the_test_set_is_left_out_of_the_mean():
+    y, p = several(k=4)
+    rows = y != 3
+    ours = value(y[rows], p[rows], head="multiclass")
+    aucs = [sk.roc_auc_score(y[rows] == c, p[rows, c]) for c in range(3)]
+    assert ours["auc"] == pytest.approx(np.mean(aucs))
+
+
+@pytest.mark.parametrize("y, p, head, message", [
+    ([0, 1], [0.2, 1.4], "binary", "0..1"), ([0, 2], [0.2, 0.4], "binary", "0..2 found"),
+    ([0, 1], [[0.2, 0.8]], "multiclass", "do not fit"), ([0, 1], [0.1, 0.2], "two", "head is 'two'"),
+    ([0, None], [0.1, 0.2], "binary", "1 outcomes are missing"), ([], [], "binary", "no images"),
+])
+def test_wrong_input_is_named(y, p, head, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.scores(np.array(y, object) if None in y else np.array(y), np.array(p), head=head)
+
+
+def test_trivial_answers():
+    y, train = np.array([1, 1, 0, 0, 0, 0, 0, 0, 0, 0]), np.array([1, 0, 0, 0])
+    baseline = metrics.trivial(y, train)
+    expected = {"auc": 0.5, "average_precision": 0.2, "accuracy": 0.8, "balanced_accuracy": 0.5, "f1": 1 / 3,
+                "brier": 0.2 * 0.75**2 + 0.8 * 0.25**2}
+    assert baseline[list(expected)].to_dict() == pytest.approx(expected)
+    many = metrics.trivial(np.array([0, 1, 2, 2]), np.array([2, 2, 0, 1]), "multiclass", 3)
+    assert many[["auc", "accuracy", "balanced_accuracy"]].tolist() == pytest.approx([0.5, 0.5, 1 / 3])
+
+
+def test_paired_difference_is_narrower_than_an_unpaired_one():
+    y, p = binary(200, ties=False)
+    near = expit(logit(p) + np.random.default_rng(3).normal(0, 0.1, 200))
+    gap = metrics.difference(y, p, near, n_bootstrap=500)
+    alone = metrics.scores(y, p, n_bootstrap=500).loc["auc"]
+    assert gap["low"] < gap["value"] < gap["high"]
+    assert gap["high"] - gap["low"] < 0.3 * (alone["high"] - alone["low"])
+    assert gap["value"] == pytest.approx(sk.roc_auc_score(y, p) - sk.roc_auc_score(y, near))
+
+
+def test_by_patient_takes_the_mean_and_counts_mixed_patients():
+    y, p, who, mixed = measures.by_patient([0, 1, 0, 0], [0.2, 0.6, 0.1, 0.3], ["b", "b", "a", "a"])
+    assert (y.tolist(), who.tolist(), mixed) == ([0, 1], ["a", "b"], 1)
+    assert p == pytest.approx([0.2, 0.4])
+    y, p, _, _ = measures.by_patient([2, 2, 0], np.eye(3)[[2, 1, 0]], [7, 7, 3], "multiclass")
+    assert y.tolist() == [0, 2] and p[1] == pytest.approx([0, 0.5, 0.5])
+
+
+def test_roc_band_holds_the_curve():
+    y, p = binary()
+    band = metrics.roc_band(y, p, n_bootstrap=300)
+    false, hits, _ = sk.roc_curve(y, p)
+    curve = np.interp(band["false_positive_rate"], false, hits)
+    assert ((curve >= band["low"] - 1e-9) & (curve <= band["high"] + 1e-9)).mean() > 0.98
+
+
+def test_platt_equals_sklearn():
+    from sklearn.calibration import _sigmoid_calibration
+
+    y, p = binary(400, ties=False)
+    a, b = _sigmoid_calibration(logit(p), y)
+    fit = calibration.fit_calibration(y, p)
+    assert (fit["scale"][0], fit["bias"][0]) == pytest.approx((-a, -b), abs=2e-3)
+    assert fit["method"] == "platt" and (np.argsort(calibration.calibrate(p, fit)) == np.argsort(p)).all()
+
+
+def test_temperature_and_vector_undo_a_known_distortion():
+    rng = np.random.default_rng(4)
+    z = 2 * rng.normal(size=(6000, 3))
+    true = softmax(z, axis=1)
+    y = (rng.random(6000)[:, None] > true.cumsum(1)).sum(1)
+    hot = softmax(3 * z, axis=1)
+    fit = calibration.fit_calibration(y, hot, "multiclass", "temperature")
+    assert fit["scale"] == pytest.approx([1 / 3] * 3, rel=0.06)
+    shifted = softmax(z + [0, 1, -1], axis=1)
+    fit = calibration.fit_calibration(y, shifted, "multiclass")
+    assert fit["method"] == "vector"
+    assert np.abs(calibration.calibrate(shifted, fit, "multiclass") - true).mean() < 0.02
+
+
+def test_calibration_is_not_fitted_without_validation_images_of_each_class():
+    for y, p, reason in (([], [], "no validation images"), ([1, 1], [0.2, 0.4], "a class without")):
+        fit = calibration.fit_calibration(np.array(y, int), np.array(p))
+        assert fit["method"] == "none" and fit["reason"].startswith(reason)
+    assert calibration.calibrate([0.3], fit).tolist() == [0.3]
+    with pytest.raises(ValueError, match="does not fit a binary outcome"):
+        calibration.fit_calibration([0, 1], [0.1, 0.2], method="vector")
+
+
+def test_a_ranking_that_is_wrong_on_validation_is_flattened_not_turned_round():
+    y, p = binary(200, ties=False)
+    fit = calibration.fit_calibration(1 - y, p)
+    assert 0 < fit["scale"][0] < 0.05
+    assert np.ptp(calibration.calibrate(p, fit)) < 0.05
+
+
+def test_operating_points_against_the_roc_curve_of_sklearn():
+    y, p = binary()
+    false, hits, _ = sk.roc_curve(y, p, drop_intermediate=False)
+    point = calibration.operating_point(y, p, "youden")
+    assert point["sensitivity"] + point["specificity"] - 1 == pytest.approx((hits - false).max())
+    point = calibration.operating_point(y, p, "sensitivity>=0.9")
+    assert point["sensitivity"] >= 0.9 and 1 - point["specificity"] == pytest.approx(false[hits >= 0.9].min())
+    point = calibration.operating_point(y, p, "specificity >= 0.8")
+    assert point["specificity"] >= 0.8
+    assert point["sensitivity"] == pytest.approx(hits[false <= 0.2 + 1e-9].max())
+    called = p >= point["threshold"]
+    assert sk.recall_score(y, called, pos_label=0) == pytest.approx(point["specificity"])
+    with pytest.raises(ValueError, match="operating_rule is 'best'"):
+        calibration.operating_point(y, p, "best")
+    with pytest.raises(ValueError, match="both classes"):
+        calibration.operating_point([1, 1], [0.1, 0.9])
+
+
+def test_predictive_values_of_a_known_example():
+    # Altman and Bland, BMJ 1994;309:102: sensitivity 231/258, specificity 54/86, prevalence 0.25
+    found = calibration.predictive_values(0.90, 0.63, 0.25, 258, 86)
+    assert (round(found["ppv"], 2), round(found["npv"], 2)) == (0.45, 0.95)
+    assert found["ppv_low"] < found["ppv"] < found["ppv_high"]
+    certain = calibration.predictive_values(1.0, 1.0, 0.01, 20, 20)
+    assert certain["ppv"] == 1 and certain["ppv_low"] < 0.3 and certain["npv_low"] > 0.99
+    curve = calibration.predictive_values(0.9, 0.8, np.array([0.1, 0.5]), 50, 50)
+    assert curve["ppv_low"].shape == (2,) and curve["ppv"][1] == pytest.approx(0.9 / 1.1)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        calibration.predictive_values(0.9, 0.8, 10)
+
+
+def test_changing_test_images_changes_nothing_fitted():
+    y, p = binary(300)
+    val, test = slice(0, 150), slice(150, 300)
+
+    def fitted():
+        return calibration.fit_calibration(y[val], p[val]), calibration.operating_point(y[val], p[val])
+
+    before = fitted()
+    y[test], p[test] = 1 - y[test], 1 - p[test]
+    assert fitted() == before
+
+
+def test_reliability_and_the_error_of_a_perfect_forecast():
+    rng = np.random.default_rng(0)
+    p = rng.random(5000)
+    y = (rng.random(5000) < p).astype(int)
+    table = calibration.reliability(y, p)
+    assert table["n"].sum() == 5000 and len(table) == 10
+    assert ((table["probability"] > table["low"]) & (table["probability"] < table["high"])).sum() >= 9
+    assert value(y, p)["ece"] < 2 * calibration.error_by_chance(p) < 0.04
+    assert calibration.error_by_chance(p[:50]) > 2 * calibration.error_by_chance(p[:2000])
+
+
+def test_flat_gives_plain_keys():
+    keys = metrics.flat(metrics.scores(*binary(), n_bootstrap=50))
+    assert {"auc", "auc_low", "auc_high", "accuracy", "accuracy_low", "accuracy_high"} <= set(keys)
