@@ -204,14 +204,16 @@ def _register_engine():
     """papermill's own engine, but the kernel inherits the lock of the run."""
     from papermill.clientwrap import PapermillNotebookClient
     from papermill.engines import NBClientEngine, papermill_engines
+    from traitlets.config import Config
 
     class Engine(NBClientEngine):
         @classmethod
         def execute_managed_notebook(cls, nb_man, kernel_name, lock_descriptor=None, stderr_file=None,
                                      start_timeout=60, **_):
             keep = {} if lock_descriptor is None else {"pass_fds": (lock_descriptor,)}
+            config = Config(KernelManager={"transport_encryption": "auto"})  # else the kernel warns
             client = PapermillNotebookClient(nb_man, kernel_name=kernel_name, stderr_file=stderr_file,
-                                             timeout=None, startup_timeout=start_timeout)
+                                             timeout=None, startup_timeout=start_timeout, config=config)
             return client.execute(cwd=str(notebooks_dir()), **keep)
 
     papermill_engines.register("medlab", Engine)

@@ -1,0 +1,239 @@
+"""The run engine: parameters, staleness, failures, the lock, pages. Small notebooks, no TensorFlow."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import papermill
+import pytest
+from conftest import medlab, write_notebook
+
+from medlab import engine, parameters, runs, stamps
+
+
+def params(bench, text):
+    (bench / "reports" / "try" / "params.yaml").write_text(text)
+
+
+def executed(capsys):
+    """Names of the notebooks that were executed since the last call."""
+    return [line.split()[1].rstrip(":") for line in capsys.readouterr().err.splitlines() if ": running (" in line]
+
+
+def page(bench, name):
+    return (bench / "reports" / "try" / f"{name}.html").read_text()
+
+
+def test_run_executes_what_is_stale_and_only_that(bench, capsys):
+    assert engine.run_many(["try"])
+    assert executed(capsys) == ["01_first", "02_second", "03_third"]
+    folder = bench / "reports" / "try"
+    assert (folder / "c.txt").read_text() == "oneone"
+    assert engine.run_many(["try"]) and executed(capsys) == []
+    params(bench, "epochs: 2\nshout: true\n")
+    assert engine.run_many(["try"]) and executed(capsys) == ["03_third"]
+    params(bench, "epochs: 1\nshout: true\n")
+    assert engine.run_many(["try"]) and executed(capsys) == ["02_second", "03_third"]
+    (folder / "b.txt").write_text("made by hand")
+    assert engine.run_many(["try"]) and executed(capsys) == ["02_second"]
+    assert (folder / "c.txt").read_text() == "ONE"
+    (bench / "data" / "table" / "cohort.csv").open("a").write("P99,no,60\n")
+    assert engine.run_many(["try"]) and executed(capsys) == ["01_first"]
+
+
+def test_outputs_saved_into_a_notebook_make_nothing_stale(bench, capsys):
+    assert engine.run_many(["try"])
+    path = bench / "notebooks" / "02_second.ipynb"
+    notebook = json.loads(path.read_text())
+    notebook["cells"][1]["execution_count"] = 7
+    path.write_text(json.dumps(notebook))
+    executed(capsys)
+    assert engine.run_many(["try"]) and executed(capsys) == []
+    notebook["cells"][-1]["source"] += "\nprint(1)"
+    path.write_text(json.dumps(notebook))
+    assert engine.run_many(["try"]) and executed(capsys) == ["02_second"]
+
+
+def test_a_notebook_by_hand_withdraws_its_stamp_and_page(bench, capsys):
+    assert engine.run_many(["try"])
+    folder = bench / "reports" / "try"
+    papermill.execute_notebook(bench / "notebooks" / "02_second.ipynb", bench / "out.ipynb",
+                               {"run": "try", "rate": 0.5}, progress_bar=False)
+    assert (folder / "b.txt").read_text() == "oneone", "params.yaml fills what was left at its default"
+    assert stamps.read_stamp("02_second", "try")["state"] == "hand"
+    assert "by hand" in page(bench, "02_second")
+    executed(capsys)
+    assert engine.run_many(["try"]) and executed(capsys) == ["02_second"]
+    assert "by hand" not in page(bench, "02_second")
+
+
+@pytest.mark.parametrize("text, message", [
+    ("epoch: 2\n", "unknown parameter 'epoch'; did you mean 'epochs'"),
+    ("epochs: many\n", "'epochs' is 'many' (str), expected int such as 3"),
+    ("epochs: true\n", "expected int"),
+    ("run: other\n", "name of the folder"),
+    ("- epochs\n", "expected lines"),
+    ("epochs: [\n", "not valid YAML"),
+    ("dataset: nowhere\n", "nowhere"),
+])
+def test_bad_parameters_are_refused_before_anything_runs(bench, text, message):
+    params(bench, text)
+    done = medlab("run", "try")
+    assert done.returncode == 2 and message in done.stderr
+    assert not (bench / "reports" / "try" / ".stamps").exists()
+
+
+def test_whole_numbers_are_taken_for_a_float(bench):
+    params(bench, "rate: 1\n")
+    assert parameters.read_params("try") == {"rate": 1.0}
+
+
+@pytest.mark.parametrize("name", ["../x", "a b", "", "a/b", "."])
+def test_run_names_cannot_leave_the_folder(name):
+    with pytest.raises(ValueError, match="expected letters"):
+        parameters.run_folder(name)
+
+
+def test_a_misspelt_parameter_by_hand_is_refused(bench):
+    with pytest.raises(papermill.PapermillExecutionError, match="did you mean 'epochs'"):
+        papermill.execute_notebook(bench / "notebooks" / "02_second.ipynb", bench / "out.ipynb",
+                                   {"run": "try", "epoch": 5}, progress_bar=False)
+
+
+def test_a_failure_is_shown_and_what_follows_is_stale(bench, capsys):
+    assert engine.run_many(["try"])
+    params(bench, "fail: error\n")
+    assert not engine.run_many(["try"])
+    text = page(bench, "02_second")
+    assert 'class="badge">failed' in text and "no such thing" in text
+    assert str(bench) not in text, "no path of this machine on a page"
+    assert "stale" in page(bench, "03_third") and "02_second failed" in page(bench, "03_third")
+    index = page(bench, "index")
+    assert "failed" in index and "stale" in index
+    assert 'class="badge failed"' in (bench / "reports" / "index.html").read_text()
+    capsys.readouterr()
+    params(bench, "epochs: 2\n")
+    assert engine.run_many(["try"])
+    assert executed(capsys) == ["02_second"], "what follows is current again: its input is the same"
+    assert "stale" not in page(bench, "03_third").split("<main>")[1]
+
+
+def test_exit_codes_of_the_command(bench):
+    params(bench, "fail: error\n")
+    done = medlab("run", "try")
+    assert done.returncode == 1 and "FAILED" in done.stderr
+    assert medlab("run", "absent").returncode == 2
+
+
+def test_a_killed_kernel_is_a_failure(bench):
+    params(bench, "fail: kill\n")
+    assert not engine.run_many(["try"])
+    assert "kernel died" in page(bench, "02_second")
+
+
+def test_an_output_that_was_promised_must_be_there(bench):
+    write_notebook(bench / "notebooks", "03_third", 'run: str = "try"\nshout: bool = False', ["pass"], reads=["b.txt"],
+                   writes=["c.txt"])
+    assert not engine.run_many(["try"])
+    assert "without writing c.txt" in page(bench, "03_third")
+
+
+def started(bench, process):
+    """Wait until the slow notebook runs in the process."""
+    flag = bench / "reports" / "try" / "started"
+    for _ in range(300):
+        if flag.exists():
+            return
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.1)
+    raise AssertionError("the notebook did not start")
+
+
+def test_two_processes_never_execute_one_run(bench):
+    params(bench, "fail: slow\n")
+    first = subprocess.Popen([sys.executable, "-m", "medlab", "run", "try"], stderr=subprocess.PIPE, text=True)
+    try:
+        started(bench, first)
+        second = medlab("run", "try")
+        assert second.returncode == 2 and f"process {first.pid}" in second.stderr
+        assert "running" in page(bench, "02_second")
+        with pytest.raises(papermill.PapermillExecutionError, match="is being executed by"):
+            papermill.execute_notebook(bench / "notebooks" / "01_first.ipynb", bench / "out.ipynb",
+                                       {"run": "try"}, progress_bar=False)
+    finally:
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+    params(bench, "epochs: 1\n")
+    for _ in range(100):  # the kernel notices that its parent is gone and releases the inherited lock
+        done = medlab("run", "try")
+        if done.returncode != 2:
+            break
+        time.sleep(0.2)
+    assert done.returncode == 0, done.stderr
+    assert "02_second: running (was interrupted)" in done.stderr and "01_first: current" in done.stderr
+
+
+def test_interrupt_from_the_keyboard_is_a_failure_with_a_page(bench):
+    params(bench, "fail: slow\n")
+    process = subprocess.Popen([sys.executable, "-m", "medlab", "run", "try"], stderr=subprocess.PIPE, text=True)
+    started(bench, process)
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=30)
+    assert process.returncode != 0
+    assert "interrupted" in page(bench, "02_second") or "KeyboardInterrupt" in page(bench, "02_second")
+
+
+def test_a_full_disk_fails_and_leaves_no_page_of_yesterday(bench):
+    assert engine.run_many(["try"])
+    write_notebook(bench / "notebooks", "02_second", 'run: str = "try"\nepochs: int = 3\nrate: float = 0.1\n'
+                   'fail: str = ""', ['(folder / "b.txt").write_text("x" * 3_000_000)'], reads=["a.txt"],
+                   writes=["b.txt"])
+
+    def little_room():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+    done = medlab("run", "try", preexec_fn=little_room)
+    assert done.returncode == 1, done.stderr
+    assert "failed" in page(bench, "02_second") and "File too large" in page(bench, "02_second")
+    json.loads((bench / "reports" / "try" / "02_second.ipynb").read_text())
+    assert medlab("run", "try").returncode == 0
+
+
+def test_atomic_writing_keeps_the_old_file_on_failure(tmp_path):
+    target = tmp_path / "a.json"
+    runs.write_json(target, {"x": float("nan"), "n": 1})
+    assert json.loads(target.read_text()) == {"x": None, "n": 1}
+
+    def half(path):
+        path.write_text("half")
+        raise OSError("No space left on device")
+    with pytest.raises(OSError, match="No space"):
+        runs.write_atomically(target, half)
+    assert json.loads(target.read_text())["n"] == 1 and os.listdir(tmp_path) == ["a.json"]
+
+
+def test_text_from_data_is_inert_on_pages(bench):
+    attack = '<script>alert(1)</script><img src=x onerror=alert(2)><a href="javascript:alert(3)">x</a>'
+    write_notebook(bench / "notebooks", "03_third", 'run: str = "try"\nshout: bool = False', [
+        "from IPython.display import HTML, Markdown, Javascript, SVG, display",
+        f"attack = {attack!r}\nprint(attack)\ndisplay(HTML(attack), Markdown(attack), Javascript('alert(4)'))",
+        '(folder / "c.txt").write_text("x")'], writes=["c.txt"])
+    assert engine.run_many(["try"])
+    text = page(bench, "03_third")
+    body = text.split("<main>")[1]
+    assert "<script" not in body and "onerror=" not in body.replace("onerror=alert(2)&gt;", "")
+    assert "javascript:" not in body.replace('"javascript:alert(3)"', "").replace("javascript:alert(3)&quot;", "")
+    assert "default-src 'none'" in text
+
+
+def test_provenance_is_on_every_page(bench):
+    assert engine.run_many(["try"])
+    text = page(bench, "02_second")
+    for expected in ("epochs", "default 3", "a.txt", "sha256", "medlab 0.", "cores", "tensorflow", "started",
+                     "Research use only"):
+        assert expected in text, expected
+    assert "Not part of this run: the dataset has no mask|boxes" in page(bench, "index")
