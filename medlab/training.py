@@ -14,7 +14,48 @@ import pandas as pd
 from medlab import models, pipeline
 from medlab.pipeline import keras, tf
 
+# Everything in 03 that a saved state depends on.
+PARAMETERS = ("seed", "network", "target", "head", "epochs", "batch_size", "learning_rate", "warmup", "weight_decay",
+              "capacity", "attention", "dropout", "label_smoothing", "class_weights", "augmentation", "ema",
+              "checkpoint", "patience", "backbone", "weights_file", "head_epochs")
 METRICS = {"loss": np.less, "auc": np.greater, "last": None}
+
+
+def outcome(table, facts, target="auto", head="auto"):
+    """What is to be predicted: the kind of head and the names of its outputs.
+
+    Parameters
+    ----------
+    table : DataFrame
+        split.parquet.
+    facts : dict
+        dataset.json: ``classes``, ``positive``, ``card``.
+    target, head : str
+        The parameters; ``auto`` takes several ``label_*`` columns as multilabel, ordered classes as ordinal, a
+        positive class (or just two classes, the second positive) as binary, the rest as multiclass.
+
+    Returns
+    -------
+    (kind, outputs)
+        For a binary head ``outputs`` is [name of the rest, positive class].
+    """
+    several = [name for name in table if name.startswith("label_")]
+    if target not in ("auto", "label"):
+        raise ValueError(f"target {target!r}: 03 trains networks for labels, expected auto or label")
+    if "label" not in table and not several:
+        raise ValueError("the cohort has neither a column label nor label_<name>: nothing to train here; survival "
+                         "without a label is the work of 05")
+    classes, positive = [str(name) for name in facts.get("classes") or []], facts.get("positive")
+    ordered = (facts.get("card") or {}).get("classes_ordered")
+    if head == "auto":
+        head = ("multilabel" if "label" not in table else "ordinal" if ordered and len(classes) > 2 else
+                "binary" if positive or len(classes) == 2 else "multiclass")
+    if head == "multilabel":
+        return head, several
+    if head != "binary":
+        return head, classes
+    positive = str(positive or classes[-1])
+    return head, [" or ".join(name for name in classes if name != positive), positive]
 
 
 def encode(labels, kind, outputs):
@@ -45,14 +86,17 @@ def encode(labels, kind, outputs):
     return np.eye(len(outputs), dtype="float32")[places]
 
 
-def class_weights(y, power=1.0):
-    """Sample weights (n,) that give every class the same sum (`power` 1) or its square-root compromise (0.5);
-    mean 1. For a multilabel target all ones: a sample belongs to several classes."""
+def class_weights(y, how="balanced"):
+    """Sample weights (n,) of mean 1: ``balanced`` gives every class the same sum, ``sqrt`` goes half-way, ``none``
+    is all ones, and so is any multilabel target, where a sample belongs to several classes."""
+    powers = {"none": 0.0, "sqrt": 0.5, "balanced": 1.0}
+    if how not in powers:
+        raise ValueError(f"class_weights {how!r} is unknown; expected one of {', '.join(powers)}")
     y = np.asarray(y)
     code = y[:, 0].astype(int) if y.shape[1] == 1 else y.argmax(1)
     if y.shape[1] > 1 and not np.allclose(y.sum(1), 1):
         return np.ones(len(y), "float32")
-    weight = (1 / np.maximum(np.bincount(code), 1)[code]) ** power
+    weight = (1 / np.maximum(np.bincount(code), 1)[code]) ** powers[how]
     return (weight / weight.mean()).astype("float32")
 
 
@@ -61,6 +105,29 @@ def schedule(learning_rate, steps, warmup=0.1):
     first = max(1, int(warmup * steps))
     return keras.optimizers.schedules.CosineDecay(learning_rate / 20, max(1, steps - first), alpha=0.0,
                                                   warmup_target=learning_rate, warmup_steps=first)
+
+
+def auc_metric(kind, n_outputs):
+    """Keras metric: AUC, macro one-vs-rest for more than one output."""
+    several = kind != "binary"
+    return keras.metrics.AUC(multi_label=several, num_labels=n_outputs if several else None, name="auc")
+
+
+def check_memory(model, batch_size):
+    """Estimated memory of training in bytes; a ValueError if this machine has less."""
+    needed = models.memory_bytes(model, batch_size)
+    present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > 0.9 * present:
+        raise ValueError(f"training needs about {needed / 1e9:.1f} GB, this machine has {present / 1e9:.1f} GB: "
+                         "lower batch_size or capacity, or prepare smaller images in 02")
+    return needed
+
+
+def bare(model):
+    """The network without optimiser and loss, as it is saved for later notebooks."""
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 def key(parameters, *files):
@@ -103,7 +170,7 @@ class Journal(keras.callbacks.Callback):
         self.folder, self.key, self.epochs, self.n_images = Path(folder), key, epochs, n_images
         self.checkpoint, self.patience = checkpoint, patience
         self.state, self.rows, self.note = self.folder / "03_state", [], ""
-        self.epoch, self.best, self._pending = 0, None, False
+        self.epoch, self.best, self.stopped, self._pending = 0, None, False, False
         self._find()
 
     def _find(self):
@@ -121,6 +188,7 @@ class Journal(keras.callbacks.Callback):
                         raise ValueError(f"{name} is damaged")
                 self.rows = pd.read_csv(place / "history.csv", float_precision="round_trip").to_dict("records")
                 self.epoch, self.best, self._pending = facts["epoch"], facts["best"], True
+                self.chance = facts["chance"]
                 self.source, self.note = place, f"resumed after epoch {self.epoch}"
                 return
             except (OSError, ValueError, KeyError, TypeError) as error:
@@ -131,10 +199,17 @@ class Journal(keras.callbacks.Callback):
             self._pending = False
             self.model.optimizer.build(self.model.trainable_variables)
             self.model.load_weights(self.source / "now.weights.h5")
+            for chance, value in zip(self._chance(), self.chance, strict=True):
+                chance.assign(value)
         if self.note:
             _say(self.note)
         self._averages = getattr(self.model.optimizer, "_model_variables_moving_average", None)
         self._averages = self._averages if self.model.optimizer.use_ema else None
+
+    def _chance(self):
+        """State of the random generators of dropout layers, which Keras leaves out of the weights."""
+        return [layer.seed_generator.state for layer in self.model._flatten_layers()
+                if hasattr(layer, "seed_generator")]
 
     def on_epoch_begin(self, epoch, logs=None):
         self.start = time.perf_counter()
@@ -176,7 +251,7 @@ class Journal(keras.callbacks.Callback):
         self._save(better)
         _say(self.line(row))
         if self.patience and self.epoch - self.best["epoch"] >= self.patience:
-            self.model.stop_training = True
+            self.model.stop_training = self.stopped = True
 
     def line(self, row):
         """Progress of one epoch in one line."""
@@ -198,7 +273,8 @@ class Journal(keras.callbacks.Callback):
             os.link(self.state / "best.weights.h5", fresh / "best.weights.h5")
         self.history().to_csv(fresh / "history.csv", index=False)
         files = {path.name: _digest(path) for path in fresh.iterdir()}
-        facts = {"key": self.key, "epoch": self.epoch, "best": self.best, "files": files}
+        facts = {"key": self.key, "epoch": self.epoch, "best": self.best, "files": files,
+                 "chance": [keras.ops.convert_to_numpy(state).tolist() for state in self._chance()]}
         (fresh / "state.json").write_text(json.dumps(facts))
         shutil.rmtree(former, ignore_errors=True)
         if self.state.exists():
@@ -228,7 +304,7 @@ def _digest(path):
         return hashlib.file_digest(file, "blake2b").hexdigest()
 
 
-def sanity_gate(make, images, y, train, val, *, seed=0, learning_rate=2e-3, steps=60, most=128):
+def sanity_gate(make, images, y, train, val, *, seed=0, learning_rate=2e-3, steps=60, most=96):
     """Can the network learn at all, and does it learn nothing where there is nothing to learn?
 
     Sixteen training images must be memorised. Then labels are permuted over training and validation together: a
@@ -256,7 +332,7 @@ def sanity_gate(make, images, y, train, val, *, seed=0, learning_rate=2e-3, step
     y_train, y_val = (y[[mixed[place] for place in part]] for part in (train, val))
     model = make()
     model.compile(keras.optimizers.Adam(learning_rate), _loss_of(model))
-    model.fit(pipeline.read_rows(images, train).astype("float32"), y_train, batch_size=32, epochs=3, verbose=0)
+    model.fit(pipeline.read_rows(images, train).astype("float32"), y_train, batch_size=32, epochs=2, verbose=0)
     scores = model.predict(pipeline.read_rows(images, val).astype("float32"), batch_size=32, verbose=0)
     auc, limit = _chance(y_val, scores)
     passed = bool(memorised >= 0.95 and (auc is None or abs(auc - 0.5) <= limit))
