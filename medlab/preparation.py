@@ -166,7 +166,7 @@ def require_room(n_bytes, folder, max_memory_gb, what="images.npy"):
     """Refuse before the work what would not fit: ValueError with need, room and what to set."""
     free = shutil.disk_usage(folder).free
     if n_bytes > max_memory_gb * 1e9:
-        raise ValueError(f"{what} would take {n_bytes / 1e9:.1f} GB, more than max_memory {max_memory_gb:g} GB; "
+        raise ValueError(f"{what} would take {n_bytes / 1e9:.1f} GB, over max_memory {max_memory_gb:g} GB; "
                          "set a smaller image_size or image_depth, or a larger max_memory")
     if n_bytes * 1.05 + 5e7 > free:
         raise ValueError(f"{what} would take {n_bytes / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB free; "

@@ -67,8 +67,8 @@ def test_numbers_are_imputed_and_scaled_as_by_scikit_learn(cohort):
     theirs = make_pipeline(SimpleImputer(strategy="median"), StandardScaler()).fit(train[["age_years"]])
     assert np.allclose(made["age_years"], theirs.transform(cleaned[["age_years"]])[:, 0])
     assert not made.isna().any().any()
-    assert list(made) == ["age_years", "age_years_missing", "histology=adenocarcinoma", "cluster=0", "cluster=1",
-                          "cluster=2", "site=l1"]
+    assert list(made) == ["age_years", "age_years_missing", "histology=adenocarcinoma", "cluster=0",
+                          "cluster=1", "cluster=2", "site=l1"]
     assert made.loc[41, "histology=adenocarcinoma"] == 0
 
 
@@ -99,7 +99,7 @@ def test_array_is_written_whole_or_not_at_all(tmp_path):
     assert np.array_equal(np.load(tmp_path / "a.npy", mmap_mode="r"), data)
     with pytest.raises(ValueError, match="5 rows were prepared, expected 6"):
         preparation.write_array(tmp_path / "b.npy", iter(data), (6, 4, 3, 1))
-    with pytest.raises(ValueError, match="row 0: found float64"):
+    with pytest.raises(ValueError, match="row 0: float64"):
         preparation.write_array(tmp_path / "b.npy", iter(data / 255), data.shape)
     assert [p.name for p in tmp_path.iterdir()] == ["a.npy"]
 
@@ -126,7 +126,7 @@ def test_runs_share_one_array_and_unused_ones_are_removed(tmp_path):
 
 def test_what_does_not_fit_is_refused_before_the_work(tmp_path):
     preparation.require_room(1e6, tmp_path, 1)
-    with pytest.raises(ValueError, match="more than max_memory 1 GB; set a smaller image_size"):
+    with pytest.raises(ValueError, match="over max_memory 1 GB; set a smaller image_size"):
         preparation.require_room(2e9, tmp_path, 1)
     with pytest.raises(ValueError, match="free; make room"):
         preparation.require_room(1e18, tmp_path, 1e12)
