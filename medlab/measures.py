@@ -10,6 +10,11 @@ import pandas as pd
 from scipy.special import expit, logit
 
 HEADS = ("binary", "multiclass", "ordinal", "multilabel")
+NAMES = {"auc": "AUC", "average_precision": "average precision", "balanced_accuracy": "balanced accuracy",
+         "recall": "recall (sensitivity)", "precision": "precision (PPV here)", "npv": "NPV here", "f1": "F1",
+         "mcc": "MCC", "kappa_quadratic": "kappa, quadratic weights", "brier": "Brier score",
+         "ece": "calibration error (ECE)", "calibration_slope": "calibration slope",
+         "calibration_intercept": "calibration intercept", "subset_accuracy": "all labels right"}
 N_BINS = 10  # of equal width, for the expected calibration error
 SMALLEST = 1e-6  # probabilities are kept this far from 0 and 1 before a logarithm
 
@@ -223,3 +228,43 @@ def by_patient(y, p, patients, head="binary"):
     one = outcome.max() if head != "multiclass" else outcome.agg(lambda column: column.mode().iloc[0])
     y, p = one.to_numpy().reshape(-1, *y.shape[1:]), mean.to_numpy().reshape(-1, *p.shape[1:])
     return y, p, mean.index.to_numpy(), mixed
+
+
+def outcome(table, head, outputs):
+    """What is to be predicted, as numbers, from split.parquet and the outputs of the network.
+
+    Parameters
+    ----------
+    table : DataFrame with ``label``, or with the 0/1 columns named in outputs (multilabel)
+    outputs : names of the network's outputs; binary: the last is the positive class, all else is negative
+
+    Returns
+    -------
+    y : (n,) int or (n, L) float; known : (n,) bool, False where there is no outcome (y is then 0 or NaN)
+    """
+    if head == "multilabel":
+        y = table[list(outputs)].astype(float).to_numpy()
+        return y, ~np.isnan(y).all(1)
+    label = table["label"].astype(object).where(table["label"].notna(), "").astype(str).to_numpy()
+    known = table["label"].notna().to_numpy()
+    if head == "binary":
+        return ((label == str(outputs[-1])) & known).astype(int), known
+    y = pd.Index([str(name) for name in outputs]).get_indexer(label)
+    return np.maximum(y, 0), known & (y >= 0)
+
+
+def one_vs_rest(y, p, head, names):
+    """Per class (binary: the positive one; multilabel: each label) 0/1 outcomes and probabilities.
+
+    Returns
+    -------
+    dict name -> (y, p); classes without both outcomes are left out.
+    """
+    y, p, _ = check(y, p, None, head)
+    if head == "binary":
+        columns = {names[-1]: (y.astype(float), p)}
+    else:
+        each = y.T if head == "multilabel" else (y == np.arange(p.shape[1])[:, None]).astype(float)
+        columns = dict(zip(names, zip(each, p.T, strict=True), strict=True))
+    columns = {name: (a[~np.isnan(a)].astype(int), b[~np.isnan(a)]) for name, (a, b) in columns.items()}
+    return {name: (a, b) for name, (a, b) in columns.items() if len(np.unique(a)) == 2}

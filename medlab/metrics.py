@@ -253,3 +253,15 @@ def flat(table, prefix=""):
     """The table of `scores` as plain keys for a JSON file: auc, auc_low, auc_high, ..."""
     return {prefix + name + end: row[column] for name, row in table.iterrows()
             for end, column in (("", "value"), ("_low", "low"), ("_high", "high"))}
+
+
+def written(table, digits=3):
+    """The table of `scores` as text: "0.912 (0.871 to 0.947)"; without an interval where there is none."""
+    def one(row):
+        if not np.isfinite(row["value"]):
+            return "not defined"
+        if not np.isfinite([row["low"], row["high"]]).all():
+            return f"{row['value']:.{digits}f} (no interval)"
+        return f"{row['value']:.{digits}f} ({row['low']:.{digits}f} to {row['high']:.{digits}f})"
+
+    return table.apply(one, axis=1)
