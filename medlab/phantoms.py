@@ -13,7 +13,8 @@ SITES = {  # two scanners: pixel size (mm), blur of the kernel (pixels), noise (
     "A": {"pixel_mm": 2.8, "blur": 0.65, "noise": 27.0},
     "B": {"pixel_mm": 2.7, "blur": 0.50, "noise": 32.0},
 }
-TEXTURES = {"solid": (35.0, 35.0), "part-solid": (-560.0, 20.0), "ground-glass": (-600.0, -600.0)}  # rim, core
+# HU of rim and core
+TEXTURES = {"solid": (35.0, 35.0), "part-solid": (-560.0, 20.0), "ground-glass": (-600.0, -600.0)}
 
 
 def render(patient, rng):
@@ -138,7 +139,8 @@ def chest(x, y, z, patient, rng):
     hu += muscles(wx, wy, z, skin, cage, patient["fat_mm"], coarse) * (52 + 6 * texture - hu)
     spine_y = 0.68 * b
     solid, chambers = mediastinum(wx, wy, z, spine_y)
-    dome = merge(ellipse3(wx, wy, z, (-66, 2, -158), (60, 72, 76)), ellipse3(wx, wy, z, (68, 6, -168), (56, 66, 76)))
+    right, left = ((-66, 2, -158), (60, 72, 76)), ((68, 6, -168), (56, 66, 76))
+    dome = np.minimum(ellipse3(wx, wy, z, *right), ellipse3(wx, wy, z, *left))  # diaphragm
     inside = fill(cage)
     hu += inside * (-92 + 10 * texture - hu)
     hu += inside * fill(chambers) * (44 + 4 * texture - hu)
@@ -172,7 +174,8 @@ def muscles(x, y, z, skin, cage, fat_mm, coarse):
     back = fill(ellipse(side, y, 27, 104, 23, 17, 12))
     lateral = fill(np.maximum(np.abs(cage - 15) - 6 + 3 * np.clip(coarse, -1, 1), skin + 0.5 * fat_mm))
     lateral = lateral * np.clip((side - 45) / 20, 0, 1)
-    pectoral = fill(np.maximum(np.abs(cage - 14) - 7 * between(z, -25, 90, 40), skin + 4)) * (y < -30) * (side > 14)
+    pectoral = fill(np.maximum(np.abs(cage - 14) - 7 * between(z, -25, 90, 40), skin + 4))
+    pectoral = pectoral * (y < -30) * (side > 14)
     plane = fill(np.abs(cage - 12.5 - 2 * coarse) - 0.2)
     muscle = np.maximum.reduce([wall, back, lateral, pectoral]) * fill(skin + 3)
     return muscle * (1 - 0.45 * plane * (side > 20))
@@ -208,10 +211,8 @@ def airways(x, y, z):
     """Signed distance to the lumen of trachea and main bronchi."""
     trachea = np.hypot(x, y - 10) - 9 * between(z, -6, 300, 6)
     out = np.clip(-z, 0, 60)
-    bronchi = np.hypot(np.abs(x) - 4 - 0.85 * out, y - 11 - 0.12 * out) - np.clip(7 - 0.07 * out, 3, 7) * between(
-        z, -46, 1, 6
-    )
-    return np.minimum(trachea, bronchi)
+    bronchi = np.hypot(np.abs(x) - 4 - 0.85 * out, y - 11 - 0.12 * out)
+    return np.minimum(trachea, bronchi - np.clip(7 - 0.07 * out, 3, 7) * between(z, -46, 1, 6))
 
 
 def bones(hu, x, y, z, cage, spine_y, coarse, rng):
@@ -227,10 +228,11 @@ def bones(hu, x, y, z, cage, spine_y, coarse, rng):
     body = ellipse(x, y, 0, spine_y, 18.5, 15)
     canal = np.hypot(x, y - spine_y - 22) - 8.5
     arch = np.minimum(np.abs(canal - 2.5) - 2.5, ellipse(x, y, 0, spine_y + 44, 3.5, 14))
-    wings = ellipse(side, y, 26, spine_y + 24, 17, 5.0, 20) + 6 * between(np.mod(z + disc_phase, 23), 0, 11, 3)
+    level = np.mod(z + disc_phase, 23)
+    wings = ellipse(side, y, 26, spine_y + 24, 17, 5.0, 20) + 6 * between(level, 0, 11, 3)
     sternum = ellipse(x, y, 0, -89, 17, 6.0)
-    blade = np.maximum(np.abs(cage - 18 + 9 * (angle - 0.95) - 2 * coarse) - 2.4,
-                       np.abs(angle - 0.95) * 80 + 4 - 34 * between(z, -25, 120, 60))
+    blade = np.abs(angle - 0.95) * 80 + 4 - 34 * between(z, -25, 120, 60)
+    blade = np.maximum(blade, np.abs(cage - 18 + 9 * (angle - 0.95) - 2 * coarse) - 2.4)
     scale = rng.normal(1, 0.08)
     for distance, marrow, cortex in (
         (rib, 230 - 130 * cartilage, 390 * (1 - cartilage)),
@@ -261,7 +263,7 @@ def find_place(x, y, z, room, diameter, rng):
 
 
 def blob(x, y, z, place, diameter, spiculation, core, rng):
-    """Coverage (d, h, w) of a lobulated, spiculated ball and of its core, averaged over 4 x 4 x 5 points a voxel."""
+    """Coverage (d, h, w) of a lobulated, spiculated ball and of its core, from 80 points a voxel."""
     radius = diameter / 2
     axes = [rng.standard_normal((n, 3)) for n in (3, int(10 + 6 * spiculation))]
     lobes, spikes = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in axes)
@@ -271,8 +273,9 @@ def blob(x, y, z, place, diameter, spiculation, core, rng):
     reach = radius * (1.15 + 1.0 * spiculation)
     whole, inner = np.zeros(SHAPE, np.float32), np.zeros(SHAPE, np.float32)
     cuts, points = [], []
-    for axis, centre, half, parts in ((z, place[2], THICKNESS / 2, 5), (y, place[1], 1.4, 4), (x, place[0], 1.4, 4)):
+    for axis, centre, parts in ((z, place[2], 5), (y, place[1], 4), (x, place[0], 4)):
         line = axis.ravel()
+        half = (line[1] - line[0]) / 2
         near = np.flatnonzero(np.abs(line - centre) <= reach + half)
         cuts.append(slice(near[0], near[-1] + 1))
         sub = ((np.arange(parts) + 0.5) / parts - 0.5) * (line[1] - line[0])
@@ -289,7 +292,7 @@ def blob(x, y, z, place, diameter, spiculation, core, rng):
 
 
 def vessel_coverage(x, y, z, lung, n_end_on, rng, parts=3):
-    """Fraction of vessel per voxel: a branching tree from each hilum plus a few straight vessels seen end-on."""
+    """Fraction of vessel per voxel: trees from each hilum plus a few straight vessels seen end-on."""
     points, radii = [], []
     for side in (-1, 1):
         k, j, i = np.nonzero((lung > 0.9) & (side * x > 0))
@@ -342,7 +345,7 @@ def grow(root, ends, rng):
 
 
 def splat(points, radii, x, y, z, parts):
-    """Balls of these radii onto `parts` sub-slices per slice, joined by the maximum, averaged over each slice."""
+    """Balls of these radii on `parts` sub-slices per slice, joined by the maximum, then averaged."""
     d, h, w = SHAPE
     pixel, step = float(x[0, 0, 1] - x[0, 0, 0]), THICKNESS / parts
     fine = np.zeros(d * parts * h * w, np.float32)
@@ -351,13 +354,14 @@ def splat(points, radii, x, y, z, parts):
     for small in (True, False):
         keep = (radii < 1.8) == small
         reach, up = (1, 1) if small else (3, 4)
-        offsets = np.stack(np.meshgrid(*[np.arange(-r, r + 1) for r in (reach, reach, up)], indexing="ij"), -1)
-        offsets = offsets.reshape(-1, 3)
+        lines = [np.arange(-n, n + 1) for n in (reach, reach, up)]
+        offsets = np.stack(np.meshgrid(*lines, indexing="ij"), -1).reshape(-1, 3)
         cell = np.rint((points[keep] - origin) / scale).astype(int)
         ok = np.all((cell >= [3, 3, -up]) & (cell < [w - 3, h - 3, d * parts + up]), axis=1)
         cell, centre, r = cell[ok], points[keep][ok], radii[keep][ok][:, None]
         index = cell[:, None] + offsets
-        shift = (cell * scale + origin - centre).astype(np.float32)[:, None] + (offsets * scale).astype(np.float32)
+        shift = (cell * scale + origin - centre).astype(np.float32)[:, None]
+        shift = shift + (offsets * scale).astype(np.float32)
         far = np.sqrt(np.einsum("pok,pok->po", shift, shift))
         r = r.astype(np.float32)
         full = 1 - np.exp(-np.pi * r**2 / pixel**2)  # a vessel thinner than a pixel fills only a part of it

@@ -14,16 +14,24 @@ from scipy import ndimage
 from medlab import phantoms
 
 CLASSES = ["none", "benign", "malignant"]
+CORNERS = ["x_min", "y_min", "z_min", "x_max", "y_max", "z_max"]
 STAGES = ["I", "II", "III", "IV"]
 # what the import has to find: index of the patient -> defect
 DUPLICATE, ORIGINAL, MONOCHROME1, PADDING, TRUNCATED, NOT_AN_IMAGE, IMPOSSIBLE_AGE = 7, 2, 3, 5, 1, 4, 6
+MISSING = {
+    "age_years": 0.03,
+    "smoking": 0.04,
+    "smoking_pack_years": 0.08,
+    "stage": 0.06,
+    "haemoglobin_g_dl": 0.05,
+}
 CARD = """\
 title: Synthetic thorax CT cohort
 modality: CT
 intensity: HU
 description: >-
-  Simulated chest CT (slabs of 50 mm) of patients without a lung nodule, with a benign or with a malignant one,
-  a clinical table and survival. Everything is generated from formulas; no patient is behind it.
+  Simulated chest CT (slabs of 50 mm) of patients without a lung nodule, with a benign one or with a malignant
+  one, with a clinical table and survival. Everything is generated from formulas; no patient is behind it.
 licence: CC0-1.0
 citation: none
 classes: [none, benign, malignant]
@@ -57,17 +65,19 @@ def sample(patients=240, seed=0):
         `time_true_days` (without censoring), `time_days`, `event`.
     """
     if patients < 1 or seed < 0:
-        raise ValueError(f"patients={patients}, seed={seed}: expected at least 1 patient and a seed of 0 or more")
+        raise ValueError(f"patients={patients}, seed={seed}: expected at least 1 patient and a seed >= 0")
     rows = []
     for i in range(patients):
         source = ORIGINAL if i == DUPLICATE else i
-        rows.append({"patient_id": f"THX-{i + 1:04d}", "source": source, **person(generator(seed, source, 0))})
+        identity = {"patient_id": f"THX-{i + 1:04d}", "source": source}
+        rows.append(identity | person(generator(seed, source, 0)))
     return pd.DataFrame(rows)
 
 
 def person(rng):
     """One patient: body, habits, nodule, its malignancy, survival."""
-    p = {"site": str(rng.choice(["A", "B"], p=[0.6, 0.4])), "sex": str(rng.choice(["male", "female"], p=[0.56, 0.44]))}
+    p = {"site": str(rng.choice(["A", "B"], p=[0.6, 0.4]))}
+    p["sex"] = str(rng.choice(["male", "female"], p=[0.56, 0.44]))
     p["age_years"] = int(np.clip(rng.normal(65, 9), 40, 88))
     p["smoking"] = str(rng.choice(["never", "former", "current"], p=[0.2, 0.45, 0.35]))
     p["smoking_pack_years"] = 0.0 if p["smoking"] == "never" else float(np.round(rng.lognormal(3.3, 0.5), 0))
@@ -99,12 +109,12 @@ def nodule(p, rng):
         return {"label": "none", "malignancy_probability": 0.0, "diameter_mm": np.nan, "spiculation": np.nan,
                 "texture": None, "satellite_mm": np.nan, "n_nodules": 0}  # fmt: skip
     return {"label": "malignant" if chance < probability else "benign", "malignancy_probability": probability,
-            "diameter_mm": diameter, "spiculation": spiculation, "texture": texture, "satellite_mm": satellite,
-            "n_nodules": 1 + (satellite == satellite)}  # fmt: skip
+            "diameter_mm": diameter, "spiculation": spiculation, "texture": texture,
+            "satellite_mm": satellite, "n_nodules": 1 + (satellite == satellite)}  # fmt: skip
 
 
 def survival(p, rng):
-    """True extent 0..4, recorded stage (noisy), Weibull time to death, administrative and random censoring."""
+    """True extent 0..4, recorded stage (noisy), Weibull time to death, censoring by end of study and loss."""
     malignant = p["label"] == "malignant"
     extent = int(np.clip(np.rint((p["diameter_mm"] - 6) / 5 + rng.normal(0, 0.9)), 1, 4)) if malignant else 0
     seen = extent + rng.normal(0, 0.9) if malignant else 1 + abs(rng.normal(0, 0.9))
@@ -112,8 +122,10 @@ def survival(p, rng):
     log_hazard = 1.2 * malignant + 0.06 * size + 0.35 * extent + 0.05 * (p["age_years"] - 65)
     time = 2700 * (rng.exponential() / np.exp(log_hazard)) ** (1 / 1.25)
     end = min(rng.uniform(900, 3300), rng.exponential(9000))
-    return {"extent": extent, "stage": STAGES[int(np.clip(np.rint(seen), 1, 4)) - 1], "log_hazard": float(log_hazard),
-            "time_true_days": max(1, int(time)), "time_days": max(1, int(min(time, end))), "event": time <= end}  # fmt: skip
+    stage = STAGES[int(np.clip(np.rint(seen), 1, 4)) - 1]
+    return {"extent": extent, "stage": stage, "log_hazard": float(log_hazard),
+            "time_true_days": max(1, int(time)), "time_days": max(1, int(min(time, end))),
+            "event": time <= end}  # fmt: skip
 
 
 def thorax(folder, patients=240, seed=0, progress=True):
@@ -144,15 +156,15 @@ def thorax(folder, patients=240, seed=0, progress=True):
     truth = sample(patients, seed)
     (folder / "masks").mkdir(parents=True)
     boxes = []
-    for i, patient in enumerate(tqdm(truth.to_dict("records"), disable=not progress, mininterval=1, desc="thorax", unit="patient")):
+    bar = tqdm(truth.to_dict("records"), "thorax", unit="patient", mininterval=1, disable=not progress)
+    for i, patient in enumerate(bar):
         hu, nodules = phantoms.render(patient, generator(seed, patient["source"], 1))
         write_series(folder / "dicom", i, patient, hu, seed)
         mask = np.any(nodules, axis=0) if nodules else np.zeros(hu.shape, bool)
         np.savez_compressed(folder / "masks" / f"{patient['patient_id']}.npz", mask=mask.astype(np.uint8))
         boxes += [{"patient_id": patient["patient_id"], "label": label, **box(part)}
                   for part, label in zip(nodules, (patient["label"], "benign"), strict=False)]  # fmt: skip
-    columns = ["patient_id", "label", "x_min", "y_min", "z_min", "x_max", "y_max", "z_max"]
-    pd.DataFrame(boxes, columns=columns).to_csv(folder / "boxes.csv", index=False)
+    pd.DataFrame(boxes, columns=["patient_id", "label", *CORNERS]).to_csv(folder / "boxes.csv", index=False)
     clinical(truth, seed).to_csv(folder / "clinical.csv", index=False)
     truth.drop(columns="source").round(6).to_csv(folder / "truth.csv", index=False)
     (folder / "card.yaml").write_text(CARD, encoding="utf-8")
@@ -160,10 +172,13 @@ def thorax(folder, patients=240, seed=0, progress=True):
 
 
 def box(mask):
-    """Half-open pixel box of a mask."""
-    cuts = ndimage.find_objects(mask.astype(np.uint8))[0]
-    return {f"{axis}_{end}": getattr(cut, stop) for axis, cut in zip("zyx", cuts, strict=True)
-            for end, stop in (("min", "start"), ("max", "stop"))}  # fmt: skip
+    """Half-open pixel box of a mask, as a dict of CORNERS."""
+    return _corners(ndimage.find_objects(mask.astype(np.uint8))[0])
+
+
+def _corners(cuts):
+    z, y, x = cuts
+    return dict(zip(CORNERS, (x.start, y.start, z.start, x.stop, y.stop, z.stop), strict=True))
 
 
 def clinical(truth, seed):
@@ -173,8 +188,7 @@ def clinical(truth, seed):
     rows = []
     for i, row in enumerate(truth[keep].to_dict("records")):
         rng = generator(seed, i, 3)
-        for name, rate in (("age_years", 0.03), ("smoking", 0.04), ("smoking_pack_years", 0.08), ("stage", 0.06),
-                           ("haemoglobin_g_dl", 0.05)):  # fmt: skip
+        for name, rate in MISSING.items():
             if rng.random() < rate and i >= 10:
                 row[name] = None
         if row["smoking"] and rng.random() < 0.15:
@@ -199,7 +213,8 @@ def write_series(folder, i, patient, hu, seed):
     pixel = phantoms.SITES[scanner]["pixel_mm"]
     if i == MONOCHROME1:  # stored inverted as well, so that rescaling still yields Hounsfield units
         stored = stored.max() - stored
-        header.PhotometricInterpretation, slope, intercept = "MONOCHROME1", -slope, slope * stored.max() - 1024
+        header.PhotometricInterpretation = "MONOCHROME1"
+        slope, intercept = -slope, slope * stored.max() - 1024
     else:
         intercept = -1024.0
     if i == PADDING:
@@ -218,15 +233,20 @@ def write_series(folder, i, patient, hu, seed):
         header.PixelData = part.astype("<i2" if i == PADDING else "<u2").tobytes()
         path = target / (names.bytes(6).hex() + ["", ".dcm", ".IMA"][names.integers(3)])
         header.save_as(path, enforce_file_format=True)
-    spoil(target, i, path, names)
+    spoil(target, i, header, names)
 
 
-def spoil(target, i, path, names):
-    """The two broken files beside the good ones: an interrupted second copy, and a text."""
+def spoil(target, i, header, names):
+    """The two broken files beside the good ones: an interrupted repeat of the scan, and a text."""
+    path = target / (names.bytes(6).hex() + ".dcm")
     if i == TRUNCATED:
-        (target / (names.bytes(6).hex() + ".dcm")).write_bytes(path.read_bytes()[:9000])
+        header.SeriesInstanceUID, header.SeriesNumber = uid("repeat", header.SeriesInstanceUID), 3
+        header.SOPInstanceUID = uid("repeat", header.SOPInstanceUID)
+        header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID
+        header.save_as(path, enforce_file_format=True)
+        path.write_bytes(path.read_bytes()[:9000])
     if i == NOT_AN_IMAGE:
-        (target / (names.bytes(6).hex() + ".dcm")).write_text("export interrupted, see log\n" * 20)
+        path.write_text("export interrupted, see log\n" * 20)
 
 
 def uid(*parts):
@@ -270,7 +290,7 @@ def series_header(i, patient, seed):
 
 
 def lung_region(volume):
-    """Bool lungs with the vessels and nodules in them: the air inside the body by Otsu, each lung closed by itself.
+    """Bool lungs with the vessels and nodules in them: air in the body by Otsu, each lung closed.
 
     volume : (d, h, w) array, HU or any grey value that grows with HU.
     """
@@ -295,31 +315,42 @@ def brightest_pixel(volume):
     Parameters
     ----------
     volume : (d, h, w) array
-        HU, or prepared grey values.
+        HU, or prepared grey values that grow with HU.
+
+    Returns
+    -------
+    float
     """
     lungs = ndimage.binary_erosion(lung_region(volume), np.ones((1, 3, 3)), iterations=2)
     return float(np.max(volume, where=lungs, initial=np.min(volume)))
 
 
 def otsu_blobs(volume, most=20):
-    """Trivial detector: connected bright blobs of the lungs by Otsu's threshold.
+    """Trivial detector: what is bright in the lungs by Otsu's threshold of the whole volume, connected.
+
+    Parameters
+    ----------
+    volume : (d, h, w) array
+        HU, or prepared grey values that grow with HU.
+    most : int
+        At most so many blobs.
 
     Returns
     -------
     DataFrame
-        x_min, y_min, z_min, x_max, y_max, z_max (pixels, half-open) and score (higher = more suspicious:
-        number of voxels times the cubed share of the box that is filled), best first.
+        x_min, y_min, z_min, x_max, y_max, z_max (pixels, half-open) and score (higher = more suspicious: the
+        number of voxels times the share they fill of a ball as long as the blob), best first.
     """
     from skimage.filters import threshold_otsu
 
-    lungs, volume = ndimage.binary_erosion(lung_region(volume), np.ones((1, 3, 3))), np.asarray(volume, float)
-    columns = ["x_min", "y_min", "z_min", "x_max", "y_max", "z_max", "score"]
-    if not lungs.any():
-        return pd.DataFrame(columns=columns)
-    groups, _ = ndimage.label(lungs & (volume > threshold_otsu(volume[lungs])))
+    volume = np.asarray(volume, float)
+    lungs = ndimage.binary_erosion(lung_region(volume), np.ones((1, 3, 3)))
+    groups, _ = ndimage.label(lungs & (volume > threshold_otsu(volume)))
     rows = []
     for k, cuts in enumerate(ndimage.find_objects(groups), 1):
-        part = groups[cuts] == k
-        if part.sum() >= 3:
-            rows.append(box(groups == k) | {"score": float(part.sum() * part.mean() ** 3)})
-    return pd.DataFrame(rows, columns=columns).sort_values("score", ascending=False).head(most).reset_index(drop=True)
+        d, h, w = (cut.stop - cut.start for cut in cuts)
+        n = int((groups[cuts] == k).sum())
+        ball = 0.52 * max(h, w, 2 * d) ** 3 / 2  # a slice is about twice as thick as a pixel is wide
+        rows.append({**_corners(cuts), "score": n * min(1.0, n / ball)})
+    blobs = pd.DataFrame(rows, columns=[*CORNERS, "score"])
+    return blobs.sort_values("score", ascending=False, kind="stable").head(most).reset_index(drop=True)
