@@ -44,8 +44,9 @@ def clean_html(html):
         remote = tag == "img" and name == "src" and not value.startswith("data:image/")
         return None if remote else value
 
-    return nh3.clean(html, attributes=attributes, attribute_filter=keep,
+    html = nh3.clean(html, attributes=attributes, attribute_filter=keep,
                      url_schemes={"http", "https", "mailto", "data"})
+    return re.sub(r"<td>(?=[^<]*[A-Za-z]{3})", '<td class="text">', html)  # words left, numbers right
 
 
 def last_lines(text):
@@ -57,9 +58,11 @@ def last_lines(text):
 @lru_cache
 def _exporter():
     from nbconvert.exporters import HTMLExporter
+    from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
     exporter = HTMLExporter(sanitize_html=True, exclude_input_prompt=True, exclude_output_prompt=True)
     exporter.raw_template = CELLS
+    exporter.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)
     for name, function in {"clean_html": clean_html, "last_lines": last_lines}.items():
         exporter.register_filter(name, function)
     return exporter

@@ -39,7 +39,7 @@ def headline(name):
     """Title (H1) and question (first paragraph below it) of a notebook."""
     text = "".join(source(name)["cells"][0]["source"])
     title, _, rest = text.partition("\n")
-    return title.lstrip("# ").strip(), rest.strip().split("\n\n")[0].replace("\n", " ")
+    return f"{name[:2]} {title.lstrip('# 0123456789').strip()}", rest.strip().split("\n\n")[0].replace("\n", " ")
 
 
 def declared(name):

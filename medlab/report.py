@@ -133,6 +133,7 @@ def write_index(run, params, conditions):
         state, text = describe(name, run)
         if lacking:
             state, text = "skipped", f"Not part of this run: the dataset has no {', '.join(lacking)}."
+        state = {"missing": "not run"}.get(state, state)
         page = f"{name}.html" if (folder / f"{name}.html").exists() and not lacking else None
         entries.append(dict(name=name, title=title, question=question, state=state, text=text, page=page))
         executed = folder / f"{name}.ipynb"
@@ -152,9 +153,10 @@ def _summary(dataset, params):
     patients = [] if dataset.get("n_patients") is not None or not dataset else [
         ("patients", "unknown: leakage between images of one patient cannot be excluded")]
     changed = ", ".join(f"{key} = {value!r}" for key, value in params.items()) or "all at their default"
-    return [("dataset", card.get("title", "not read yet")), ("modality", card.get("modality", "")),
+    rows = [("dataset", card.get("title", "not read yet")), ("modality", card.get("modality", "")),
             ("size", sizes), *patients, ("licence", card.get("licence", "")), ("parameters", changed),
             ("code", code_version())]
+    return [(key, value) for key, value in rows if value]
 
 
 def write_runs_index():

@@ -35,17 +35,32 @@ def workspace(tmp_path, monkeypatch):
 
 def write_notebook(folder, name, parameters, code, **contract):
     """Write a small notebook; ``code`` is a list of cells."""
+
     def cell(kind, source, **metadata):
         extra = {"outputs": [], "execution_count": None} if kind == "code" else {}
-        return {"cell_type": kind, "id": f"c{abs(hash((name, source))) % 10**8}", "metadata": metadata,
-                "source": source, **extra}
-    cells = [cell("markdown", f"# {name[3:].title()}\n\nWhat does {name} answer?"),
-             cell("code", parameters, tags=["parameters"]),
-             cell("code", f"from medlab import runs\nfolder = runs.start({name!r}, globals())"),
-             *(cell("code", source) for source in code)]
-    notebook = {"cells": cells, "nbformat": 4, "nbformat_minor": 5, "metadata": {
-        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
-        "medlab": {"reads": [], "writes": [], "needs": []} | contract}}
+        return {
+            "cell_type": kind,
+            "id": f"c{abs(hash((name, source))) % 10**8}",
+            "metadata": metadata,
+            "source": source,
+            **extra,
+        }
+
+    cells = [
+        cell("markdown", f"# {name[3:].title()}\n\nWhat does {name} answer?"),
+        cell("code", parameters, tags=["parameters"]),
+        cell("code", f"from medlab import runs\nfolder = runs.start({name!r}, globals())"),
+        *(cell("code", source) for source in code),
+    ]
+    notebook = {
+        "cells": cells,
+        "nbformat": 4,
+        "nbformat_minor": 5,
+        "metadata": {
+            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+            "medlab": {"reads": [], "writes": [], "needs": []} | contract,
+        },
+    }
     (folder / f"{name}.ipynb").write_text(json.dumps(notebook))
 
 
@@ -55,29 +70,55 @@ def bench(workspace, monkeypatch):
     folder = workspace / "notebooks"
     folder.mkdir()
     monkeypatch.setenv("MEDLAB_NOTEBOOKS", str(folder))
-    write_notebook(folder, "01_first", 'run: str = "try"\nseed: int = 0\ndataset: str = "table"\n'
-                   'word: str = "one"', ['(folder / "dataset.json").write_text("{}")',
-                                         '(folder / "a.txt").write_text(word)\nprint("wrote", word)'],
-                   reads=["data"], writes=["a.txt", "dataset.json"])
-    write_notebook(folder, "02_second", 'run: str = "try"\nepochs: int = 3\nrate: float = 0.1\nfail: str = ""', [
-        'import os, signal, time\nrounds = folder / "rounds.txt"',
-        'if fail == "error":\n    raise ValueError(f"no such thing in {folder}")',
-        'if fail == "kill":\n    os.kill(os.getpid(), signal.SIGKILL)',
-        'if fail == "slow":\n    (folder / "started").write_text("x")\n    time.sleep(60)',
-        '(folder / "b.txt").write_text((folder / "a.txt").read_text() * epochs)',
-        'rounds.write_text(str(int(rounds.read_text()) + 1 if rounds.exists() else 1))',
-    ], reads=["a.txt"], writes=["b.txt"])
-    write_notebook(folder, "03_third", 'run: str = "try"\nshout: bool = False', [
-        'text = (folder / "b.txt").read_text()\n(folder / "c.txt").write_text(text.upper() if shout else text)',
-    ], reads=["b.txt"], writes=["c.txt"])
-    write_notebook(folder, "04_masks", 'run: str = "try"', ['raise ValueError("never part of it")'],
-                   needs=["mask|boxes"])
+    write_notebook(
+        folder,
+        "01_first",
+        'run: str = "try"\nseed: int = 0\ndataset: str = "table"\nword: str = "one"',
+        [
+            '(folder / "dataset.json").write_text("{}")',
+            '(folder / "a.txt").write_text(word)\nprint("wrote", word)',
+        ],
+        reads=["data"],
+        writes=["a.txt", "dataset.json"],
+    )
+    write_notebook(
+        folder,
+        "02_second",
+        'run: str = "try"\nepochs: int = 3\nrate: float = 0.1\nfail: str = ""',
+        [
+            'import os, signal, time\nrounds = folder / "rounds.txt"',
+            'if fail == "error":\n    raise ValueError(f"no such thing in {folder}")',
+            'if fail == "kill":\n    os.kill(os.getpid(), signal.SIGKILL)',
+            'if fail == "slow":\n    (folder / "started").write_text("x")\n    time.sleep(60)',
+            '(folder / "b.txt").write_text((folder / "a.txt").read_text() * epochs)',
+            "rounds.write_text(str(int(rounds.read_text()) + 1 if rounds.exists() else 1))",
+        ],
+        reads=["a.txt"],
+        writes=["b.txt"],
+    )
+    write_notebook(
+        folder,
+        "03_third",
+        'run: str = "try"\nshout: bool = False',
+        [
+            'text = (folder / "b.txt").read_text()\n'
+            '(folder / "c.txt").write_text(text.upper() if shout else text)',
+        ],
+        reads=["b.txt"],
+        writes=["c.txt"],
+    )
+    write_notebook(
+        folder, "04_masks", 'run: str = "try"', ['raise ValueError("never part of it")'], needs=["mask|boxes"]
+    )
     table = workspace / "data" / "table"
     table.mkdir()
-    (table / "card.yaml").write_text("title: A table\npatients: known\n"
-                                     "synthetic: true\nclasses: ['no', 'yes']\n")
-    (table / "cohort.csv").write_text("patient_id,label,age_years\n" + "".join(
-        f"P{i},{'yes' if i % 2 else 'no'},{50 + i}\n" for i in range(12)))
+    (table / "card.yaml").write_text(
+        "title: A table\npatients: known\nsynthetic: true\nclasses: ['no', 'yes']\n"
+    )
+    (table / "cohort.csv").write_text(
+        "patient_id,label,age_years\n"
+        + "".join(f"P{i},{'yes' if i % 2 else 'no'},{50 + i}\n" for i in range(12))
+    )
     (workspace / "reports" / "try").mkdir()
     (workspace / "reports" / "try" / "params.yaml").write_text("epochs: 2\n")
     return workspace
@@ -85,5 +126,23 @@ def bench(workspace, monkeypatch):
 
 def medlab(*words, **options):
     """Run the command line in a process of its own."""
-    return subprocess.run([sys.executable, "-m", "medlab", *map(str, words)], capture_output=True, text=True,
-                          **options)
+    return subprocess.run(
+        [sys.executable, "-m", "medlab", *map(str, words)], capture_output=True, text=True, **options
+    )
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory):
+    """The embedded cohort with 60 patients and its executed run ``demo``: folder and environment."""
+    folder = tmp_path_factory.mktemp("demo")
+    environment = {
+        **os.environ,
+        "MEDLAB_DATA": str(folder / "data"),
+        "MEDLAB_REPORTS": str(folder / "reports"),
+    }
+    (folder / "reports" / "demo").mkdir(parents=True)
+    (folder / "reports" / "demo" / "params.yaml").write_text("epochs: 3\nn_bootstrap: 200\n")
+    for words in (["import", "synthetic:thorax", "thorax", "--patients", 60], ["run", "demo"]):
+        done = medlab(*words, env=environment)
+        assert done.returncode == 0, done.stderr[-5000:]
+    return folder, environment

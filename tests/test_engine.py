@@ -21,7 +21,9 @@ def params(bench, text):
 
 def executed(capsys):
     """Names of the notebooks that were executed since the last call."""
-    return [line.split()[1].rstrip(":") for line in capsys.readouterr().err.splitlines() if ": running (" in line]
+    return [
+        line.split()[1].rstrip(":") for line in capsys.readouterr().err.splitlines() if ": running (" in line
+    ]
 
 
 def page(bench, name):
@@ -61,8 +63,12 @@ def test_outputs_saved_into_a_notebook_make_nothing_stale(bench, capsys):
 def test_a_notebook_by_hand_withdraws_its_stamp_and_page(bench, capsys):
     assert engine.run_many(["try"])
     folder = bench / "reports" / "try"
-    papermill.execute_notebook(bench / "notebooks" / "02_second.ipynb", bench / "out.ipynb",
-                               {"run": "try", "rate": 0.5}, progress_bar=False)
+    papermill.execute_notebook(
+        bench / "notebooks" / "02_second.ipynb",
+        bench / "out.ipynb",
+        {"run": "try", "rate": 0.5},
+        progress_bar=False,
+    )
     assert (folder / "b.txt").read_text() == "oneone", "params.yaml fills what was left at its default"
     assert stamps.read_stamp("02_second", "try")["state"] == "hand"
     assert "by hand" in page(bench, "02_second")
@@ -71,15 +77,18 @@ def test_a_notebook_by_hand_withdraws_its_stamp_and_page(bench, capsys):
     assert "by hand" not in page(bench, "02_second")
 
 
-@pytest.mark.parametrize("text, message", [
-    ("epoch: 2\n", "unknown parameter 'epoch'; did you mean 'epochs'"),
-    ("epochs: many\n", "'epochs' is 'many' (str), expected int such as 3"),
-    ("epochs: true\n", "expected int"),
-    ("run: other\n", "name of the folder"),
-    ("- epochs\n", "expected lines"),
-    ("epochs: [\n", "not valid YAML"),
-    ("dataset: nowhere\n", "nowhere"),
-])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("epoch: 2\n", "unknown parameter 'epoch'; did you mean 'epochs'"),
+        ("epochs: many\n", "'epochs' is 'many' (str), expected int such as 3"),
+        ("epochs: true\n", "expected int"),
+        ("run: other\n", "name of the folder"),
+        ("- epochs\n", "expected lines"),
+        ("epochs: [\n", "not valid YAML"),
+        ("dataset: nowhere\n", "nowhere"),
+    ],
+)
 def test_bad_parameters_are_refused_before_anything_runs(bench, text, message):
     params(bench, text)
     done = medlab("run", "try")
@@ -100,8 +109,12 @@ def test_run_names_cannot_leave_the_folder(name):
 
 def test_a_misspelt_parameter_by_hand_is_refused(bench):
     with pytest.raises(papermill.PapermillExecutionError, match="did you mean 'epochs'"):
-        papermill.execute_notebook(bench / "notebooks" / "02_second.ipynb", bench / "out.ipynb",
-                                   {"run": "try", "epoch": 5}, progress_bar=False)
+        papermill.execute_notebook(
+            bench / "notebooks" / "02_second.ipynb",
+            bench / "out.ipynb",
+            {"run": "try", "epoch": 5},
+            progress_bar=False,
+        )
 
 
 def test_a_failure_is_shown_and_what_follows_is_stale(bench, capsys):
@@ -136,8 +149,14 @@ def test_a_killed_kernel_is_a_failure(bench):
 
 
 def test_an_output_that_was_promised_must_be_there(bench):
-    write_notebook(bench / "notebooks", "03_third", 'run: str = "try"\nshout: bool = False', ["pass"], reads=["b.txt"],
-                   writes=["c.txt"])
+    write_notebook(
+        bench / "notebooks",
+        "03_third",
+        'run: str = "try"\nshout: bool = False',
+        ["pass"],
+        reads=["b.txt"],
+        writes=["c.txt"],
+    )
     assert not engine.run_many(["try"])
     assert "without writing c.txt" in page(bench, "03_third")
 
@@ -155,15 +174,21 @@ def started(bench, process):
 
 def test_two_processes_never_execute_one_run(bench):
     params(bench, "fail: slow\n")
-    first = subprocess.Popen([sys.executable, "-m", "medlab", "run", "try"], stderr=subprocess.PIPE, text=True)
+    first = subprocess.Popen(
+        [sys.executable, "-m", "medlab", "run", "try"], stderr=subprocess.PIPE, text=True
+    )
     try:
         started(bench, first)
         second = medlab("run", "try")
         assert second.returncode == 2 and f"process {first.pid}" in second.stderr
         assert "running" in page(bench, "02_second")
         with pytest.raises(papermill.PapermillExecutionError, match="is being executed by"):
-            papermill.execute_notebook(bench / "notebooks" / "01_first.ipynb", bench / "out.ipynb",
-                                       {"run": "try"}, progress_bar=False)
+            papermill.execute_notebook(
+                bench / "notebooks" / "01_first.ipynb",
+                bench / "out.ipynb",
+                {"run": "try"},
+                progress_bar=False,
+            )
     finally:
         first.send_signal(signal.SIGKILL)
         first.wait()
@@ -179,7 +204,9 @@ def test_two_processes_never_execute_one_run(bench):
 
 def test_interrupt_from_the_keyboard_is_a_failure_with_a_page(bench):
     params(bench, "fail: slow\n")
-    process = subprocess.Popen([sys.executable, "-m", "medlab", "run", "try"], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "medlab", "run", "try"], stderr=subprocess.PIPE, text=True
+    )
     started(bench, process)
     process.send_signal(signal.SIGINT)
     process.wait(timeout=30)
@@ -189,13 +216,19 @@ def test_interrupt_from_the_keyboard_is_a_failure_with_a_page(bench):
 
 def test_a_full_disk_fails_and_leaves_no_page_of_yesterday(bench):
     assert engine.run_many(["try"])
-    write_notebook(bench / "notebooks", "02_second", 'run: str = "try"\nepochs: int = 3\nrate: float = 0.1\n'
-                   'fail: str = ""', ['(folder / "b.txt").write_text("x" * 3_000_000)'], reads=["a.txt"],
-                   writes=["b.txt"])
+    write_notebook(
+        bench / "notebooks",
+        "02_second",
+        'run: str = "try"\nepochs: int = 3\nrate: float = 0.1\nfail: str = ""',
+        ['(folder / "b.txt").write_text("x" * 3_000_000)'],
+        reads=["a.txt"],
+        writes=["b.txt"],
+    )
 
     def little_room():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+
     done = medlab("run", "try", preexec_fn=little_room)
     assert done.returncode == 1, done.stderr
     assert "failed" in page(bench, "02_second") and "File too large" in page(bench, "02_second")
@@ -211,6 +244,7 @@ def test_atomic_writing_keeps_the_old_file_on_failure(tmp_path):
     def half(path):
         path.write_text("half")
         raise OSError("No space left on device")
+
     with pytest.raises(OSError, match="No space"):
         runs.write_atomically(target, half)
     assert json.loads(target.read_text())["n"] == 1 and os.listdir(tmp_path) == ["a.json"]
@@ -218,22 +252,41 @@ def test_atomic_writing_keeps_the_old_file_on_failure(tmp_path):
 
 def test_text_from_data_is_inert_on_pages(bench):
     attack = '<script>alert(1)</script><img src=x onerror=alert(2)><a href="javascript:alert(3)">x</a>'
-    write_notebook(bench / "notebooks", "03_third", 'run: str = "try"\nshout: bool = False', [
-        "from IPython.display import HTML, Markdown, Javascript, SVG, display",
-        f"attack = {attack!r}\nprint(attack)\ndisplay(HTML(attack), Markdown(attack), Javascript('alert(4)'))",
-        '(folder / "c.txt").write_text("x")'], writes=["c.txt"])
+    write_notebook(
+        bench / "notebooks",
+        "03_third",
+        'run: str = "try"\nshout: bool = False',
+        [
+            "from IPython.display import HTML, Markdown, Javascript, SVG, display",
+            f"attack = {attack!r}\nprint(attack)\n"
+            "display(HTML(attack), Markdown(attack), Javascript('alert(4)'))",
+            '(folder / "c.txt").write_text("x")',
+        ],
+        writes=["c.txt"],
+    )
     assert engine.run_many(["try"])
     text = page(bench, "03_third")
     body = text.split("<main>")[1]
     assert "<script" not in body and "onerror=" not in body.replace("onerror=alert(2)&gt;", "")
-    assert "javascript:" not in body.replace('"javascript:alert(3)"', "").replace("javascript:alert(3)&quot;", "")
+    assert "javascript:" not in body.replace('"javascript:alert(3)"', "").replace(
+        "javascript:alert(3)&quot;", ""
+    )
     assert "default-src 'none'" in text
 
 
 def test_provenance_is_on_every_page(bench):
     assert engine.run_many(["try"])
     text = page(bench, "02_second")
-    for expected in ("epochs", "default 3", "a.txt", "sha256", "medlab 0.", "cores", "tensorflow", "started",
-                     "Research use only"):
+    for expected in (
+        "epochs",
+        "default 3",
+        "a.txt",
+        "sha256",
+        "medlab 0.",
+        "cores",
+        "tensorflow",
+        "started",
+        "Research use only",
+    ):
         assert expected in text, expected
     assert "Not part of this run: the dataset has no mask|boxes" in page(bench, "index")

@@ -1,0 +1,111 @@
+"""The numbered notebooks end to end on 60 embedded patients: under the engine, under nbval, by papermill."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import medlab
+
+from medlab import ROOT
+
+RUN_OF_LABELS = ("01_data_exploration", "02_preprocessing", "03_cnn_training", "04_evaluation")
+
+
+def test_the_demo_run_is_complete(demo):
+    folder, _ = demo
+    run = folder / "reports" / "demo"
+    for name in RUN_OF_LABELS:
+        page = (run / f"{name}.html").read_text()
+        assert 'class="badge">done' in page and "Synthetic data." in page and "Research use only" in page
+        assert not re.search(r"<script|https?://(?!www\.w3\.org)[^\"<]*\.(js|css)", page)
+        assert str(folder) not in page and "/site-packages/" not in page
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert 0 <= metrics["auc_low"] <= metrics["auc"] <= metrics["auc_high"] <= 1
+    assert metrics["n_patients"] > 5 and metrics["n_images"] >= metrics["n_patients"]
+    index = (run / "index.html").read_text()
+    assert f"{metrics['auc']:.3f}" in index and index.count("<figure>") >= 4
+    assert "demo/index.html" in (folder / "reports" / "index.html").read_text()
+
+
+def test_a_second_run_executes_nothing_and_a_changed_parameter_only_what_follows(demo):
+    folder, environment = demo
+    again = medlab("run", "demo", env=environment)
+    assert again.returncode == 0 and "running (" not in again.stderr
+    shutil.copytree(folder / "reports" / "demo", folder / "reports" / "demo2", copy_function=shutil.copy2)
+    (folder / "reports" / "demo2" / "params.yaml").write_text(
+        "epochs: 2\nn_bootstrap: 200\nsanity_gate: false\n"
+    )
+    try:
+        changed = medlab("run", "demo2", env=environment)
+        ran = re.findall(r"(\d\d)_\w+: running", changed.stderr)
+        assert changed.returncode == 0 and ran == ["01", "02", "03", "04"], "a copy has another name"
+        (folder / "reports" / "demo2" / "params.yaml").write_text(
+            "epochs: 3\nn_bootstrap: 200\nsanity_gate: false\n"
+        )
+        changed = medlab("run", "demo2", env=environment)
+        assert re.findall(r"(\d\d)_\w+: running", changed.stderr) == ["03", "04"], changed.stderr
+    finally:
+        shutil.rmtree(folder / "reports" / "demo2")
+
+
+def test_nbval_runs_every_notebook(demo):
+    folder, environment = demo
+    copy = folder / "by_hand"
+    shutil.copytree(folder / "reports", copy, dirs_exist_ok=True)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "--nbval-lax",
+            "--nbval-current-env",
+            "--nbval-cell-timeout=600",
+            "-p",
+            "no:cacheprovider",
+            "-q",
+            "--enable-socket",
+            *map(str, sorted((ROOT / "notebooks").glob("0[1-4]*.ipynb"))),
+        ],
+        env={**environment, "MEDLAB_REPORTS": str(copy)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-5000:]
+
+
+def test_papermill_alone_runs_a_notebook(demo):
+    folder, environment = demo
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "papermill",
+            "notebooks/01_data_exploration.ipynb",
+            str(folder / "out.ipynb"),
+            "-p",
+            "run",
+            "alone",
+        ],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (folder / "reports" / "alone" / "cohort.parquet").exists()
+    shutil.rmtree(folder / "reports" / "alone")
+
+
+@pytest.mark.parametrize("name", RUN_OF_LABELS)
+def test_the_manual_of_a_notebook(name):
+    done = subprocess.run(
+        [sys.executable, "-m", "papermill", "--help-notebook", f"notebooks/{name}.ipynb"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert "run: str" in done.stdout and "name of the run" in done.stdout

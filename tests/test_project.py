@@ -1,0 +1,123 @@
+"""What holds the project together: versions, stored notebooks, import time, files without surprises."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from medlab import ROOT, parameters
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DEPENDENCIES = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def tracked(*patterns):
+    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", *patterns], capture_output=True, text=True)
+    return [ROOT / line for line in listed.stdout.splitlines()]
+
+
+def test_environment_names_the_same_versions_as_pyproject():
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    listed = next(item["pip"] for item in conda if isinstance(item, dict))
+    assert set(listed) == {*DEPENDENCIES, "-e ."}
+    assert f"python{PROJECT['requires-python']}" in conda
+
+
+def test_the_lock_satisfies_pyproject():
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    locked = {}
+    for requirement in map(Requirement, filter(None, lines)):
+        locked.setdefault(canonicalize_name(requirement.name), []).append(requirement)
+    for wanted in map(Requirement, DEPENDENCIES):
+        versions = [next(iter(found.specifier)).version for found in locked[canonicalize_name(wanted.name)]]
+        assert versions and all(wanted.specifier.contains(version) for version in versions), wanted
+
+
+def test_import_is_light():
+    code = (
+        "import sys, time; t = time.perf_counter(); import medlab; dt = time.perf_counter() - t; "
+        "assert dt < 0.5, dt; import medlab.cli, medlab.datasets, medlab.importers, medlab.images, "
+        "medlab.splits, medlab.metrics, medlab.plots, medlab.runs, medlab.engine; "
+        "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_stored_notebooks_are_stripped_and_complete(path):
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3" and "papermill" not in notebook["metadata"]
+    assert set(notebook["metadata"]["medlab"]) == {"reads", "writes", "needs"}
+    first, code = notebook["cells"][0], [c for c in notebook["cells"] if c["cell_type"] == "code"]
+    assert "".join(first["source"]).startswith("# ")
+    assert sum("parameters" in c["metadata"].get("tags", []) for c in code) == 1
+    for cell in code:
+        source = "".join(cell["source"])
+        assert not cell["outputs"] and cell["execution_count"] is None, "run make lint"
+        assert len(source.splitlines()) <= 15 or "parameters" in cell["metadata"].get("tags", []), source
+        assert not re.search(r"^\s*[%!]|^class ", source, flags=re.M), source
+    assert f'runs.start("{path.stem}", globals())' in "".join("".join(c["source"]) for c in code)
+    assert "Before you believe it" in "".join(notebook["cells"][-1]["source"]) + "".join(
+        "".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "markdown"
+    )
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_parameters_are_literals_with_a_type_and_a_meaning(path):
+    cell = next(
+        c for c in json.loads(path.read_text())["cells"] if "parameters" in c["metadata"].get("tags", [])
+    )
+    for line in "".join(cell["source"]).splitlines():
+        assert re.fullmatch(r"[a-z_0-9]+: (str|int|float|bool|list) = .+?  # .+", line), line
+
+
+def test_a_parameter_is_declared_by_one_notebook():
+    owners = {}
+    for name in parameters.notebooks():
+        for key in parameters.declared(name):
+            owners.setdefault(key, []).append(name)
+    assert {
+        key: names for key, names in owners.items() if len(names) > 1 and key not in {"run", "seed"}
+    } == {}
+
+
+def test_what_a_notebook_reads_is_written_before_it():
+    written = {"data"}
+    for name in parameters.notebooks():
+        contract = parameters.contract(name)
+        assert set(contract["reads"]) <= written, name
+        written |= set(contract["writes"])
+
+
+def test_stored_parameter_files_are_known():
+    for path in tracked("reports/*/params.yaml"):
+        parameters.check_parameters(yaml.safe_load(path.read_text()) or {}, path.parent.name)
+
+
+def test_no_path_of_a_machine_and_no_data_in_the_repository():
+    for path in tracked():
+        if path.exists() and path.suffix not in {".png", ".jpg"}:
+            assert not re.search(r"/(home|root|work|Users)/\w", path.read_text(encoding="utf-8")), path
+        assert Path(path).suffix.lower() not in {".dcm", ".npy", ".npz", ".nii", ".gz", ".h5", ".keras"}, path
+
+
+def test_snakemake_sees_every_run(tmp_path):
+    (tmp_path / "reports" / "x-f0-s0").mkdir(parents=True)
+    (tmp_path / "reports" / "x-f0-s0" / "params.yaml").write_text("")
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "-n", "-c1"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "reports/x-f0-s0/index.html" in done.stdout + done.stderr
