@@ -1,0 +1,230 @@
+"""The dataset format: a folder with ``card.yaml``, ``cohort.csv`` and images, checked while it is loaded.
+
+One row of ``cohort.csv`` is one image (without images: one patient). Importers create such folders; nothing
+registers them. Everything that is wrong in one of the files is a ValueError naming the row, the column, what
+was found, what was expected and the next step.
+"""
+
+import difflib
+import hashlib
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import medlab
+from medlab import cards, screening
+from medlab.screening import duplicates  # noqa: F401
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+RESERVED = ("patient_id", "image", "frame", "label", "time_days", "event", "event_cause", "mask", "events",
+            "split", "spacing_mm", "study", "series", "side", "row")
+
+
+@dataclass
+class Dataset:
+    """A loaded dataset; ``cohort`` has one row per image and a clean index 0..n-1."""
+
+    name: str
+    folder: Path
+    card: dict
+    cohort: pd.DataFrame
+    boxes: pd.DataFrame | None = None
+    truth: pd.DataFrame | None = None
+    notes: tuple = ()
+
+
+def load(name: str) -> Dataset:
+    """Read and validate the dataset ``data/<name>``.
+
+    Raises
+    ------
+    ValueError
+        Naming file, row (line of the file), column, what was found, what was expected and the next step.
+    """
+    folder = folder_of(name)
+    if not (folder / "card.yaml").is_file() or not (folder / "cohort.csv").is_file():
+        known = sorted(p.parent.name for p in medlab.data_dir().glob("*/card.yaml"))
+        near = difflib.get_close_matches(str(name), known, 1)
+        raise ValueError(f"dataset {name!r}: no card.yaml and cohort.csv in {folder}; "
+                         + (f"did you mean {near[0]!r}? " if near else "")
+                         + f"known: {', '.join(known) or 'none'}. Make one with: medlab import SOURCE {name}")
+    card = cards.read_card(folder / "card.yaml")
+    cohort = cards.read_csv(folder / "cohort.csv")
+    notes = cards.validate(cohort, card, folder)
+    boxes = cards.read_csv(folder / "boxes.csv") if (folder / "boxes.csv").is_file() else None
+    if boxes is not None:
+        cards.validate_boxes(boxes, cohort, folder)
+    truth = pd.read_csv(folder / "truth.csv") if (folder / "truth.csv").is_file() else None
+    return Dataset(name, folder, card, cohort, boxes, truth, tuple(notes))
+
+
+def folder_of(name: str) -> Path:
+    """Folder of a dataset; refuses names that are not plain words (no separators, no dots)."""
+    if not isinstance(name, str) or not re.fullmatch(NAME, name):
+        raise ValueError(f"name of a dataset: found {name!r}, expected letters, digits, '_' and '-'")
+    return medlab.data_dir() / name
+
+
+def classes(dataset) -> list:
+    """Class names in the card's order, else sorted; empty without labels."""
+    if "label" not in dataset.cohort:
+        return [c.removeprefix("label_") for c in dataset.cohort if c.startswith("label_")]
+    return list(dataset.card.get("classes") or sorted(dataset.cohort["label"].dropna().unique()))
+
+
+def covariates(dataset) -> list:
+    """Names of the columns that are neither bookkeeping nor target."""
+    return [c for c in dataset.cohort if c not in RESERVED and not c.startswith("label_")]
+
+
+def conditions(dataset) -> set:
+    """What the dataset offers to notebooks: ``image``, ``label``, ``survival``, ``mask``, ``modality:CT``, ..."""
+    cohort, modality = dataset.cohort, dataset.card.get("modality")
+    found = {c for c in ("image", "label", "mask", "events") if c in cohort and cohort[c].notna().any()}
+    found |= {"label"} if any(c.startswith("label_") for c in cohort) else set()
+    found |= {"survival"} if "time_days" in cohort and cohort["time_days"].notna().any() else set()
+    found |= {"boxes"} if dataset.boxes is not None else set()
+    found |= {"covariates"} if covariates(dataset) else set()
+    found |= {f"modality:{modality}"} if modality else set()
+    return found | ({"static"} if "image" in found and modality not in ("bold", "PT") else set())
+
+
+def read(dataset, row):
+    """Image of a cohort row as `images.Image`; spacing and intensity of the table and the card fill the gaps."""
+    from medlab import images
+
+    image = _read_path(dataset, row, "image")
+    fill = {k: v for k, v in {"modality": dataset.card.get("modality")}.items() if v and not image.modality}
+    if image.intensity == "arbitrary" and dataset.card.get("intensity"):
+        fill["intensity"] = dataset.card["intensity"]
+    given = cards.spacing(row["spacing_mm"]) if image.spacing_mm is None and pd.notna(row.get("spacing_mm")) else None
+    if given:
+        axes = image.pixels.ndim - 1
+        if len(given) not in (1, axes):
+            raise images.BadImage(row["image"], f"spacing_mm has {len(given)} numbers, the image {axes} axes")
+        fill["spacing_mm"] = given * axes if len(given) == 1 else given
+    return replace(image, **fill) if fill else image
+
+
+def _read_path(dataset, row, column):
+    from medlab import images
+
+    text = row[column]
+    if not isinstance(text, str) or not cards.inside(dataset.folder, text):
+        raise images.BadImage(str(text), "no such file below the dataset folder")
+    frame = row.get("frame")
+    frame = None if frame is None or pd.isna(frame) else int(frame)
+    return images.read(text, frame=frame, root=dataset.folder)
+
+
+def read_mask(dataset, row):
+    """Mask of a cohort row as a boolean array without channel axis: (h, w) or (d, h, w)."""
+    return (_read_path(dataset, row, "mask").pixels > 0).any(axis=-1)
+
+
+def fingerprint(dataset) -> str:
+    """Hex digest of card, tables and the listing (name, size) of all files of the dataset."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in dataset.folder.rglob("*") if p.is_file()):
+        relative = path.relative_to(dataset.folder).as_posix()
+        digest.update(f"{relative}\0{path.stat().st_size}\n".encode())
+        if relative in ("card.yaml", "cohort.csv", "boxes.csv", "truth.csv"):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+MISSING = {"", "-", "?", "na", "n/a", "nan", "null", "unknown", "not available", "not reported",
+           "[not available]", "missing", "unbekannt"}
+SPELLINGS = {"m": "male", "f": "female", "w": "female", "man": "male", "woman": "female", "y": "yes", "n": "no",
+             "true": "yes", "false": "no", "nsclc nos": "nos", "never smoker": "never", "current smoker": "current",
+             "former smoker": "former", "ex smoker": "former"}
+
+
+def clean_text(series):
+    """Bring a text column to one spelling: trimmed, lower case, words for missing become NaN.
+
+    An acronym spelt out in brackets loses the bracket ("NOS (not otherwise specified)" is "nos"). Only
+    spellings that cannot mean anything else are joined; typing errors are left for a person to judge.
+    """
+    def clean(value):
+        if pd.isna(value) or " ".join(str(value).split()).casefold() in MISSING:
+            return np.nan
+        text = re.sub(r"[\s_]+", " ", str(value)).strip(" .,;").casefold()
+        found = re.fullmatch(r"(.*?\b(\w+)) ?\(([^()]+)\)", text)
+        if found and "".join(w[0] for w in found[3].split()) == found[2]:
+            text = found[1]
+        return SPELLINGS.get(text.replace("-", " "), text)
+
+    return series.map(clean)
+
+
+def scan(dataset, progress=True, rows=None):
+    """Read every image once: problems, sizes, intensities and hashes.
+
+    Parameters
+    ----------
+    rows : sequence of int, optional
+        Positions of the cohort rows to read; all by default.
+
+    Returns
+    -------
+    DataFrame
+        Index = cohort row; columns ``problem`` (None, "unreadable: ...", "blank"), ``depth, height, width,
+        channels, spacing_mm, minimum, maximum, mean, sha, phash`` and ``thumbnail`` (bytes, for `duplicates`).
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from tqdm import tqdm
+
+    rows = range(len(dataset.cohort)) if rows is None else rows
+    if "image" not in dataset.cohort:
+        return pd.DataFrame(columns=screening.COLUMNS, index=[])
+    with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as pool:
+        found = pool.map(lambda row: _measure(dataset, dataset.cohort.iloc[row]), rows)
+        found = list(tqdm(found, total=len(rows), desc="reading images", unit="image", disable=not progress))
+    return pd.DataFrame(found, columns=screening.COLUMNS, index=list(rows))
+
+
+def _measure(dataset, row):
+    from medlab import images
+
+    try:
+        return screening.measure(read(dataset, row))
+    except images.BadImage as error:
+        return {"problem": f"unreadable: {error.reason}"}
+
+
+def label_conflicts(dataset, found):
+    """Groups of duplicates (`duplicates`) whose members carry different labels: group, labels, rows."""
+    if "label" not in dataset.cohort or found.empty:
+        return pd.DataFrame(columns=["group", "labels", "rows"])
+    table = found.assign(label=dataset.cohort["label"].reindex(found["row"]).to_numpy())
+    table = table.groupby("group").agg(labels=("label", lambda s: sorted(s.dropna().unique())), rows=("row", list))
+    return table[table["labels"].map(len) > 1].reset_index()
+
+
+def straddling(dataset, found, kind=None):
+    """Groups of duplicates with members in more than one split of the source; ``kind="exact"`` for identical."""
+    if "split" not in dataset.cohort or found.empty:
+        return []
+    table = found.assign(split=dataset.cohort["split"].reindex(found["row"]).to_numpy())
+    column = "group"
+    if kind == "exact":
+        table, column = table[table["exact_group"] >= 0], "exact_group"
+    return [list(g["row"]) for _, g in table.groupby(column) if g["split"].nunique() > 1]
+
+
+def expected_halfwidth(n_positive, n_negative, auc=0.8):
+    """Half the width of the 95 % interval of an AUC to expect from this many cases.
+
+    Hanley and McNeil, Radiology 1982;143:29-36. NaN when a group is empty.
+    """
+    if min(n_positive, n_negative) < 1:
+        return float("nan")
+    q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    variance = auc * (1 - auc) + (n_positive - 1) * (q1 - auc**2) + (n_negative - 1) * (q2 - auc**2)
+    return float(1.96 * np.sqrt(variance / (n_positive * n_negative)))
