@@ -8,6 +8,8 @@ import fcntl
 import os
 import shutil
 import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +173,21 @@ def require_room(n_bytes, folder, max_memory_gb, what="images.npy"):
     if n_bytes * 1.05 + 5e7 > free:
         raise ValueError(f"{what} would take {n_bytes / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB free; "
                          "make room, or set a smaller image_size or image_depth")
+
+
+def in_order(function, items, threads=3, ahead=12):
+    """Results of a function in the order of the items, computed by threads, few at a time.
+
+    Decoders and NumPy release the interpreter; no more than ``ahead`` results wait in memory.
+    """
+    waiting = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def write_array(path, rows, shape):

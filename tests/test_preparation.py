@@ -104,6 +104,13 @@ def test_array_is_written_whole_or_not_at_all(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.npy"]
 
 
+def test_results_come_in_order_and_an_error_is_raised():
+    slow = [0.02, 0.0, 0.01] * 10
+    assert list(preparation.in_order(lambda i: (time.sleep(slow[i]), i)[1], range(30))) == list(range(30))
+    with pytest.raises(ZeroDivisionError):
+        list(preparation.in_order(lambda i: 1 / (5 - i), range(30)))
+
+
 def test_runs_share_one_array_and_unused_ones_are_removed(tmp_path):
     made = []
 
