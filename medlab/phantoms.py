@@ -42,7 +42,7 @@ def render(patient, rng):
     masks, room = [], free_room(lung, site["pixel_mm"])
     for diameter, spiculation, texture in lesions(patient):
         place = find_place(x, y, z, room, diameter, rng)
-        whole, core = blob(x, y, z, place, diameter, spiculation, 0.55, rng)
+        whole, core = blob(x, y, z, place, diameter, spiculation, 0.68, rng)
         rim_hu, core_hu = TEXTURES.get(texture, (1500.0, 1500.0))
         hu += whole * np.maximum(rim_hu - hu, 0) + core * max(core_hu - rim_hu, 0)
         if texture in TEXTURES:  # half the peak: a 4 mm nodule never fills a voxel
