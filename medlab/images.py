@@ -1,8 +1,8 @@
-"""Reading any image format to (pixels, spacing, orientation), and bringing pixels to a window, spacing and shape.
+"""Reading any image format, and bringing its pixels to a window, spacing and shape.
 
-The only place that knows axis order, spacing and Hounsfield units. Pixels are (h, w, c) or (d, h, w, c), spacing is
-in the order of the array axes, and world coordinates are LPS mm, as in DICOM. Whatever cannot be trusted is refused
-as :class:`BadImage`.
+With ``dicom``, ``series`` and ``resampling``, which are used through this module, the only place that knows
+axis order, spacing and Hounsfield units. Pixels are (h, w, c) or (d, h, w, c), spacing is in the order of the
+axes, world coordinates are LPS mm as in DICOM. What cannot be trusted is refused: :class:`BadImage`.
 """
 
 import gzip
@@ -17,16 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from medlab.dicom import (
-    MAX_BYTES,
-    BadImage,
-    Image,
-    dicom_header,
-    guard,
-    read_file,
-    read_series,
-    slice_of,
-)
+from medlab.dicom import MAX_BYTES, BadImage, Image, dicom_header, guard
+from medlab.resampling import WINDOWS, fit, picture, prepare, prepare_mask, resample, stretch, window
+from medlab.series import read_file, read_series, slice_of
 
 __all__ = [
     "BadImage", "Image", "WINDOWS", "dicom_header", "fit", "picture", "prepare", "prepare_mask", "read",
@@ -43,16 +36,6 @@ PICTURES = {
     b"GIF8": "GIF",
 }
 
-WINDOWS = {  # name: (centre, width) in HU
-    "lung": (-600, 1500),
-    "mediastinum": (40, 400),
-    "bone": (400, 1800),
-    "brain": (40, 80),
-    "abdomen": (50, 400),
-    "liver": (60, 160),
-    "full": (0, 2048),
-}
-
 
 def read(path, frame=None, root=None, links=False):
     """Read one image of any format; the content decides which, not the suffix.
@@ -60,11 +43,11 @@ def read(path, frame=None, root=None, links=False):
     Parameters
     ----------
     path : str or Path
-        PNG, JPEG, TIFF, BMP, GIF, DICOM, NIfTI (also gzipped) or npy file; ``file.npz::member``; or a folder that is
-        one DICOM series.
+        PNG, JPEG, TIFF, BMP, GIF, DICOM, NIfTI (also gzipped) or npy file; ``file.npz::member``; or a folder
+        that is one DICOM series.
     frame : int, optional
-        Index in a file of many images: the volume of a four-dimensional NIfTI or a time series, else along the first
-        axis (frames in the order of the file).
+        Index in a file of many images: the volume of a four-dimensional NIfTI or a time series, else along
+        the first axis (frames in the order of the file).
     root : str or Path, optional
         Folder below which the path must stay; a relative path starts there.
     links : bool
@@ -100,18 +83,17 @@ def read(path, frame=None, root=None, links=False):
     if head[:6] == b"\x93NUMPY":
         with guard(path, "not readable as npy"), open(file, "rb") as stream:
             return _from_array(_numpy(stream, info.st_size, path), frame, path)
-    if head[:2] == b"\x1f\x8b":
+    zipped = head[:2] == b"\x1f\x8b"
+    if zipped:
         with guard(path, "not readable as gzip"), gzip.open(file) as stream:
             head = stream.read(352)
         if not _is_nifti(head):
             raise BadImage(path, "a gzip file that is not NIfTI: unpack it first")
     if _is_nifti(head):
-        return _nifti(file, path, frame)
+        return _nifti(file, path, frame, zipped)
     if dicom or head[:2] in (b"\x08\x00", b"\x02\x00", b"\x00\x08"):
         return _named(path, file, frame)
-    raise BadImage(
-        path, "empty file" if not head else "no known image format (PNG, JPEG, TIFF, DICOM, NIfTI, npy)"
-    )
+    raise BadImage(path, "empty file" if not head else "no known image format (PNG, JPEG, TIFF, DICOM, NIfTI, npy)")
 
 
 def _named(path, file, frame):
@@ -147,9 +129,7 @@ def _picture_file(file, path, kind, frame):
             pages = getattr(picture, "n_frames", 1) if kind in ("TIFF", "GIF") else 1
             count = pages if frame is None else 1
             if picture.width * picture.height * count > MAX_PICTURE:
-                raise BadImage(
-                    path, f"{count} x {picture.height} x {picture.width} pixels: more than {MAX_PICTURE}"
-                )
+                raise BadImage(path, f"{count} x {picture.height} x {picture.width} pixels: more than {MAX_PICTURE}")
             if frame is not None and not 0 <= frame < pages:
                 raise BadImage(path, f"frame {frame} of {pages}: expected 0 to {pages - 1}")
             if frame is None and pages == 1:
@@ -183,12 +163,12 @@ def _check_png(file, path):
 def _pil_pixels(picture, file, path, deep=True):
     """(h, w, c) of the current page of a Pillow image, and notes."""
     mode, notes = picture.mode, []
-    if picture.getexif().get(0x0112, 1) != 1:
-        notes.append("EXIF orientation not applied")
-    if mode not in ("L", "1") and _deep_colour(picture):
+    if mode not in ("L", "1") and _deep_colour(picture):  # asked before anything loads the picture
         if not deep:
             raise BadImage(path, "pages of 16-bit colour are not supported: save them one by one")
         return _sixteen_bit_colour(file), tuple(notes)
+    if picture.getexif().get(0x0112, 1) != 1:
+        notes.append("EXIF orientation not applied")
     picture.load()
     if mode in ("P", "PA"):
         picture = picture.convert("RGB")
@@ -237,9 +217,7 @@ def _numpy(stream, size, path):
         raise BadImage(path, f"array {shape} is more than {MAX_BYTES // 2**20} MiB")
     if size != start + count * dtype.itemsize:
         raise BadImage(path, f"wrong length: {size - start} bytes for an array {shape} of {dtype.name}")
-    values = np.frombuffer(
-        stream.read(count * dtype.itemsize + 1), dtype, count
-    )  # + 1: zip checks its sum at the end
+    values = np.frombuffer(stream.read(count * dtype.itemsize + 1), dtype, count)  # + 1: zip checks its sum at the end
     return values.reshape(shape, order="F" if fortran else "C")
 
 
@@ -270,9 +248,7 @@ def _from_array(array, frame, path):
             raise BadImage(path, f"frame {frame} of an array {array.shape}")
         array = array[frame]
     if array.ndim not in (2, 3, 4) or 0 in array.shape or (array.ndim == 4 and array.shape[-1] > 4):
-        raise BadImage(
-            path, f"array {array.shape}: expected (h, w), (h, w, c), (d, h, w) or (d, h, w, c); give frame?"
-        )
+        raise BadImage(path, f"array {array.shape}: expected (h, w), (h, w, c), (d, h, w) or (d, h, w, c); give frame?")
     if array.ndim == 2 or (array.ndim == 3 and array.shape[-1] > 4):
         array = array[..., None]
     kind = array.dtype.kind
@@ -284,13 +260,12 @@ def _is_nifti(head):
     return head[344:347] == b"n+1" or head[4:7] == b"n+2"
 
 
-def _nifti(file, path, frame):
+def _nifti(file, path, frame, zipped):
     """NIfTI-1 or -2 in one file, its axes turned to (superior, posterior, left)."""
     import nibabel as nib
 
     with guard(path, "not readable as NIfTI"):
-        opened = gzip.open(file) if file.read_bytes()[:2] == b"\x1f\x8b" else open(file, "rb")
-        with opened as stream:
+        with gzip.open(file) if zipped else open(file, "rb") as stream:
             head = stream.read(8)
             stream.seek(0)
             two = 540 in (int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big"))
@@ -319,7 +294,7 @@ def _nifti(file, path, frame):
 
 
 def _oriented(data, header, affine):
-    """Image of values (i, j, k, c) and their affine to RAS: axes turned to S, P, L, which no interpolation needs."""
+    """Image of values (i, j, k, c) and their affine to RAS, axes turned to S, P, L without interpolation."""
     import nibabel as nib
 
     scale = {1: 1000.0, 3: 0.001}.get(int(header["xyzt_units"]) & 7, 1.0)  # metre, mm or unknown, micrometre
@@ -338,232 +313,4 @@ def _oriented(data, header, affine):
     valid = np.isfinite(spacing).all() and (spacing > 0).all()
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         notes.append("values that are not finite")
-    return Image(
-        pixels, tuple(spacing.tolist()) if valid else None, lps if known else None, notes=tuple(notes)
-    )
-
-
-def window(pixels, centre, width):
-    """Map centre - width/2 .. centre + width/2 to 0..1 and clip; float32 of the same shape, what is not finite is 0."""
-    if not width > 0:
-        raise ValueError(f"window width {width}: expected more than 0")
-    scaled = (np.asarray(pixels, np.float32) - np.float32(centre - width / 2)) / np.float32(width)
-    return np.clip(np.nan_to_num(scaled, copy=False, nan=0, posinf=1, neginf=0), 0, 1)
-
-
-def stretch(pixels, low=1, high=99):
-    """Map the percentiles ``low`` and ``high`` of the finite values to 0..1 and clip; a constant image becomes 0.
-
-    For intensities without a unit (MRI). Of more than a million values every n-th is looked at.
-    """
-    values = np.asarray(pixels).ravel()
-    values = values[:: max(1, values.size // 10**6)].astype(np.float32)
-    values = values[np.isfinite(values)]
-    bottom, top = np.percentile(values, [low, high]) if values.size else (0, 0)
-    if not top > bottom:  # a small bright thing in front of nothing
-        bottom, top = (values.min(), values.max()) if values.size else (0, 0)
-    if not top > bottom:
-        return np.zeros(np.shape(pixels), np.float32)
-    return window(pixels, (bottom + top) / 2, top - bottom)
-
-
-def _weights(n, m, step, order):
-    """(m, n) weights that sample n points at m places ``step`` apart about the same centre, and which lie inside.
-
-    Linear interpolation; where it shrinks, a triangle as wide as ``step`` on either side, so that nothing is skipped.
-    """
-    at = (np.arange(m) - (m - 1) / 2) * step + (n - 1) / 2
-    inside = (at > -0.5 - 1e-6) & (at < n - 0.5 + 1e-6)
-    if order == 0:
-        weights = np.zeros((m, n), np.float32)
-        weights[np.arange(m), np.clip(np.ceil(at - 0.5).astype(int), 0, n - 1)] = 1
-        return weights, inside
-    at = np.clip(at, 0, n - 1) if step <= 1 else at
-    weights = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(n)) / max(step, 1))
-    total = weights.sum(axis=1, keepdims=True)
-    return (weights / np.where(total > 0, total, 1)).astype(np.float32), inside
-
-
-def _sample(pixels, shape, steps, fill=0, order=1):
-    """The one resampling: the spatial axes (the first ones) of pixels onto a grid of ``shape``, centres aligned."""
-    if order not in (0, 1):
-        raise ValueError(f"order {order}: expected 0 (nearest) or 1 (linear)")
-    pixels = np.asarray(pixels)
-    kind, values, outside = pixels.dtype, pixels, []
-    if order == 1:
-        values = np.asarray(pixels, np.float32 if kind.itemsize < 4 or kind.kind == "f" else np.float64)
-        if kind.kind == "f" and not np.isfinite(values).all():
-            values = np.nan_to_num(
-                values, nan=fill, posinf=fill, neginf=fill
-            )  # one NaN would spread over its row
-    for axis, (n, m, step) in enumerate(zip(pixels.shape, shape, steps, strict=False)):
-        weights, inside = _weights(n, m, step, order)
-        outside.append(~inside)
-        if order == 0:
-            values = values.take(weights.argmax(axis=1), axis=axis)
-        elif not (n == m and step == 1):
-            values = np.moveaxis(np.tensordot(weights, values, (1, axis)), 0, axis)
-    if kind.kind in "iu" and order == 1:
-        values = np.clip(np.rint(values), np.iinfo(kind).min, np.iinfo(kind).max)
-    values = np.array(values >= 0.5 if kind.kind == "b" and order == 1 else values, kind)
-    for axis, out in enumerate(outside):
-        values[(slice(None),) * axis + (out,)] = fill
-    return values
-
-
-def _spacings(spacing_mm, n):
-    spacing = (
-        np.broadcast_to(np.asarray(spacing_mm, float), (n,)) if np.size(spacing_mm) in (1, n) else np.zeros(1)
-    )
-    if not (np.isfinite(spacing) & (spacing > 0)).all():
-        raise ValueError(f"spacing {spacing_mm}: expected {n} positive numbers in mm, one for each axis")
-    return spacing
-
-
-def resample(pixels, spacing_mm, new_spacing_mm, order=1):
-    """Resample to exactly ``new_spacing_mm`` about the same centre, anti-aliased where it gets coarser.
-
-    Parameters
-    ----------
-    pixels : ndarray
-        Spatial axes, as many as ``spacing_mm`` has, then channels or none.
-    spacing_mm, new_spacing_mm : sequence of float
-        mm along each spatial axis; the new one may be a single number.
-    order : 0 or 1
-        0 takes the nearest value (label images), 1 interpolates linearly.
-
-    Returns
-    -------
-    ndarray
-        Same type; along each axis round(n * old / new), at least 1.
-    """
-    old = _spacings(spacing_mm, len(spacing_mm))
-    new = _spacings(new_spacing_mm, len(old))
-    shape = [max(1, round(n * a / b)) for n, a, b in zip(np.shape(pixels), old, new, strict=False)]
-    return _sample(pixels, shape, new / old, fill=np.min(pixels), order=order)
-
-
-def fit(pixels, shape, fill=0, order=1):
-    """Resize to ``shape`` with the aspect kept, centred, the rest filled; one resampling.
-
-    Parameters
-    ----------
-    pixels : ndarray
-        Spatial axes, as many as ``shape`` has, then channels or none.
-    shape : sequence of int
-        Spatial shape to reach. All axes are scaled by the same factor, the largest at which everything fits in.
-    fill : number
-        Value of what lies outside the image.
-    order : 0 or 1
-        0 takes the nearest value (label images), 1 interpolates linearly, anti-aliased when shrinking.
-    """
-    step = max(n / m for n, m in zip(np.shape(pixels), shape, strict=False))
-    return _sample(pixels, shape, [step] * len(shape), fill, order)
-
-
-def _steps(shape, new_shape, old, spacing_mm):
-    """Steps of prepare in voxels along each axis; see there."""
-    if len(shape) != len(new_shape):
-        raise ValueError(
-            f"shape {tuple(new_shape)} for an image of {len(shape)} axes {tuple(shape)}: expected as many"
-        )
-    if spacing_mm is not None:
-        if old is None:
-            raise ValueError(
-                "the spacing of the image is unknown: leave spacing_mm out, or state it in cohort.csv"
-            )
-        return _spacings(spacing_mm, len(shape)) / np.asarray(old)
-    mm = np.ones(len(shape)) if old is None else np.asarray(old, float)
-    extent = np.asarray(shape) * mm / np.asarray(new_shape)
-    extent[-2:] = extent[-2:].max()
-    return extent / mm
-
-
-def prepare(image, shape, *, window=None, spacing_mm=None, channels=None):
-    """Window and bring an image to a spatial shape in one resampling.
-
-    Parameters
-    ----------
-    image : Image
-    shape : sequence of int
-        (h, w) or (d, h, w), as many axes as the image has.
-    window : str, (centre, width) or None
-        A name of ``WINDOWS``, a window, or "stretch" (percentiles). By default Hounsfield units get "full",
-        SUV 0 to 10, eight bits stay as they are, and anything else is stretched.
-    spacing_mm : float or sequence of float, optional
-        With it the result has exactly this spacing, cut or filled about its centre. Without it rows and columns keep
-        their (physical) aspect and the whole picture fits in; the depth of a volume is scaled on its own.
-    channels : 1 or 3, optional
-        Grey from colour (Rec. 601) or from the mean of channels; or grey three times.
-
-    Returns
-    -------
-    pixels : ndarray of uint8, shape + (c,)
-        Outside the image 0.
-    spacing_mm : tuple of float or None
-        Spacing of the result, None where that of the image is unknown.
-    """
-    steps = _steps(image.pixels.shape[:-1], shape, image.spacing_mm, spacing_mm)
-    grey = _channels(_unit(image.pixels, image, window), channels)
-    pixels = np.rint(_sample(grey, shape, steps) * 255).astype(np.uint8)
-    spacing = None if image.spacing_mm is None else tuple((steps * np.asarray(image.spacing_mm)).tolist())
-    return pixels, spacing
-
-
-def prepare_mask(mask, shape, image_spacing_mm=None, *, spacing_mm=None):
-    """Bring a mask (h, w) or (d, h, w) to the place that :func:`prepare` gives its image; bool of ``shape``.
-
-    A pixel belongs to the mask where at least half of what it covers does. ``image_spacing_mm`` is that of the image.
-    """
-    mask = np.asarray(mask) > 0
-    return _sample(mask, shape, _steps(mask.shape, shape, image_spacing_mm, spacing_mm), fill=False)
-
-
-def _unit(pixels, image, choice):
-    """Pixels as float32 0..1."""
-    if isinstance(choice, str) and choice not in (*WINDOWS, "stretch"):
-        raise ValueError(
-            f"window {choice!r}: expected one of {', '.join(WINDOWS)}, stretch, or (centre, width)"
-        )
-    if choice is None:
-        choice = {"HU": "full", "SUV": (5, 10)}.get(image.intensity)
-        if choice is None and pixels.dtype == np.uint8:
-            return pixels / np.float32(255)
-    if choice in (None, "stretch"):
-        return stretch(pixels)
-    return window(pixels, *(WINDOWS[choice] if isinstance(choice, str) else choice))
-
-
-def _channels(pixels, channels):
-    have = pixels.shape[-1]
-    if channels in (None, have):
-        return pixels
-    if channels == 1:
-        weights = [0.299, 0.587, 0.114] if have == 3 else np.full(have, 1 / have)
-        return pixels @ np.asarray(weights, np.float32)[:, None]
-    if have == 1:
-        return np.repeat(pixels, channels, axis=-1)
-    raise ValueError(f"{channels} channels from {have}: expected 1 or {have}")
-
-
-def picture(image, index=None, window=None):
-    """Slice for display.
-
-    Parameters
-    ----------
-    image : Image
-    index : int, optional
-        Slice of a volume, by default the middle one.
-    window : as in :func:`prepare`; by default Hounsfield units get "mediastinum".
-
-    Returns
-    -------
-    ndarray of uint8, (h, w) or (h, w, 3)
-    """
-    if window is None and image.intensity == "HU":
-        window = "mediastinum"
-    pixels = image.pixels
-    if pixels.ndim == 4:
-        pixels = pixels[len(pixels) // 2 if index is None else index]
-    grey = np.rint(_unit(pixels, image, window) * 255).astype(np.uint8)
-    return grey[..., :3] if grey.shape[-1] >= 3 else grey[..., 0]
+    return Image(pixels, tuple(spacing.tolist()) if valid else None, lps if known else None, notes=tuple(notes))
