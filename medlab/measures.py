@@ -268,3 +268,11 @@ def one_vs_rest(y, p, head, names):
         columns = dict(zip(names, zip(each, p.T, strict=True), strict=True))
     columns = {name: (a[~np.isnan(a)].astype(int), b[~np.isnan(a)]) for name, (a, b) in columns.items()}
     return {name: (a, b) for name, (a, b) in columns.items() if len(np.unique(a)) == 2}
+
+
+def inert_text(table):
+    """A copy for spreadsheets: text that a spreadsheet would execute (= + - @ first) gets an apostrophe."""
+    def safe(value):
+        return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+    return table.rename(columns=safe).map(safe)
