@@ -6,9 +6,13 @@ Sections such as C.7.6.2 are those of DICOM PS3.3.
 
 import io
 import logging
+import os
+import re
+import tempfile
+import threading
 import warnings
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +21,7 @@ import numpy as np
 MAX_BYTES = 2**30  # decoded bytes of one image; checked before decoding
 COLOURS = {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
 GREYS = {"MONOCHROME1", "MONOCHROME2"}
+_CODECS = threading.Lock()
 for _name in ("pydicom", "PIL", "nibabel", "medlab.images", "medlab.dicom"):  # they warn about odd files;
     warnings.filterwarnings("ignore", module=rf"{_name}(\.|$)")  # here odd is either refused or noted
 
@@ -168,8 +173,8 @@ def frames_of(ds):
 
 def _check(ds, path, count):
     """Refuse what has no pixels, is too large, or whose pixel data is not of the announced length."""
-    kind = getattr(ds.get("SOPClassUID") or ds.file_meta.get("MediaStorageSOPClassUID"), "name", "unknown class")
-    kind = kind if not kind[:2] == "1." else "unknown class"
+    uid = ds.get("SOPClassUID") or ds.file_meta.get("MediaStorageSOPClassUID")
+    kind = uid.name if uid and uid.name != str(uid) else "unknown class"
     keyword = next((k for k in ("PixelData", "FloatPixelData", "DoubleFloatPixelData") if k in ds), None)
     if keyword is None:
         raise BadImage(path, f"no pixel data ({kind})")
@@ -244,21 +249,31 @@ def decode(ds, path, index=None):
     if index is not None and not 0 <= index < frames:
         raise BadImage(path, f"frame {index} of {frames} frames: expected 0 to {frames - 1}")
     _check(ds, path, 1 if index is not None else frames)
-    _quiet_gdcm()
-    pixels = _pydicom().pixels.pixel_array(ds, index=index, allow_excess_frames=False)
+    compressed = ds.file_meta.TransferSyntaxUID.is_encapsulated
+    with _codecs(path) if compressed else nullcontext():
+        pixels = _pydicom().pixels.pixel_array(ds, index=index, allow_excess_frames=False)
     pixels = pixels.reshape(-1, ds.Rows, ds.Columns, whole(ds, "SamplesPerPixel", 1))
     if len(pixels) != (frames if index is None else 1):
         raise BadImage(path, f"{len(pixels)} frames decoded, the header says {frames}")
     return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
 
 
-def _quiet_gdcm():
-    try:
-        import gdcm
-    except ImportError:
-        return
-    for off in (gdcm.Trace.WarningOff, gdcm.Trace.ErrorOff, gdcm.Trace.DebugOff):
-        off()
+@contextmanager
+def _codecs(path):
+    """Catch what the codecs in C write to file descriptor 2: no noise, and a damaged stream is not filled silently."""
+    with _CODECS, tempfile.TemporaryFile() as caught:
+        saved = os.dup(2)
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            caught.seek(0)
+            said = caught.read(4096).decode(errors="replace")
+    found = re.search("premature end|bad Huffman code|inconsistent with stream", said)
+    if found:
+        raise BadImage(path, f"damaged compressed stream ({found[0]})")
 
 
 def group(ds, frame, keyword):

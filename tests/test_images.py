@@ -293,7 +293,7 @@ def test_truncated_or_overlong_pixel_data_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["JPEG", "JPEG2000"])
-def test_compressed_streams_must_be_whole_and_as_large_as_the_header_says(tmp_path, form):
+def test_compressed_streams_must_be_whole_and_as_large_as_the_header_says(tmp_path, form, capfd):
     picture, stream = PIL.Image.fromarray(RNG.integers(0, 255, (64, 48)).astype(np.uint8)), io.BytesIO()
     picture.save(stream, form, **({"no_jp2": True} if form == "JPEG2000" else {}))
     syntax = {"JPEG": pydicom.uid.JPEGBaseline8Bit, "JPEG2000": pydicom.uid.JPEG2000Lossless}[form]
@@ -306,6 +306,9 @@ def test_compressed_streams_must_be_whole_and_as_large_as_the_header_says(tmp_pa
     np.testing.assert_allclose(image.pixels[..., 0], np.asarray(PIL.Image.open(stream)), atol=1)
     assert "truncated: the compressed stream of frame 0 has no end" in reason(write(stream.getvalue()[:-300]))
     assert "the compressed stream is 64 x 48, the header 64 x 47" in reason(write(stream.getvalue(), Columns=47))
+    cut = stream.getvalue()[:-300] + b"\xff\xd9"  # what some software makes of a truncated stream
+    assert "damaged" in reason(write(cut)) or "cannot be decoded" in reason(write(cut))
+    assert capfd.readouterr().err == ""
     assert "1 compressed frames, the header says 2" in reason(write(stream.getvalue(), NumberOfFrames=2))
 
 
