@@ -2,8 +2,8 @@
 
 Each network in `NETWORKS` is a function from a normalised tensor to a feature vector; `build` puts the
 normalisation before and the head behind it. Volumes with thick slices are shrunk in-plane first: an axis much
-shorter than the longest one gets neither a wide kernel nor a stride until the others have come down to it (as in
-nnU-Net, Isensee et al. 2021, doi:10.1038/s41592-020-01008-z).
+shorter than the longest one gets neither a wide kernel nor a stride until the others have come down to it (as
+in nnU-Net, Isensee et al. 2021, doi:10.1038/s41592-020-01008-z).
 """
 
 import inspect
@@ -42,7 +42,7 @@ def shrink(x, how="max"):
 
 
 def squeeze_excite(x, ratio=8):
-    """Channel attention (Hu et al. 2018, arXiv:1709.01507): the whole image decides how much a channel counts."""
+    """Channel attention (Hu et al. 2018, arXiv:1709.01507): the whole image says how much a channel counts."""
     channels = x.shape[-1]
     scale = pool(x, ("average",), keepdims=True)
     scale = layers.Dense(max(4, channels // ratio), activation="relu")(scale)
@@ -86,7 +86,7 @@ def multiscale(x, width, attention):
 
 
 def resnet18(x, width, attention):
-    """ResNet-18; images up to 64 pixels keep their resolution in the stem, larger ones are shrunk four-fold."""
+    """ResNet-18; images up to 64 pixels keep their resolution in the stem, larger are shrunk four-fold."""
     small = max(x.shape[1:-1]) <= 64
     x = conv(x, 2 * width) if small else shrink(conv(x, 2 * width, 7, stride=2))
     for stage in range(4):
@@ -113,7 +113,7 @@ NETWORKS = {"simple": simple, "multiscale": multiscale, "resnet18": resnet18, "c
 
 
 def transfer(x, backbone, weights):
-    """A backbone of keras.applications without its top, fed as it was trained; x is raw grey values 0..255."""
+    """A backbone of keras.applications without its top, fed as it was trained; x is grey values 0..255."""
     make = getattr(keras.applications, backbone, None)
     if not callable(make):
         known = ", ".join(sorted(n for n in dir(keras.applications) if n[0].isupper()))
@@ -121,9 +121,9 @@ def transfer(x, backbone, weights):
     if len(x.shape) != 4:
         raise ValueError("network transfer takes images, this cohort has volumes: choose compact or resnet18")
     if not weights:
-        raise ValueError(f"network transfer needs pretrained weights, none are downloaded: set weights_file to a "
-                         f"local copy of the 'no top' weights of {backbone} (see keras.io/api/applications), or "
-                         "to 'random' for none, or choose the network compact")
+        raise ValueError("network transfer needs pretrained weights, none are downloaded: set weights_file to a "
+                         f"local copy of the 'no top' weights of {backbone} (see keras.io/api/applications), "
+                         "or to 'random' for none, or choose the network compact")
     if weights != "random" and not Path(weights).is_file():
         raise ValueError(f"weights_file {Path(weights).name!r} does not exist; expected a local .h5 file")
     if x.shape[-1] not in (1, 3):
@@ -135,13 +135,14 @@ def transfer(x, backbone, weights):
         if weights != "random":
             body.load_weights(weights)
     except (ValueError, OSError, KeyError) as error:
-        raise ValueError(f"{backbone} for images of {x.shape[1:]} from {Path(weights).name!r}: {error}") from error
+        where = f"{backbone} for images of {x.shape[1:]} from {Path(weights).name!r}"
+        raise ValueError(f"{where}: {error}") from error
     body.name = "backbone"
     return pool(body(x, training=False), ("average",))
 
 
 def freeze(model, frozen=True):
-    """Freeze or free the backbone of a `transfer` network; its batch normalisation stays frozen either way."""
+    """Freeze or free the backbone of a `transfer` network; its batch normalisation always stays frozen."""
     for layer in model.layers:
         if layer.name == "backbone":
             layer.trainable = not frozen
@@ -154,8 +155,8 @@ def freeze(model, frozen=True):
 class CumulativeLink(layers.Layer):
     """Ordinal head: scores to class probabilities by P(class > k) = sigmoid(score - threshold_k).
 
-    The thresholds are learned and stay ordered; a higher score is a higher class (proportional odds, McCullagh
-    1980, doi:10.1111/j.2517-6161.1980.tb01109.x). Input (n, 1), output (n, n_classes).
+    The thresholds are learned and stay ordered; a higher score is a higher class (proportional odds,
+    McCullagh 1980, doi:10.1111/j.2517-6161.1980.tb01109.x). Input (n, 1), output (n, n_classes).
     """
 
     def __init__(self, n_classes, **kwargs):
@@ -163,10 +164,10 @@ class CumulativeLink(layers.Layer):
         self.n_classes = n_classes
 
     def build(self, shape):
-        start = np.full(self.n_classes - 1, np.log(np.expm1(1.0)))
+        start = np.full(self.n_classes - 1, np.log(np.expm1(1.0)), "float32")
         start[0] = -(self.n_classes - 2) / 2
-        self.steps = self.add_weight(shape=(self.n_classes - 1,), name="steps", dtype="float32",
-                                     initializer=lambda shape, dtype=None: ops.cast(start, dtype or "float32"))
+        self.steps = self.add_weight(shape=start.shape, name="steps",
+                                     initializer=lambda shape, dtype=None: ops.convert_to_tensor(start, dtype))
 
     def call(self, score):
         thresholds = ops.cumsum(ops.concatenate([self.steps[:1], ops.softplus(self.steps[1:])]))
@@ -184,7 +185,8 @@ def head(x, kind, n_outputs):
     if kind not in HEADS:
         raise ValueError(f"head {kind!r} is unknown; expected one of {', '.join(HEADS)}")
     if kind == "ordinal":
-        return CumulativeLink(n_outputs, name="probabilities")(layers.Dense(1, use_bias=False, name="score")(x))
+        score = layers.Dense(1, use_bias=False, name="score")(x)
+        return CumulativeLink(n_outputs, name="probabilities")(score)
     activation = "softmax" if kind == "multiclass" else "sigmoid"
     return layers.Dense(1 if kind == "binary" else n_outputs, activation, name="probabilities")(x)
 
@@ -196,7 +198,7 @@ def build(name, input_shape, head_kind, n_outputs, *, capacity=1.0, attention=Fa
     Parameters
     ----------
     name : str
-        One of `NETWORKS`, or ``transfer`` (then `backbone` of keras.applications and its local file `weights`).
+        One of `NETWORKS`, or ``transfer`` (`backbone` of keras.applications, its local file `weights`).
     input_shape : (h, w, c) or (d, h, w, c)
     head_kind, n_outputs : see `head`
     capacity : float
@@ -236,7 +238,7 @@ def _leaves(model):
 
 
 def flops(model):
-    """Floating-point operations of one image's forward pass: convolutions and dense layers, 2 a multiply-add."""
+    """Floating-point operations of one image's forward pass: convolutions and dense layers, 2 per product."""
     return sum(2 * math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
                for layer in _leaves(model) if hasattr(layer, "kernel"))
 
@@ -244,8 +246,8 @@ def flops(model):
 def memory_bytes(model, batch_size, copies=4):
     """Estimated memory of training, without the libraries' own 0.6 GB.
 
-    `copies` of the parameters (value, gradient, two moments), two of every layer's output (value and gradient) and
-    four batches on their way in.
+    `copies` of the parameters (value, gradient, two moments), two of every layer's output (value and gradient)
+    and four batches on their way in.
     """
     values = sum(math.prod(layer.output.shape[1:]) for layer in _leaves(model))
     batches = 4 * math.prod(model.input_shape[1:])

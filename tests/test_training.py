@@ -1,0 +1,260 @@
+"""Training: targets, weights, schedule; the journal survives kills; the gate and the verdict can fail."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.utils.class_weight import compute_sample_weight
+
+from medlab import diagnosis, models, pipeline, training
+from medlab import journal as journals
+from medlab.pipeline import keras
+
+CARD = {"card": {"classes_ordered": False}}
+
+
+def blobs(n, seed=0):
+    """Images with a bright square on the left (class a) or on the right (class b)."""
+    random = np.random.default_rng(seed)
+    images, y = random.integers(0, 90, (n, 16, 16, 1), dtype=np.uint8), random.integers(0, 2, n)
+    for image, side in zip(images, y, strict=True):
+        image[4:12, 10 * side:10 * side + 6] += 90
+    return images, y[:, None].astype("float32")
+
+
+def test_outcome_follows_card_and_columns():
+    table = pd.DataFrame({"label": ["a"]})
+    assert training.outcome(table, CARD | {"classes": ["a", "b"]}) == ("binary", ["a", "b"])
+    assert training.outcome(table, CARD | {"classes": list("abc")}) == ("multiclass", list("abc"))
+    positive, ordered = CARD | {"classes": list("abc"), "positive": "b"}, {"card": {"classes_ordered": True}}
+    assert training.outcome(table, positive) == ("binary", ["a or c", "b"])
+    assert training.outcome(table, ordered | {"classes": [0, 1, 2]}) == ("ordinal", list("012"))
+    several = pd.DataFrame({"label_x": [0], "label_y": [1]})
+    assert training.outcome(several, CARD) == ("multilabel", ["label_x", "label_y"])
+    with pytest.raises(ValueError, match="neither"):
+        training.outcome(pd.DataFrame({"time_days": [3]}), CARD)
+    with pytest.raises(ValueError, match="expected auto or label"):
+        training.outcome(table, CARD, target="survival")
+
+
+def test_targets():
+    binary = training.encode(["a", "b", "c"], "binary", ["a or c", "b"])
+    np.testing.assert_array_equal(binary, [[0], [1], [0]])
+    np.testing.assert_array_equal(training.encode([2, 0], "ordinal", ["0", "1", "2"]), [[0, 0, 1], [1, 0, 0]])
+    np.testing.assert_array_equal(training.encode([[0, 1]], "multilabel", ["x", "y"]), [[0, 1]])
+    with pytest.raises(ValueError, match="label 'd' in row 1"):
+        training.encode(["a", "d"], "multiclass", ["a", "b"])
+
+
+def test_class_weights_equal_sklearn():
+    code = np.random.default_rng(0).choice(3, 200, p=[0.7, 0.2, 0.1])
+    expected = compute_sample_weight("balanced", code)
+    np.testing.assert_allclose(training.class_weights(np.eye(3)[code]), expected, rtol=1e-5)
+    binary = (code == 1).astype(float)
+    expected = compute_sample_weight("balanced", binary)
+    np.testing.assert_allclose(training.class_weights(binary[:, None]), expected, rtol=1e-5)
+    root = training.class_weights(np.eye(3)[code], "sqrt")
+    np.testing.assert_allclose(root[code == 2][0] / root[code == 0][0],
+                               np.sqrt((code == 0).sum() / (code == 2).sum()), rtol=1e-5)
+    assert (training.class_weights(np.ones((4, 3))) == 1).all()
+
+
+def test_schedule_warms_up_and_ends_at_zero():
+    rates = [float(training.schedule(0.01, 100, 0.2)(step)) for step in range(101)]
+    assert np.argmax(rates) == 20 and rates[20] == pytest.approx(0.01)
+    assert rates[-1] == pytest.approx(0, abs=1e-7)
+    assert (np.diff(rates[:20]) > 0).all() and (np.diff(rates[20:]) < 0).all()
+
+
+def fit(folder, key="k", stop_after=None, epochs=6, ema=True, rate=0.01, dropout=0.3, **options):
+    """One training of six epochs, as 03 does it; `stop_after` kills it there."""
+    images, y = blobs(60)
+    keras.utils.set_random_seed(0)
+    model = models.build("simple", (16, 16, 1), "binary", 1, capacity=0.25, dropout=dropout)
+    journal = journals.Journal(folder, key, epochs=epochs, n_images=40, **options)
+    model.compile(keras.optimizers.AdamW(training.schedule(rate, epochs * 5), use_ema=ema, ema_momentum=0.9),
+                  models.loss("binary"), metrics=[training.auc_metric("binary", 1)])
+    batches = pipeline.dataset(images, y[:40], 8, rows=np.arange(40), policy=pipeline.policy("CT"),
+                               shuffle=True, repeat=True, first_epoch=journal.epoch)
+    validation = pipeline.dataset(images, y[40:], 8, rows=np.arange(40, 60))
+
+    class Killed(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch + 1 == stop_after:
+                raise KeyboardInterrupt
+
+    try:
+        model.fit(batches, steps_per_epoch=5, epochs=epochs, initial_epoch=journal.epoch, verbose=0,
+                  shuffle=False, validation_data=validation, callbacks=[journal, Killed()])
+    except KeyboardInterrupt:
+        return None, journal
+    return journal.finish(model), journal
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return fit(tmp_path_factory.mktemp("whole"))
+
+
+def same(history, other):
+    columns = ["epoch", "loss", "auc", "val_loss", "val_auc", "learning_rate"]
+    return history[columns].equals(other[columns])
+
+
+def test_resumed_training_is_bit_identical(whole, tmp_path, capfd):
+    """With dropout, augmentation, shuffling, averaged weights and a schedule."""
+    fit(tmp_path, stop_after=3)
+    model, journal = fit(tmp_path)
+    assert "resumed after epoch 3" in capfd.readouterr().err and journal.note == "resumed after epoch 3"
+    assert same(journal.history(), whole[1].history()) and journal.best == whole[1].best
+    for one, two in zip(model.get_weights(), whole[0].get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.csv"]
+    assert same(pd.read_csv(tmp_path / "history.csv", float_precision="round_trip"), journal.history())
+
+
+def test_the_kept_epoch_is_the_best_one(whole):
+    model, journal = whole
+    history = journal.history()
+    assert journal.best["epoch"] == history["epoch"][history["val_loss"].idxmin()]
+    images, y = blobs(60)
+    p = model.predict(images[40:].astype("float32"), verbose=0)
+    loss = float(keras.losses.BinaryCrossentropy()(y[40:], p))
+    assert loss == pytest.approx(journal.best["value"], abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """A run folder whose training was killed after two epochs."""
+    folder = tmp_path_factory.mktemp("killed")
+    fit(folder, stop_after=2)
+    return folder
+
+
+def look(folder, key="k"):
+    return journals.Journal(folder, key, epochs=6, n_images=40)
+
+
+@pytest.mark.parametrize("name", ["now.weights.h5", "best.weights.h5", "history.csv", "state.json"])
+def test_a_damaged_state_is_noticed(name, killed, tmp_path):
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
+    assert look(tmp_path).epoch == 2
+    (tmp_path / "03_state" / name).write_bytes(b"damaged")
+    journal = look(tmp_path)
+    assert journal.epoch == 0 and not journal.rows and "training starts anew" in journal.note
+
+
+def test_a_kill_between_the_renames_costs_nothing(killed, tmp_path):
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "03_state").rename(tmp_path / "03_state.former")
+    assert look(tmp_path).epoch == 2
+    shutil.copytree(tmp_path / "03_state.former", tmp_path / "03_state")
+    (tmp_path / "03_state" / "now.weights.h5").unlink()
+    assert look(tmp_path).epoch == 2
+
+
+def test_a_state_of_something_else_is_not_used(killed):
+    journal = look(killed, "other")
+    assert journal.epoch == 0 and "other parameters, data or code" in journal.note
+
+
+def test_state_facts_are_json(killed):
+    facts = json.loads((killed / "03_state" / "state.json").read_text())
+    assert facts["epoch"] == 2 and set(facts["files"]) == {"now.weights.h5", "best.weights.h5", "history.csv"}
+
+
+def test_key_depends_on_parameters_and_files(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"1")
+    first = journals.key({"seed": 0}, path)
+    assert first == journals.key({"seed": 0}, path) != journals.key({"seed": 1}, path)
+    path.write_bytes(b"2")
+    assert first != journals.key({"seed": 0}, path)
+
+
+def test_nan_raises(tmp_path):
+    with pytest.raises(ValueError, match="loss became .* lower learning_rate"):
+        fit(tmp_path, rate=1e30, ema=False)
+
+
+def test_early_stopping(tmp_path):
+    _, journal = fit(tmp_path, patience=1, rate=0.0, ema=False)
+    assert len(journal.history()) < 6 and journal.stopped
+
+
+def test_checkpoint_rules(tmp_path):
+    rows = [{"loss": 1, "val_loss": 0.5, "val_auc": 0.8}, {"loss": 1, "val_loss": 0.6, "val_auc": 0.9}]
+    for rule, value, expected in (("loss", 0.5, False), ("auc", 0.8, True), ("last", 0.5, True)):
+        journal = journals.Journal(tmp_path, "k", epochs=2, n_images=1, checkpoint=rule)
+        assert journal.better(rows[0])
+        journal.best = {"epoch": 1, "value": value}
+        assert journal.better(rows[1]) is expected
+    with pytest.raises(ValueError, match="loss, auc, last"):
+        journals.Journal(tmp_path, "k", epochs=2, n_images=1, checkpoint="best")
+
+
+def test_progress_line(tmp_path):
+    journal = journals.Journal(tmp_path, "k", epochs=10, n_images=40)
+    journal.epoch, journal.rows = 4, [{"seconds": 30.0}] * 4
+    row = {"loss": 0.5, "val_loss": 0.6, "val_auc": 0.7, "seconds": 30.0, "images_per_second": 12.3}
+    assert journal.line(row) == ("epoch 4/10  loss 0.5000  val_loss 0.6000  val_auc 0.7000  30.0 s  "
+                                 "12 images/s  about 3.0 min left")
+
+
+def small(dropout=0.0):
+    return models.build("simple", (16, 16, 1), "binary", 1, capacity=0.5, dropout=dropout, mean=0.3, std=0.2)
+
+
+def test_sanity_gate_passes_and_finds_leaks():
+    images, y = blobs(160)
+    keras.utils.set_random_seed(0)
+    gate = diagnosis.sanity_gate(small, images, y, np.arange(100), np.arange(100, 160))
+    assert gate["passed"] and gate["memorised"] == 1
+    assert abs(gate["shuffled_auc"] - 0.5) < gate["shuffled_limit"] < 0.3
+    dead = diagnosis.sanity_gate(small, np.zeros_like(images), y, np.arange(100), np.arange(100, 160))
+    assert not dead["passed"] and dead["memorised"] < 0.8
+
+
+def test_chance_limit_is_that_of_a_permutation():
+    random = np.random.default_rng(0)
+    y, p = (random.random((60, 1)) < 0.3).astype(float), random.random((60, 1))
+    draws = [diagnosis._chance(random.permutation(y), p)[0] for _ in range(500)]
+    assert diagnosis._chance(y, p)[1] == pytest.approx(3.3 * np.std(draws), rel=0.1)
+    assert diagnosis._chance(y, y)[0] == 1
+
+
+@pytest.mark.parametrize(("loss", "val_loss", "best", "expected"), [
+    (np.linspace(0.7, 0.1, 20), np.r_[np.linspace(0.7, 0.5, 8), np.linspace(0.5, 0.9, 12)], 8, "overfitting"),
+    (np.linspace(0.7, 0.4, 20), np.linspace(0.7, 0.42, 20), 20, "still improving"),
+    (np.r_[np.linspace(0.7, 0.3, 10), [0.3] * 10], np.r_[np.linspace(0.7, 0.4, 10), [0.4] * 10], 12, "fits"),
+    (np.r_[1, [0.001] * 19], np.r_[1, 0.001, [0.003] * 18], 2, "fits"),
+])
+def test_verdict(loss, val_loss, best, expected):
+    history = pd.DataFrame({"epoch": range(1, 21), "loss": loss, "val_loss": val_loss, "val_auc": 0.8})
+    assert diagnosis.verdict(history, best)["verdict"] == expected
+
+
+def test_verdict_without_learning():
+    history = pd.DataFrame({"epoch": [1, 2], "loss": [0.7, 0.7], "val_loss": [0.7, 0.7]})
+    history["val_auc"] = [0.5, 0.52]
+    assert diagnosis.verdict(history, 1)["verdict"] == "not learning"
+    assert diagnosis.verdict(history.drop(columns=["val_loss", "val_auc"]), 1)["verdict"] == "no validation"
+
+
+def test_bare_model_predicts_the_same():
+    images, y = blobs(20)
+    model = small()
+    model.compile("adam", models.loss("binary"))
+    model.fit(images.astype("float32"), y, verbose=0)
+    bare = training.bare(model)
+    np.testing.assert_array_equal(bare(images), model(images))
+    assert getattr(bare, "optimizer", None) is None
+
+
+def test_memory_is_refused_before_loading(monkeypatch):
+    assert training.check_memory(small(), 8) > 0
+    monkeypatch.setattr(training.os, "sysconf", lambda name: 1)
+    with pytest.raises(ValueError, match="lower batch_size"):
+        training.check_memory(small(), 8)
