@@ -46,7 +46,8 @@ def clean_html(html):
 
     html = nh3.clean(html, attributes=attributes, attribute_filter=keep,
                      url_schemes={"http", "https", "mailto", "data"})
-    return re.sub(r"<td>(?=[^<]*[A-Za-z]{3})", '<td class="text">', html)  # words left, numbers right
+    number = r"[-+(\d]|NaN|None|not defined"  # cells that start so are right-aligned, words are left-aligned
+    return re.sub(rf"<td>(?!\s*(?:{number}))(?=[^<]*[A-Za-z]{{3}})", '<td class="text">', html)
 
 
 def last_lines(text):

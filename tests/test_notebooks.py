@@ -100,12 +100,3 @@ def test_papermill_alone_runs_a_notebook(demo):
     shutil.rmtree(folder / "reports" / "alone")
 
 
-@pytest.mark.parametrize("name", RUN_OF_LABELS)
-def test_the_manual_of_a_notebook(name):
-    done = subprocess.run(
-        [sys.executable, "-m", "papermill", "--help-notebook", f"notebooks/{name}.ipynb"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert "run: str" in done.stdout and "name of the run" in done.stdout
