@@ -193,8 +193,8 @@ def _one(draft, g):
     except images.BadImage as error:
         return None, None, [error.reason.replace(str(draft.source), "")]
     name = f"images/{g['name']}"
-    row = {"patient_id": g["name"].split("_")[0], **write(image, draft.folder, name), "modality": g["modality"], "_modality": g["modality"],
-           "_intensity": image.intensity, "scanner": g["scanner"], **g["numbers"]}
+    row = {"patient_id": g["name"].split("_")[0], **write(image, draft.folder, name), "modality": g["modality"],
+           "_modality": g["modality"], "_intensity": image.intensity, "scanner": g["scanner"], **g["numbers"]}
     draft.sha256[row["image"]] = intake.sha256(draft.folder / row["image"])
     digest = hashlib.sha256(f"{image.pixels.shape}".encode() + np.ascontiguousarray(image.pixels).data).hexdigest()
     burned = ["declares burned-in text: look at it before sharing"] if any(i["burned"] for i in g["items"]) else []
@@ -230,8 +230,8 @@ def _read(draft, g, files):
 def write(image, folder, name) -> dict:
     """Write an `images.Image`; returns the cells ``image`` and, where the file cannot say it, ``spacing_mm``.
 
-    One channel with a known orientation becomes NIfTI-2 (.nii.gz; float64 geometry; world coordinates turned from LPS to RAS), anything
-    else .npy. Pixels keep their type and values.
+    One channel with a known orientation becomes NIfTI-2 (.nii.gz; its geometry is float64, as it should come back
+    exactly; world coordinates turned from LPS to RAS), anything else .npy. Pixels keep their type and values.
     """
     if image.affine is None or image.pixels.shape[-1] > 1 or image.pixels.dtype.name in ("bool", "float16"):
         np.save(folder / f"{name}.npy", image.pixels, allow_pickle=False)

@@ -25,7 +25,7 @@ CARD = ("title", "modality", "intensity", "description", "licence", "citation", 
         "classes_ordered", "time_origin", "event_meaning", "augmentation", "window")
 COMMON = (*CARD, "overwrite", "patient_pattern", "pseudonyms", "spacing_mm", "tables", "key", "time", "event",
           "event_values", "time_unit", "start", "end", "date_format", "label", "split", "cause", "decimal", "sheet",
-          "rename", "drop", "keep", "mask")
+          "rename", "covariates", "drop", "keep", "mask")
 ZENODO = "https://zenodo.org/records/10519652/files/"
 MD5 = {"retinamnist": "bd4c0672f1bba3e3a89f0e4e876791e4", "breastmnist": "750601b1f35ba3300ea97c75c52ff8f6",
        "pneumoniamnist": "28209eda62fecd6e6a2d98b1501bb15f", "bloodmnist": "7053d0359d879ad8a5505303e11de1dc",
@@ -66,7 +66,7 @@ def import_source(source, name, kind=None, **options):
         When nothing can be taken, an option is unknown or the dataset exists; nothing is left behind.
     """
     place = datasets.folder_of(name)
-    kind = kind or detect_kind(source)
+    kind = kind or ("table" if "image" in options else detect_kind(source))
     if kind not in KINDS:
         raise ValueError(f"kind {kind!r}: expected one of {', '.join(KINDS)}")
     own = [p.name for p in inspect.signature(KINDS[kind]).parameters.values() if p.kind is p.KEYWORD_ONLY]
@@ -175,7 +175,7 @@ def _card(draft, kind, **known):
     draft.card |= {"title": None, "modality": None, "intensity": "arbitrary"} | card | known | said
     draft.card["import"] = draft.options.get("_made") or {
         "kind": kind, "medlab": medlab.__version__, **({"options": record} if record else {})}
-    draft.card["title"] = draft.card["title"] or f"Import of {kind}"
+    draft.card["title"] = draft.card["title"] or draft.folder.name.split(".")[1]
 
 
 def folders(draft, source):
@@ -255,7 +255,8 @@ def nifti(draft, source):
     """NIfTI files; the patient of a BIDS name (sub-01) is recognised without a pattern."""
     files = intake.listing(draft.source)
     rows = [{"source": f} for f in files if f.lower().endswith(intake.NIFTI)]
-    if not draft.options.get("patient_pattern") and rows and all(re.search(r"sub-[A-Za-z0-9]+", r["source"]) for r in rows):
+    bids = rows and all(re.search(r"sub-[A-Za-z0-9]+", r["source"]) for r in rows)
+    if bids and not draft.options.get("patient_pattern"):
         draft.options["patient_pattern"] = r"(?P<patient_id>sub-[A-Za-z0-9]+)"
     _named_files(draft, rows, files, set(), "nifti")
 
@@ -357,9 +358,11 @@ def _rows_with_images(draft, found, raw, image, boxes):
         return cohort, None
     if len(boxes) != 4:
         raise ValueError(f"--boxes {','.join(boxes)}: expected four columns: x_min, y_min, x_max, y_max")
-    edges = [tables._column(cohort, c.strip()) for c in boxes]
-    box = cohort[["image", *edges]].dropna().set_axis(["image", "x_min", "y_min", "x_max", "y_max"], axis=1)
-    return cohort.drop(columns=edges), box
+    source = pd.DataFrame(list(raw.iloc[placed["_i"]]))
+    edges = [tables._column(source, c.strip()) for c in boxes]
+    box = source[edges].set_axis(["x_min", "y_min", "x_max", "y_max"], axis=1)
+    box.insert(0, "image", placed["image"].to_numpy())
+    return cohort.drop(columns=[c for c in edges if c in cohort]), box.dropna()
 
 
 def medmnist(draft, source):
@@ -375,8 +378,8 @@ def medmnist(draft, source):
         for split in cards.SPLITS:
             rows.append(_medmnist_split(draft, path, data, split, classes))
     cohort = pd.concat(rows, ignore_index=True)
-    classes = classes if "label" in cohort and classes else sorted(cohort["label"].unique(), key=lambda c: (len(c), c)) \
-        if "label" in cohort else None
+    if "label" in cohort:
+        classes = classes or sorted(cohort["label"].unique(), key=lambda c: (len(c), c))
     ordered = {"classes_ordered": True} if base == "retinamnist" else {}
     _card(draft, "medmnist", title=f"{path.stem}: {title}", modality=modality, classes=classes, **ordered,
           licence="CC BY 4.0", citation="Yang et al., MedMNIST v2, Scientific Data 2023;10:41")
@@ -390,7 +393,8 @@ def _medmnist_split(draft, path, data, split, classes):
 
     for member in (f"{split}_images", f"{split}_labels"):
         if member not in data.files:
-            raise ValueError(f"{path.name}: no member {member!r}; found {', '.join(data.files)}; for other npz: --kind npz")
+            raise ValueError(f"{path.name}: no member {member!r}; found {', '.join(data.files)}; "
+                             "for other npz: --kind npz")
     labels = data[f"{split}_labels"]
     name = intake.place(draft, path.name, "images.npz")
     with zipfile.ZipFile(path).open(f"{split}_images.npy") as stream:  # the shape, without unpacking
@@ -421,7 +425,8 @@ def _fetch(name):
 
     if name not in MD5:
         near = difflib.get_close_matches(name, MD5, 1)
-        raise ValueError(f"medmnist:{name}: " + (f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(MD5)}")
+        raise ValueError(f"medmnist:{name}: " + (f"did you mean {near[0]!r}? " if near else "")
+                         + f"known: {', '.join(MD5)}")
     try:
         return Path(pooch.retrieve(f"{ZENODO}{name}.npz?download=1", f"md5:{MD5[name]}", fname=f"{name}.npz",
                                    path=pooch.os_cache("medlab"), progressbar=False))
@@ -442,7 +447,8 @@ def synthetic(draft, source, *, patients=240, seed=0):
         phantom.thorax(draft.source, patients=int(patients), seed=int(seed))
         draft.options |= {"tables": "clinical.csv", "key": "patient_id", "label": "label", "time": "time_days",
                           "event": "event", "mask": "masks/{patient_id}.npz::mask"}
-        draft.options["_made"] = {"kind": "synthetic", "medlab": medlab.__version__, "patients": int(patients), "seed": int(seed)}
+        draft.options["_made"] = {"kind": "synthetic", "medlab": medlab.__version__,
+                                  "patients": int(patients), "seed": int(seed)}
         dicom(draft, draft.source, boxes="boxes.csv", truth="truth.csv")
 
 

@@ -146,7 +146,8 @@ def _placed(draft, source, folder, numbers):
         suffix = ".nii.gz" if relative.lower().endswith(".nii.gz") else Path(relative).suffix.lower()
         name = f"{folder}/{number:06d}{suffix}"
     else:
-        name = relative if relative.split("/")[0] == folder else f"{folder}/{relative}"
+        head, _, tail = relative.partition("/")
+        name = f"{folder}/{tail if tail and head.lower() in (folder, folder[:-1]) else relative}"
     return place(draft, relative, name) + separator + member
 
 
@@ -193,14 +194,21 @@ def _code(draft, table):
     for i, reason in refused.items():
         named = o.get("key") and not o.get("_hide")
         draft.say(f"{o['key']} {table[o['key']][i]}" if named else f"row {i + 1} of the tables", "refused", reason)
-    left_out = tables.identifying(table.drop(columns=[c for c in used if c in table]), _list(o.get("keep")))
-    left_out |= {c: "--drop" for c in _list(o.get("drop"))}
+    persons = table.drop_duplicates(o["key"]) if o.get("key") else table
+    chosen = [tables._column(table, c.strip()) for c in _list(o.get("covariates"))]
+    left_out = tables.identifying(persons.drop(columns=[c for c in used if c in table]),
+                                  [*_list(o.get("keep")), *chosen])
+    left_out |= {tables._column(table, c.strip()): "--drop" for c in _list(o.get("drop"))}
+    others = [c for c in table if chosen and c not in {*chosen, *used}]
+    if others:
+        left_out = {c: why for c, why in left_out.items() if c in chosen}
+        draft.notes.append(f"{len(others)} columns not among --covariates left out: {', '.join(others)}")
     draft.notes += [f"column {c} left out: {why}" + ("" if why == "--drop" else f" (--keep {c} takes it)")
                     for c, why in left_out.items()]
-    covariates = table.drop(columns=[c for c in used | set(left_out) if c in table])
+    covariates = table.drop(columns=[c for c in {*used, *left_out, *others} if c in table])
     rename = {str(k): str(v) for k, v in _mapping(o.get("rename")).items()}
     for old in rename:
-        tables._column(table, old)
+        tables._column(covariates, old)
     covariates = covariates.rename(columns=rename)
     clash = [c for c in covariates if c in coded or c in ("image", "mask", "frame", "row", "patient_id", "events",
                                                           "time_days", "event")]
@@ -287,7 +295,7 @@ def finish(draft: Draft, cohort: pd.DataFrame, boxes=None, truth=None):
     write |= {n: t for n, t in (("boxes.csv", boxes), ("truth.csv", truth)) if t is not None and len(t)}
     for name, table in write.items():
         table.to_csv(draft.folder / name, index=False)
-    used = {Path(str(v).split("::")[0]).as_posix() for c in ("image", "mask") if c in cohort for v in cohort[c].dropna()}
+    used = {str(v).split("::")[0] for c in ("image", "mask") if c in cohort for v in cohort[c].dropna()}
     for name in sorted(set(draft.sha256) - used):
         (draft.folder / name).unlink(missing_ok=True)
         del draft.sha256[name]

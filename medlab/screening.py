@@ -44,13 +44,13 @@ def measure(image) -> dict:
     }
 
 
-def duplicates(scan: pd.DataFrame, max_distance: int = 12, min_correlation: float = 0.95) -> pd.DataFrame:
+def duplicates(scan: pd.DataFrame, max_distance: int = 12, min_correlation: float = 0.94) -> pd.DataFrame:
     """Find identical and near-identical images in the table made by `datasets.scan`.
 
     ``exact``: the decoded pixels are the same. ``near``: the perceptual hashes differ in at most `max_distance`
-    of 64 bits **and** the fine detail of the two thumbnails (after subtracting a Gaussian blur) correlates by at
-    least `min_correlation`; brightness, contrast and a new compression pass, the next slice of the same volume
-    does not. Groups are the connected components of such pairs.
+    of 64 bits **and** the fine detail of the two thumbnails (after subtracting a Gaussian blur, and from 50 images on
+    the mean detail of all, which is the frame they share) correlates by at least `min_correlation`. A copy
+    with other brightness or compression passes, the next slice of the same volume does not. Groups are the connected components of such pairs.
 
     Returns
     -------
@@ -103,6 +103,8 @@ def _fine_detail(thumbnails):
 
     pixels = np.stack([np.frombuffer(t, np.uint8) for t in thumbnails]).reshape(-1, SIDE, SIDE).astype(np.float32)
     detail = (pixels - gaussian_filter(pixels, (0, 1.5, 1.5))).reshape(len(pixels), -1)
-    detail -= detail.mean(axis=1, keepdims=True)
+    flat = np.linalg.norm(detail, axis=1) < SIDE / 2
+    detail /= np.maximum(np.linalg.norm(detail, axis=1, keepdims=True), 1e-6)
+    detail -= detail.mean(axis=0) if len(detail) >= 50 else detail.mean(axis=1, keepdims=True)
     norm = np.linalg.norm(detail, axis=1, keepdims=True)
-    return np.divide(detail, norm, out=np.zeros_like(detail), where=norm > SIDE / 2)
+    return np.divide(detail, norm, out=np.zeros_like(detail), where=(norm > 1e-3) & ~flat[:, None])
