@@ -72,17 +72,17 @@ def scale_bar(ax, spacing_mm=None, width=None):
     length = max(n for n in rounded if n == 1 or n * per_unit <= 0.3 * width)
     x0, y0 = 0.05, 0.06
     x1 = x0 + length * per_unit / width
-    ax.plot([x0, x1], [y0, y0], transform=ax.transAxes, color="w", lw=2.5, solid_capstyle="butt",
-            path_effects=_outline(1), clip_on=False)
+    ax.plot([x0, x1], [y0, y0], transform=ax.transAxes, color="w", lw=2.2, solid_capstyle="butt",
+            path_effects=_outline(3.6), clip_on=False)
     ax.text(x0, y0 + 0.03, f"{length} {unit}", transform=ax.transAxes, color="w", fontsize=7, va="bottom",
-            path_effects=_outline(1.5))
+            path_effects=_outline(1.6))
     return ax
 
 
 def _outline(width):
     from matplotlib import patheffects
 
-    return [patheffects.withStroke(linewidth=2 * width + 1, foreground="k")]
+    return [patheffects.withStroke(linewidth=width, foreground="k")]
 
 
 def gallery(pictures, titles=None, spacing_mm=None, columns=6, colours=None, title=None, size=1.35):
@@ -165,7 +165,7 @@ def kaplan_meier(time_days, event, group=None, ax=None, unit_days=365.25, unit="
     Parameters
     ----------
     time_days : (n,) follow-up; event : (n,) bool, event seen; one row per patient.
-    group : (n,) names or None
+    group : (n,) names or None; the order of a Categorical is kept.
     unit_days, unit : the axis of time
 
     Returns
@@ -177,9 +177,10 @@ def kaplan_meier(time_days, event, group=None, ax=None, unit_days=365.25, unit="
 
     ax = axes(ax, figsize=(7.2, 4.2), layout="none")  # lifelines places the numbers at risk itself
     time, event = np.asarray(time_days, float) / unit_days, np.asarray(event, bool)
-    group = np.full(len(time), "all patients") if group is None else np.asarray(group).astype(str)
+    names = list(pd.Categorical(group).categories) if group is not None else ["all patients"]
+    group = np.full(len(time), "all patients") if group is None else np.asarray(group)
     fitted = []
-    for colour, name in zip(_cycle(COLOURS), pd.unique(group), strict=False):
+    for colour, name in zip(_cycle(COLOURS), names, strict=False):
         inside = group == name
         curve = KaplanMeierFitter(label=f"{name} (n = {inside.sum()})").fit(time[inside], event[inside])
         curve.plot_survival_function(ax=ax, color=colour, show_censors=True,
@@ -189,14 +190,13 @@ def kaplan_meier(time_days, event, group=None, ax=None, unit_days=365.25, unit="
     ax.set_xlim(left=0)
     ax.legend(loc="best")
     if at_risk:
-        names = [str(name) for name in pd.unique(group)]
-        add_at_risk_counts(*fitted, ax=ax, labels=names, rows_to_show=["At risk"])
+        add_at_risk_counts(*fitted, ax=ax, labels=[str(name) for name in names], rows_to_show=["At risk"])
         ax.figure.subplots_adjust(bottom=0.25 + 0.05 * len(fitted))
     return ax
 
 
 def forest(table, reference=0.5, xlabel="AUC", ax=None):
-    """Estimates with intervals, one line each; filled where the interval leaves the reference out.
+    """Estimates with intervals, one line each; filled where the whole interval is above the reference.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def forest(table, reference=0.5, xlabel="AUC", ax=None):
     """
     ax = axes(ax, figsize=(7.2, 0.6 + 0.27 * max(2, len(table))))
     y = np.arange(len(table))[::-1]
-    clear = ((table["low"] > reference) | (table["high"] < reference)).to_numpy()
+    clear = (table["low"] > reference).to_numpy()
     ax.hlines(y, table["low"], table["high"], color=COLOURS[0], lw=1.4)
     face = np.where(clear, COLOURS[0], "#ffffff")
     ax.scatter(table["value"], y, s=28, c=face, edgecolors=COLOURS[0], zorder=3)
