@@ -1,4 +1,4 @@
-"""What a model without the images reaches: tables of how an image was taken, or of who the patient is.
+"""What an answer without the images reaches: class frequencies, how an image was taken, who the patient is.
 
 A network can read the scanner, the hospital or the format off the pixels. If these alone predict the outcome,
 the network's number may be theirs.
@@ -8,6 +8,10 @@ import re
 
 import numpy as np
 import pandas as pd
+
+from medlab.datasets import clean_text
+from medlab.measures import check
+from medlab.metrics import value_of
 
 ACQUISITION = re.compile(
     r"(^|_)(site|hospital|cent(er|re)|institution|scanner|manufacturer|vendor|device|model_name|kvp|tube|kernel|"
@@ -85,3 +89,58 @@ def bands(values, train, n=3):
     names = [f"{a:.3g} to {b:.3g}" for a, b in zip(edges[1:-2], edges[2:-1], strict=True)]
     names = [f"up to {edges[1]:.3g}", *names, f"above {edges[-2]:.3g}"]
     return pd.Series(pd.cut(values, edges, labels=names).astype(object))
+
+
+def trivial(y, y_train, head="binary", n_classes=None, threshold=0.5):
+    """The measures of an answer that looks at nothing: always the class frequencies of the training patients.
+
+    Parameters
+    ----------
+    y : outcomes of the evaluated images; y_train : outcomes of the training images (as
+        `medlab.measures.check`)
+
+    Returns
+    -------
+    Series by measure. AUC 0.5, average precision = share of positives, accuracy = share of the class most
+    frequent in training. F1 (binary) is that of calling everything positive, better than everything negative.
+    """
+    y, y_train = np.asarray(y), np.asarray(y_train)
+    if head == "multilabel":
+        constant = np.nanmean(y_train, axis=0)
+    elif head == "binary":
+        constant = np.mean(y_train == 1)
+    else:
+        constant = np.bincount(y_train.astype(int), minlength=n_classes) / len(y_train)
+    p = np.broadcast_to(constant, (len(y), *np.shape(constant)))
+    y, p, _ = check(y, p, None, head)
+    values = pd.Series(value_of(y, p, head=head, threshold=threshold))
+    if head == "binary":
+        values["f1"] = 2 * y.mean() / (1 + y.mean())
+    return values
+
+
+def groups(cohort, train, asked="auto", known=()):
+    """Levels of the columns by which results are shown apart.
+
+    Parameters
+    ----------
+    cohort : DataFrame aligned with the images; train : positions of the training rows (cut points of numbers)
+    asked : column names separated by commas; ``auto``: sex, age, acquisition and covariates of 2 to 6 levels
+    known : names of the covariates
+
+    Returns
+    -------
+    dict column -> Series of level names
+    """
+    names = [name.strip() for name in asked.split(",") if name.strip()]
+    if asked == "auto":
+        person = [name for name in cohort if re.match(r"(sex|gender|age)(_|$)", name, re.IGNORECASE)]
+        few = [name for name in known if name in cohort and 2 <= cohort[name].nunique() <= 6]
+        names = list(dict.fromkeys(person + acquisition(cohort) + few))
+    elif missing := [name for name in names if name not in cohort]:
+        raise ValueError(f"subgroup_columns: no column {missing[0]!r}; found {', '.join(cohort)}")
+    found = {}
+    for name in varied(cohort, names):
+        number = pd.api.types.is_numeric_dtype(cohort[name]) and cohort[name].nunique() > 6
+        found[name] = bands(cohort[name], train) if number else clean_text(cohort[name].astype(object))
+    return found

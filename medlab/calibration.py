@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, logit, softmax
 
 from medlab.measures import N_BINS, SMALLEST, check, expected_calibration_error
-from medlab.metrics import exact_interval
+from medlab.metrics import exact_interval, scores
 
 METHODS = ("auto", "none", "platt", "temperature", "vector")
 ENOUGH = 20  # validation images of the rarest class from which "auto" fits two numbers per class
@@ -196,3 +196,22 @@ def predictive_values(sensitivity, specificity, prevalence, n_positive=None, n_n
         for name, draws in (("ppv", ppv(se, sp, share)), ("npv", ppv(sp, se, 1 - share))):
             out[name + "_low"], out[name + "_high"] = np.quantile(draws, ends, axis=0)
     return {name: float(value) if np.ndim(value) == 0 else value for name, value in out.items()}
+
+
+def in_use(y, p, patients, threshold, prevalence, n_bootstrap=2000, seed=0):
+    """A threshold chosen elsewhere, applied: sensitivity, specificity, predictive values at a prevalence.
+
+    Parameters
+    ----------
+    y : (n,) 0/1; p : (n,); patients : (n,)
+
+    Returns
+    -------
+    dict of plain numbers, each with _low and _high; n_positive, n_negative (patients).
+    """
+    table = scores(y, p, patients, "binary", threshold, n_bootstrap, seed)
+    n = {side: len(pd.unique(np.asarray(patients)[np.asarray(y) == side])) for side in (0, 1)}
+    found = {"threshold": threshold, "prevalence": prevalence, "n_positive": n[1], "n_negative": n[0]}
+    for name, row in (("sensitivity", table.loc["recall"]), ("specificity", table.loc["specificity"])):
+        found |= {name: row["value"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
+    return found | predictive_values(found["sensitivity"], found["specificity"], prevalence, n[1], n[0], seed=seed)

@@ -79,11 +79,11 @@ def _ranks(y, p, w):
 
 
 def _newton(y, x, w, start, steps):
-    """Logistic lines a + slope x and shift + x: `steps` of Newton's method for all rows of w."""
+    """Logistic lines a + slope x and shift + x: at most `steps` of Newton's method for all rows of w."""
     a, slope, shift = (np.full(len(w), value) for value in start)
     hits = w @ y
     with np.errstate(all="ignore"):
-        for _ in range(steps):
+        for at in range(steps):
             mu = expit(a[:, None] + slope[:, None] * x)
             v = w * mu * (1 - mu)
             g0, g1 = hits - (w * mu).sum(1), w @ (y * x) - (w * mu) @ x
@@ -93,6 +93,8 @@ def _newton(y, x, w, start, steps):
             mu = expit(shift[:, None] + x)
             move = np.clip((hits - (w * mu).sum(1)) / (w * mu * (1 - mu)).sum(1), -2, 2)
             shift = shift + move
+            if at > 2 and np.nanmax(np.abs(np.r_[step, move]), initial=0) < 1e-3:
+                break
         bad = (hits == 0) | (hits == w.sum(1))
         slope = np.where(bad | ~(np.abs(step) < 1e-3 * (1 + np.abs(slope))), np.nan, slope)
         return a, slope, np.where(bad | ~(np.abs(move) < 1e-3), np.nan, shift)
@@ -110,7 +112,7 @@ def _line(y, p, w):
     start = [float(part[0]) for part in _newton(y, x, w.mean(0, keepdims=True), (0.0, 0.0, 0.0), 20)]
     if not np.isfinite(start).all():
         return np.full(len(w), np.nan), np.full(len(w), start[2])
-    return _newton(y, x, w, start, 4)[1:]
+    return _newton(y, x, w, start, 12)[1:]
 
 
 def expected_calibration_error(hit, confidence, w):
@@ -211,68 +213,3 @@ def measure(y, p, w, head="binary", threshold=0.5, predicted=None):
     out["ece"] = expected_calibration_error((y == p.argmax(1)).astype(float), p.max(1), w)
     out["calibration_slope"] = np.mean([_line((y == c).astype(int), p[:, c], w)[0] for c in present], axis=0)
     return out
-
-
-def by_patient(y, p, patients, head="binary"):
-    """Mean probability and one outcome per patient.
-
-    Returns
-    -------
-    y, p : as given, one row per patient; patients : (m,) identifiers; mixed : number of patients whose images
-    have different outcomes (binary, ordinal, multilabel: the highest counts; multiclass: the most frequent).
-    """
-    y, p = np.asarray(y), np.asarray(p, float)
-    mean = pd.DataFrame(p.reshape(len(p), -1)).groupby(np.asarray(patients), sort=True).mean()
-    outcome = pd.DataFrame(y.reshape(len(y), -1)).groupby(np.asarray(patients), sort=True)
-    mixed = int((outcome.nunique() > 1).any(axis=1).sum())
-    one = outcome.max() if head != "multiclass" else outcome.agg(lambda column: column.mode().iloc[0])
-    y, p = one.to_numpy().reshape(-1, *y.shape[1:]), mean.to_numpy().reshape(-1, *p.shape[1:])
-    return y, p, mean.index.to_numpy(), mixed
-
-
-def outcome(table, head, outputs):
-    """What is to be predicted, as numbers, from split.parquet and the outputs of the network.
-
-    Parameters
-    ----------
-    table : DataFrame with ``label``, or with the 0/1 columns named in outputs (multilabel)
-    outputs : names of the network's outputs; binary: the last is the positive class, all else is negative
-
-    Returns
-    -------
-    y : (n,) int or (n, L) float; known : (n,) bool, False where there is no outcome (y is then 0 or NaN)
-    """
-    if head == "multilabel":
-        y = table[list(outputs)].astype(float).to_numpy()
-        return y, ~np.isnan(y).all(1)
-    label = table["label"].astype(object).where(table["label"].notna(), "").astype(str).to_numpy()
-    known = table["label"].notna().to_numpy()
-    if head == "binary":
-        return ((label == str(outputs[-1])) & known).astype(int), known
-    y = pd.Index([str(name) for name in outputs]).get_indexer(label)
-    return np.maximum(y, 0), known & (y >= 0)
-
-
-def one_vs_rest(y, p, head, names):
-    """Per class (binary: the positive one; multilabel: each label) 0/1 outcomes and probabilities.
-
-    Returns
-    -------
-    dict name -> (y, p); classes without both outcomes are left out.
-    """
-    y, p, _ = check(y, p, None, head)
-    if head == "binary":
-        columns = {names[-1]: (y.astype(float), p)}
-    else:
-        each = y.T if head == "multilabel" else (y == np.arange(p.shape[1])[:, None]).astype(float)
-        columns = dict(zip(names, zip(each, p.T, strict=True), strict=True))
-    columns = {name: (a[~np.isnan(a)].astype(int), b[~np.isnan(a)]) for name, (a, b) in columns.items()}
-    return {name: (a, b) for name, (a, b) in columns.items() if len(np.unique(a)) == 2}
-
-
-def inert_text(table):
-    """A copy for spreadsheets: text that a spreadsheet would execute (= + - @ first) gets an apostrophe."""
-    def safe(value):
-        return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
-
-    return table.rename(columns=safe).map(safe)

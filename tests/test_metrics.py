@@ -10,7 +10,7 @@ from scipy.stats import binomtest, norm
 from sklearn import metrics as sk
 from sklearn.linear_model import LogisticRegression
 
-from medlab import calibration, measures, metrics
+from medlab import baselines, calibration, measures, metrics, outcomes
 
 
 def binary(n=300, seed=0, gap=1.2, ties=True):
@@ -195,11 +195,11 @@ def test_wrong_input_is_named(y, p, head, message):
 
 def test_trivial_answers():
     y, train = np.array([1, 1, 0, 0, 0, 0, 0, 0, 0, 0]), np.array([1, 0, 0, 0])
-    baseline = metrics.trivial(y, train)
+    baseline = baselines.trivial(y, train)
     expected = {"auc": 0.5, "average_precision": 0.2, "accuracy": 0.8, "balanced_accuracy": 0.5, "f1": 1 / 3,
                 "brier": 0.2 * 0.75**2 + 0.8 * 0.25**2}
     assert baseline[list(expected)].to_dict() == pytest.approx(expected)
-    many = metrics.trivial(np.array([0, 1, 2, 2]), np.array([2, 2, 0, 1]), "multiclass", 3)
+    many = baselines.trivial(np.array([0, 1, 2, 2]), np.array([2, 2, 0, 1]), "multiclass", 3)
     assert many[["auc", "accuracy", "balanced_accuracy"]].tolist() == pytest.approx([0.5, 0.5, 1 / 3])
 
 
@@ -214,10 +214,10 @@ def test_paired_difference_is_narrower_than_an_unpaired_one():
 
 
 def test_by_patient_takes_the_mean_and_counts_mixed_patients():
-    y, p, who, mixed = measures.by_patient([0, 1, 0, 0], [0.2, 0.6, 0.1, 0.3], ["b", "b", "a", "a"])
+    y, p, who, mixed = outcomes.by_patient([0, 1, 0, 0], [0.2, 0.6, 0.1, 0.3], ["b", "b", "a", "a"])
     assert (y.tolist(), who.tolist(), mixed) == ([0, 1], ["a", "b"], 1)
     assert p == pytest.approx([0.2, 0.4])
-    y, p, _, _ = measures.by_patient([2, 2, 0], np.eye(3)[[2, 1, 0]], [7, 7, 3], "multiclass")
+    y, p, _, _ = outcomes.by_patient([2, 2, 0], np.eye(3)[[2, 1, 0]], [7, 7, 3], "multiclass")
     assert y.tolist() == [0, 2] and p[1] == pytest.approx([0, 0.5, 0.5])
 
 
