@@ -14,7 +14,7 @@ SITES = {  # two scanners: pixel size (mm), blur of the kernel (pixels), noise (
     "B": {"pixel_mm": 2.7, "blur": 0.50, "noise": 32.0},
 }
 # HU of rim and core
-TEXTURES = {"solid": (35.0, 35.0), "part-solid": (-560.0, 20.0), "ground-glass": (-600.0, -600.0)}
+TEXTURES = {"solid": (35.0, 35.0), "part-solid": (-480.0, 30.0), "ground-glass": (-480.0, -480.0)}
 
 
 def render(patient, rng):
@@ -255,7 +255,8 @@ def free_room(lung, pixel_mm):
 
 def find_place(x, y, z, room, diameter, rng):
     """Random point (mm) where a ball of this diameter fits (it may just touch the pleura)."""
-    fits = np.flatnonzero(room > min(0.42 * diameter, 0.8 * room.max()))
+    peripheral = np.where(np.abs(x) > 48, room, 0)  # the hila are crowded enough
+    fits = np.flatnonzero(peripheral > min(0.42 * diameter, 0.8 * peripheral.max()))
     k, j, i = np.unravel_index(rng.choice(fits), room.shape)
     pixel = x[0, 0, 1] - x[0, 0, 0]
     jitter = rng.uniform(-0.5, 0.5, 3) * (pixel, pixel, THICKNESS)
@@ -337,7 +338,7 @@ def grow(root, ends, rng):
     flow[np.setdiff1d(np.arange(n), parent[:n])] = 1
     for k in range(n - 1, 0, -1):
         flow[parent[k]] += flow[k]
-    radius = 1.0 * flow**0.38
+    radius = np.minimum(1.0 * flow**0.36, 4.2)
     t = np.linspace(0, 1, 5)[:-1, None, None]
     before, after = parent[1:n], np.arange(1, n)
     points = (nodes[after] + t * (nodes[before] - nodes[after])).reshape(-1, 3)

@@ -99,10 +99,10 @@ def nodule(p, rng):
     present, chance = rng.random() < 2 / 3, rng.random()
     diameter = float(4 + 21 * rng.beta(1.1, 1.6))
     spiculation = float(rng.beta(0.9, 1.1) * np.clip((diameter - 3) / 5, 0, 1))
-    texture = str(rng.choice(list(phantoms.TEXTURES), p=[0.6, 0.2, 0.2]))
+    texture = str(rng.choice(list(phantoms.TEXTURES), p=[0.6, 0.22, 0.18]))
     satellite = float(rng.uniform(4, 7)) if rng.random() < 0.15 else np.nan
     logit = -1.15 + 0.42 * (diameter - 11) + 3.5 * (spiculation - 0.3)
-    logit += {"solid": 0.2, "part-solid": 0.9, "ground-glass": -1.2}[texture] + 0.4 * p["upper_lobe"]
+    logit += {"solid": 0.2, "part-solid": 0.9, "ground-glass": -1.8}[texture] + 0.4 * p["upper_lobe"]
     logit += 0.02 * (p["age_years"] - 65) + {"never": -0.3, "former": 0.0, "current": 0.3}[p["smoking"]]
     probability = float(1 / (1 + np.exp(-logit)))
     if not present:
