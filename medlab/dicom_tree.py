@@ -16,7 +16,7 @@ import pandas as pd
 from tqdm import tqdm
 
 import medlab
-from medlab import intake, tables
+from medlab import intake, joins, tables
 
 TAGS = {"SliceThickness": "slice_thickness_mm", "KVP": "tube_voltage_kv", "XRayTubeCurrent": "tube_current_ma",
         "MagneticFieldStrength": "field_strength_t", "RepetitionTime": "repetition_time_ms",
@@ -35,7 +35,7 @@ def looks_like(path) -> bool:
 def take(draft, table, studies, series, boxes, truth):
     """Group the files into series, write each, join the outcomes, finish the dataset."""
     files = intake.listing(draft.source)
-    helpers = {str(n).strip() for n in intake._list(draft.options.get("tables"))} | {boxes, truth, "card.yaml"}
+    helpers = {str(n).strip() for n in intake.words(draft.options.get("tables"))} | {boxes, truth, "card.yaml"}
     masks = _mask_files(draft, table, set(files))
     headers = _headers(draft, [f for f in files if f not in helpers and f not in {m.split("::")[0] for m in
                                                                                   masks.values()}])
@@ -51,7 +51,7 @@ def take(draft, table, studies, series, boxes, truth):
     _scanners(cohort, table)
     _place_masks(draft, cohort, masks)
     _common_card(draft, cohort)
-    cohort = intake.attach(draft, cohort, table, {"patient": list(cohort["_patient"])}).reset_index(drop=True)
+    cohort = joins.attach(draft, cohort, table, {"patient": list(cohort["_patient"])}).reset_index(drop=True)
     _drop_repeated_scanner(cohort, table)
     side = {n: _beside(draft, cohort, n, alias) for n in (boxes, truth) if n}
     intake.finish(draft, cohort.drop(columns="_patient"), boxes=side.get(boxes), truth=side.get(truth))
@@ -277,7 +277,7 @@ def _mask_files(draft, table, listed):
         return {}
     if table is None or "_key" not in table:
         raise ValueError("--mask with DICOM needs --tables and --key: the template is filled from the table")
-    filled = {k: intake.fill(str(template), r) for k, r in zip(table["_key"], table["_raw"], strict=True)}
+    filled = {k: joins.fill(str(template), r) for k, r in zip(table["_key"], table["_raw"], strict=True)}
     return {k: m for k, m in filled.items() if m.partition("::")[0] in listed}
 
 

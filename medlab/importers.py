@@ -19,33 +19,14 @@ import numpy as np
 import pandas as pd
 
 import medlab
-from medlab import cards, datasets, dicom_tree, intake, tables
+from medlab import cards, datasets, dicom_tree, intake, joins, tables
+from medlab import medmnist as mnist
 
 CARD = ("title", "modality", "intensity", "description", "licence", "citation", "positive", "classes",
         "classes_ordered", "time_origin", "event_meaning", "augmentation", "window")
 COMMON = (*CARD, "overwrite", "patient_pattern", "pseudonyms", "spacing_mm", "tables", "key", "time", "event",
           "event_values", "time_unit", "start", "end", "date_format", "label", "split", "cause", "decimal", "sheet",
           "rename", "covariates", "drop", "keep", "mask")
-ZENODO = "https://zenodo.org/records/10519652/files/"
-MD5 = {"retinamnist": "bd4c0672f1bba3e3a89f0e4e876791e4", "breastmnist": "750601b1f35ba3300ea97c75c52ff8f6",
-       "pneumoniamnist": "28209eda62fecd6e6a2d98b1501bb15f", "bloodmnist": "7053d0359d879ad8a5505303e11de1dc",
-       "dermamnist": "0744692d530f8e62ec473284d019b0c7", "pathmnist": "a8b06965200029087d5bd730944a56c1",
-       "octmnist": "c68d92d5b585d8d81f7112f81e2d0842", "tissuemnist": "ebe78ee8b05294063de985d821c1c34b",
-       "chestmnist": "02c8a6516a18b556561a56cbdd36c4a8", "organmnist3d": "a0c5a1ff56af4f155c46d46fbb45a2fe",
-       "nodulemnist3d": "8755a7e9e05a4d9ce80a24c3e7a256f3"}
-MEDMNIST = {
-    "retinamnist": ("XC", ["0", "1", "2", "3", "4"], "diabetic retinopathy grade"),
-    "breastmnist": ("US", ["malignant", "normal, benign"], "breast ultrasound"),
-    "pneumoniamnist": ("DX", ["normal", "pneumonia"], "chest radiograph"),
-    "bloodmnist": ("SM", ["basophil", "eosinophil", "erythroblast", "immature granulocytes", "lymphocyte", "monocyte",
-                          "neutrophil", "platelet"], "blood cell"),
-    "dermamnist": ("XC", ["actinic keratoses", "basal cell carcinoma", "benign keratosis", "dermatofibroma", "melanoma",
-                          "melanocytic nevi", "vascular lesions"], "skin lesion"),
-    "pathmnist": ("SM", ["adipose", "background", "debris", "lymphocytes", "mucus", "smooth muscle", "normal mucosa",
-                         "cancer stroma", "adenocarcinoma epithelium"], "colon tissue"),
-    "octmnist": ("OPT", ["choroidal neovascularization", "diabetic macular edema", "drusen", "normal"], "retinal OCT"),
-    "nodulemnist3d": ("CT", ["benign", "malignant"], "lung nodule"),
-}
 
 
 def import_source(source, name, kind=None, **options):
@@ -168,7 +149,7 @@ def _card(draft, kind, **known):
     said = {k: v for k, v in draft.options.items() if k in CARD}
     for key in ("classes",):
         if key in said:
-            said[key] = [str(c).strip() for c in intake._list(said[key])]
+            said[key] = [str(c).strip() for c in intake.words(said[key])]
     if "positive" in said:
         said["positive"] = str(said["positive"])
     record = {k: v for k, v in draft.options.items() if k not in CARD and k != "overwrite" and not k.startswith("_")}
@@ -229,7 +210,7 @@ def _named_files(draft, rows, files, masks, kind):
         row |= {"_stem": stem} | groups
         if draft.options.get("mask"):
             template = {**row, "stem": stem, "folder": relative.rpartition("/")[0], "file": relative.split("/")[-1]}
-            wanted = intake.fill(str(draft.options["mask"]), template)
+            wanted = joins.fill(str(draft.options["mask"]), template)
             if wanted.partition("::")[0] in listed:
                 row["mask_source"] = wanted
         kept.append(row)
@@ -240,12 +221,12 @@ def _named_files(draft, rows, files, masks, kind):
         example = f", for example {files[0]!r}" if files else ""
         raise ValueError(f"{draft.source.name}: none of {len(files)} files is an image to take{example}; "
                          "look at --patient-pattern and --kind")
-    table = intake.outcomes(draft)
+    table = joins.outcomes(draft)
     _card(draft, kind)
     cohort = intake.take(draft, kept)
     ids = {"file": [Path(i.partition("::")[0]).name for i in cohort["image"]], "stem": list(cohort["_stem"])}
     ids |= {"patient": list(cohort["patient_id"])} if "patient_id" in cohort else {}
-    cohort = intake.attach(draft, cohort.drop(columns="_stem"), table, ids)
+    cohort = joins.attach(draft, cohort.drop(columns="_stem"), table, ids)
     if table is not None and "patient_id" not in cohort:
         cohort.insert(0, "patient_id", [ids["stem"][i] for i in cohort.index])
     intake.finish(draft, cohort.reset_index(drop=True))
@@ -309,7 +290,7 @@ def table(draft, source, *, image=None, boxes=None, patient=None):
         draft.options.setdefault("tables", Path(source).name)
     if not draft.options.get("tables"):
         raise ValueError("which tables? say --tables a.csv,b.csv (names below the source)")
-    found = intake.outcomes(draft)
+    found = joins.outcomes(draft)
     patient = str(patient or draft.options.get("key") or "")
     _card(draft, "table")
     raw = found.pop("_raw")
@@ -325,114 +306,16 @@ def table(draft, source, *, image=None, boxes=None, patient=None):
         for who in found.get("patient_id", found.index):
             draft.say(f"row {who}", "taken")
         return intake.finish(draft, found)
-    cohort, box = _rows_with_images(draft, found, raw, image, intake._list(boxes))
+    cohort, box = joins.rows_with_images(draft, found, raw, image, intake.words(boxes))
     return intake.finish(draft, cohort, boxes=box)
 
 
-def _rows_with_images(draft, found, raw, image, boxes):
-    """Look each row's image (and mask) up in the listing; place them; boxes as they are in the table."""
-    listed, rows = set(intake.listing(draft.source)), []
-    for i, row in enumerate(raw):
-        source = intake.fill(image, row)
-        if source.partition("::")[0] not in listed:
-            draft.say(source, "unmatched", "a row of the table without this file")
-            continue
-        mask = intake.fill(str(draft.options["mask"]), row) if draft.options.get("mask") else None
-        if mask and mask.partition("::")[0] not in listed:
-            draft.say(mask, "unmatched", "no such mask; image taken without")
-            mask = None
-        rows.append({"_i": i, "source": source} | ({"mask_source": mask} if mask else {}))
-    used = {r[c].partition("::")[0] for r in rows for c in ("source", "mask_source") if c in r}
-    kinds = {Path(r["source"].partition("::")[0]).suffix.lower() for r in rows}
-    for name in sorted(f for f in listed - used if Path(f).suffix.lower() in kinds and
-                       f.split("/")[0] in {u.split("/")[0] for u in used}):
-        draft.say(name, "unmatched", "a file without a row in the table")
-    if not rows:
-        raise ValueError(f"no file fits {image!r}: looked for {intake.fill(image, raw.iloc[0])!r} in {draft.source}")
-    placed = intake.take(draft, rows)
-    cohort = found.iloc[placed["_i"]].reset_index(drop=True)
-    for column in ("image", "mask"):
-        if column in placed:
-            cohort[column] = placed[column]
-    if not boxes:
-        return cohort, None
-    if len(boxes) != 4:
-        raise ValueError(f"--boxes {','.join(boxes)}: expected four columns: x_min, y_min, x_max, y_max")
-    source = pd.DataFrame(list(raw.iloc[placed["_i"]]))
-    edges = [tables._column(source, c.strip()) for c in boxes]
-    box = source[edges].set_axis(["x_min", "y_min", "x_max", "y_max"], axis=1)
-    box.insert(0, "image", placed["image"].to_numpy())
-    return cohort.drop(columns=[c for c in edges if c in cohort]), box.dropna()
-
-
 def medmnist(draft, source):
-    """A MedMNIST npz (28 px or larger): its own split, one row per frame."""
-    path = _fetch(str(source).removeprefix("medmnist:")) if str(source).startswith("medmnist:") else Path(source)
-    base = re.sub(r"_\d+$", "", path.stem.lower())
-    modality, classes, title = MEDMNIST.get(base, (None, None, base))
-    digest = None if base != path.stem.lower() else _md5(path)
-    if MD5.get(base) and digest and digest != MD5[base]:
-        draft.notes.append(f"{path.name}: MD5 {digest} is not that of the official file")
-    rows, draft.source = [], path.parent
-    with np.load(path, allow_pickle=False) as data:
-        for split in cards.SPLITS:
-            rows.append(_medmnist_split(draft, path, data, split, classes))
-    cohort = pd.concat(rows, ignore_index=True)
-    if "label" in cohort:
-        classes = classes or sorted(cohort["label"].unique(), key=lambda c: (len(c), c))
-    ordered = {"classes_ordered": True} if base == "retinamnist" else {}
-    _card(draft, "medmnist", title=f"{path.stem}: {title}", modality=modality, classes=classes, **ordered,
-          licence="CC BY 4.0", citation="Yang et al., MedMNIST v2, Scientific Data 2023;10:41")
-    draft.card["import"]["source"] = {"file": path.name, "md5": digest or _md5(path)}
+    """A MedMNIST npz (a file, or ``medmnist:NAME`` fetched and checked by MD5) with its own split."""
+    cohort, known, file = mnist.rows(draft, source)
+    _card(draft, "medmnist", **known)
+    draft.card["import"]["source"] = file
     intake.finish(draft, cohort)
-
-
-def _medmnist_split(draft, path, data, split, classes):
-    """Unpack the images of one split to .npy and make its rows."""
-    import zipfile
-
-    for member in (f"{split}_images", f"{split}_labels"):
-        if member not in data.files:
-            raise ValueError(f"{path.name}: no member {member!r}; found {', '.join(data.files)}; "
-                             "for other npz: --kind npz")
-    labels = data[f"{split}_labels"]
-    name = intake.place(draft, path.name, "images.npz")
-    with zipfile.ZipFile(path).open(f"{split}_images.npy") as stream:  # the shape, without unpacking
-        np.lib.format.read_magic(stream)
-        count = np.lib.format.read_array_header_1_0(stream)[0][0]
-    if count != len(labels):
-        raise ValueError(f"{path.name}: {count} {split} images but {len(labels)} labels")
-    rows = pd.DataFrame({"image": f"{name}::{split}_images", "frame": np.arange(count), "split": split})
-    if labels.ndim == 2 and labels.shape[1] > 1:
-        for k in range(labels.shape[1]):
-            rows[f"label_{k}"] = labels[:, k]
-    else:
-        rows["label"] = [classes[int(v)] if classes else str(int(v)) for v in labels.ravel()]
-    draft.say(f"{path.name}::{split}_images", "taken", f"{count} images")
-    return rows
-
-
-def _md5(path):
-    import hashlib
-
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
-
-
-def _fetch(name):
-    """Download an official MedMNIST file once into the user's cache, checked by MD5."""
-    import pooch
-
-    if name not in MD5:
-        near = difflib.get_close_matches(name, MD5, 1)
-        raise ValueError(f"medmnist:{name}: " + (f"did you mean {near[0]!r}? " if near else "")
-                         + f"known: {', '.join(MD5)}")
-    try:
-        return Path(pooch.retrieve(f"{ZENODO}{name}.npz?download=1", f"md5:{MD5[name]}", fname=f"{name}.npz",
-                                   path=pooch.os_cache("medlab"), progressbar=False))
-    except Exception as error:  # requests and urllib3 each have their own
-        raise ValueError(f"medmnist:{name}: could not be fetched from {ZENODO} ({error}); download {name}.npz by "
-                         f"hand and import the file") from None
 
 
 def synthetic(draft, source, *, patients=240, seed=0):
@@ -471,7 +354,7 @@ def dicom(draft, source, *, studies="baseline", series="all", boxes=None, truth=
             raise ValueError(f"--{name} {value!r}: expected {' or '.join(legal)}")
     draft.options["_hide"] = True
     dicom_tree.check_link_table(draft, link_table)
-    found = intake.outcomes(draft)
+    found = joins.outcomes(draft)
     _card(draft, "dicom")
     dicom_tree.take(draft, found, studies, series, boxes, truth)
     if link_table:

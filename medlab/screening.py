@@ -50,7 +50,8 @@ def duplicates(scan: pd.DataFrame, max_distance: int = 12, min_correlation: floa
     ``exact``: the decoded pixels are the same. ``near``: the perceptual hashes differ in at most `max_distance`
     of 64 bits **and** the fine detail of the two thumbnails (after subtracting a Gaussian blur, and from 50 images on
     the mean detail of all, which is the frame they share) correlates by at least `min_correlation`. A copy
-    with other brightness or compression passes, the next slice of the same volume does not. Groups are the connected components of such pairs.
+    with other brightness or compression passes, the next slice of the same volume does not. Groups are the
+    connected components of such pairs.
 
     Returns
     -------
