@@ -80,15 +80,16 @@ def table_model(table, y, train, head="binary"):
 
 
 def bands(values, train, n=3):
-    """Words for ranges of a numeric column, with ends at the quantiles of the training rows."""
+    """Ordered categories of a numeric column, with ends at the quantiles of the training rows."""
     values = pd.to_numeric(pd.Series(values).reset_index(drop=True), errors="coerce")
     if values.nunique() <= n + 1:
-        return values.map(lambda v: np.nan if pd.isna(v) else f"{v:g}")
+        levels = [f"{v:g}" for v in sorted(values.dropna().unique())]
+        return pd.Series(pd.Categorical(values.map(lambda v: np.nan if pd.isna(v) else f"{v:g}"), levels))
     inner = np.unique(values.iloc[train].quantile(np.arange(1, n) / n).dropna())
     edges = [-np.inf, *inner, np.inf]
     names = [f"{a:.3g} to {b:.3g}" for a, b in zip(edges[1:-2], edges[2:-1], strict=True)]
     names = [f"up to {edges[1]:.3g}", *names, f"above {edges[-2]:.3g}"]
-    return pd.Series(pd.cut(values, edges, labels=names).astype(object))
+    return pd.Series(pd.cut(values, edges, labels=names))
 
 
 def trivial(y, y_train, head="binary", n_classes=None, threshold=0.5):

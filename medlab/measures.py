@@ -198,6 +198,7 @@ def measure(y, p, w, head="binary", threshold=0.5, predicted=None):
             rows = known[:, label]
             called = (p[rows, label] >= threshold).astype(int)
             each.append(_binary(y[rows, label].astype(int), p[rows, label], called, w[:, rows]))
+            each[-1]["precision"] = np.nan_to_num(each[-1]["precision"])  # a label never called, as sklearn
         out = {name: np.mean([one[name] for one in each], axis=0) for name in each[0]}
         right = np.where(known, (p >= threshold) == (y == 1), True).all(1)
         return out | {"subset_accuracy": _ratio(w @ right, w.sum(1))}

@@ -175,7 +175,9 @@ def subgroups(levels, y, p, patients, head="binary", threshold=0.5, least=10, n_
     """
     rows = []
     for column, level in levels.items():
-        for name in sorted(level.dropna().unique(), key=str):
+        present = set(level.dropna())
+        ordered = list(level.cat.categories) if hasattr(level, "cat") else sorted(present, key=str)
+        for name in [name for name in ordered if name in present]:
             inside = np.flatnonzero((level == name).to_numpy())
             row = {"column": column, "level": str(name), "images": len(inside)}
             row["patients"] = len(pd.unique(patients[inside]))
