@@ -5,8 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
-import pytest
 from conftest import medlab
 
 from medlab import ROOT
@@ -100,3 +100,33 @@ def test_papermill_alone_runs_a_notebook(demo):
     shutil.rmtree(folder / "reports" / "alone")
 
 
+def test_a_training_killed_in_the_middle_goes_on_where_it_was(demo):
+    """kill -9 of `medlab run`: the same weights as without the kill, epochs before it are not repeated."""
+    folder, environment = demo
+    run = folder / "reports" / "killed"
+    run.mkdir()
+    (run / "params.yaml").write_text("epochs: 12\nsanity_gate: false\nn_bootstrap: 200\n")
+    process = subprocess.Popen([sys.executable, "-m", "medlab", "run", "killed"], env=environment,
+                               stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.startswith("epoch 3/"):
+            break
+    process.kill()
+    process.wait()
+    for _ in range(100):  # until the kernel, too, has noticed
+        done = medlab("run", "killed", env=environment)
+        if done.returncode != 2:
+            break
+        time.sleep(0.3)
+    assert done.returncode == 0, done.stderr[-3000:]
+    resumed = re.search(r"resumed after epoch (\d+)", done.stderr)
+    assert resumed and int(resumed[1]) >= 3 and "epoch 2/" not in done.stderr, done.stderr[-3000:]
+    history = (run / "history.csv").read_text().splitlines()
+    assert len(history) == 1 + 12
+    first = json.loads((run / "metrics.json").read_text())
+    (run / "history.csv").unlink()  # makes 03 stale: trained again, this time without a kill
+    assert medlab("run", "killed", env=environment).returncode == 0
+    again = (run / "history.csv").read_text().splitlines()
+    losses = [[line.split(",")[1] for line in lines[1:]] for lines in (history, again)]
+    assert losses[0] == losses[1] and json.loads((run / "metrics.json").read_text())["auc"] == first["auc"]
+    shutil.rmtree(run)
