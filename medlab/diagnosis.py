@@ -86,7 +86,8 @@ def _chance(y, p):
     auc = float(np.mean([roc_auc_score(y[:, k], p[:, k]) for k in usable]))
     positive = y[:, usable].sum(0)
     error = np.sqrt((len(y) + 1) / (12 * positive * (len(y) - positive)))
-    return auc, float(min(0.5, 3.3 * error.mean()))
+    limit = float(3.3 * error.mean())
+    return (auc, limit) if limit < 0.4 else (None, None)  # wider than that says nothing
 
 
 def verdict(history, best_epoch):

@@ -99,14 +99,15 @@ def resnet18(x, width, attention):
 def compact(x, width, attention):
     """Residual network for few images and few processor seconds.
 
-    Most arithmetic sits where the grid is coarse: the stem halves at once, every further stage is one block at
-    half the resolution and twice the width, until the grid is about six wide.
+    Most arithmetic sits where the grid is coarse: a narrow block near full resolution, then blocks of half the
+    resolution and twice the width each until the grid is six to eleven wide, and one more there.
     """
-    x = conv(x, width // 2, 5 if max(x.shape[1:-1]) > 64 else 3, stride=2 if max(x.shape[1:-1]) > 32 else 1)
-    stages = max(2, min(4, round(math.log2(max(x.shape[1:-1]) / 6))))
-    for stage in range(stages):
-        x = residual(x, width * 2**stage, 2, attention)
-    return pool(x)
+    x = conv(x, width // 2, stride=2 if max(x.shape[1:-1]) > 32 else 1)
+    x = residual(x, width // 2, 1, attention)
+    while max(x.shape[1:-1]) >= 12:
+        x = residual(x, width, 2, attention)
+        width *= 2
+    return pool(residual(x, width // 2, 1, attention))
 
 
 NETWORKS = {"simple": simple, "multiscale": multiscale, "resnet18": resnet18, "compact": compact}

@@ -223,6 +223,7 @@ def test_chance_limit_is_that_of_a_permutation():
     draws = [diagnosis._chance(random.permutation(y), p)[0] for _ in range(500)]
     assert diagnosis._chance(y, p)[1] == pytest.approx(3.3 * np.std(draws), rel=0.1)
     assert diagnosis._chance(y, y)[0] == 1
+    assert diagnosis._chance(y[:8], p[:8]) == (None, None)
 
 
 @pytest.mark.parametrize(("loss", "val_loss", "best", "expected"), [
