@@ -259,3 +259,9 @@ def test_memory_is_refused_before_loading(monkeypatch):
     monkeypatch.setattr(training.os, "sysconf", lambda name: 1)
     with pytest.raises(ValueError, match="lower batch_size"):
         training.check_memory(small(), 8)
+
+
+def test_a_state_depends_on_every_parameter_of_the_notebook():
+    from medlab.parameters import declared
+
+    assert set(journals.PARAMETERS) == set(declared("03_cnn_training")) - {"run", "sanity_gate"}
