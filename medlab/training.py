@@ -111,8 +111,15 @@ def check_memory(model, batch_size):
     return needed
 
 
-def bare(model):
-    """The network without optimiser and loss, as it is saved for later notebooks."""
+def bare(model, mirrored=False):
+    """The network without optimiser and loss, as it is saved for later notebooks.
+
+    With `mirrored` its output is the mean over an image and its mirror image, left and right exchanged; the network
+    itself is then a layer of the saved one, under its own name.
+    """
     copy = keras.Model.from_config(model.get_config())
     copy.set_weights(model.get_weights())
-    return copy
+    if not mirrored:
+        return copy
+    image = keras.Input(copy.input_shape[1:], name="image")
+    return keras.Model(image, keras.layers.Average()([copy(image), copy(keras.ops.flip(image, -2))]))

@@ -254,6 +254,16 @@ def test_bare_model_predicts_the_same():
     assert getattr(bare, "optimizer", None) is None
 
 
+def test_mirrored_model_averages_and_is_saved_safely(tmp_path):
+    images = blobs(4)[0].astype("float32")
+    model = small()
+    training.bare(model, mirrored=True).save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", compile=False, safe_mode=True)
+    expected = (model(images).numpy() + model(images[:, :, ::-1]).numpy()) / 2
+    np.testing.assert_allclose(loaded(images), expected, atol=1e-6)
+    assert loaded.get_layer("simple").count_params() == model.count_params()
+
+
 def test_memory_is_refused_before_loading(monkeypatch):
     assert training.check_memory(small(), 8) > 0
     monkeypatch.setattr(training.os, "sysconf", lambda name: 1)
@@ -264,4 +274,4 @@ def test_memory_is_refused_before_loading(monkeypatch):
 def test_a_state_depends_on_every_parameter_of_the_notebook():
     from medlab.parameters import declared
 
-    assert set(journals.PARAMETERS) == set(declared("03_cnn_training")) - {"run", "sanity_gate"}
+    assert set(journals.PARAMETERS) == set(declared("03_cnn_training")) - {"run", "sanity_gate", "mirrored"}
