@@ -23,14 +23,14 @@ def _wide(x):
     return [2 * side >= max(x.shape[1:-1]) for side in x.shape[1:-1]]
 
 
-def conv(x, filters, size=3, stride=1, relu=True):
+def conv(x, filters, size=3, stride=1, relu=True, gamma="ones"):
     """Convolution, batch normalisation (momentum 0.9: the default 0.99 lags behind short runs), ReLU."""
     wide = _wide(x)
     layer = layers.Conv2D if len(wide) == 2 else layers.Conv3D
     kernel = [size if w else 1 for w in wide]
     strides = [stride if w and side >= 4 else 1 for w, side in zip(wide, x.shape[1:-1], strict=True)]
     x = layer(filters, kernel, strides, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
-    x = layers.BatchNormalization(momentum=0.9)(x)
+    x = layers.BatchNormalization(momentum=0.9, gamma_initializer=gamma)(x)
     return layers.ReLU()(x) if relu else x
 
 
@@ -57,11 +57,12 @@ def pool(x, how=("average", "max"), keepdims=False):
 
 
 def residual(x, filters, stride=1, attention=False):
-    """Two convolutions beside a short cut (He et al. 2016, arXiv:1512.03385)."""
+    """Two convolutions beside a short cut (He et al. 2016, arXiv:1512.03385); they start at zero, so that a deep
+    network begins as a shallow one (Goyal et al. 2017, arXiv:1706.02677)."""
     short = x
     if stride > 1 or x.shape[-1] != filters:
         short = conv(shrink(x, "average") if stride > 1 else x, filters, size=1, relu=False)
-    y = conv(conv(x, filters, stride=stride), filters, relu=False)
+    y = conv(conv(x, filters, stride=stride), filters, relu=False, gamma="zeros")
     y = squeeze_excite(y) if attention else y
     return layers.ReLU()(layers.Add()([y, short]))
 
@@ -185,11 +186,13 @@ def head(x, kind, n_outputs):
     """Feature vector to probabilities: binary (n, 1), multiclass and ordinal (n, K), multilabel (n, L)."""
     if kind not in HEADS:
         raise ValueError(f"head {kind!r} is unknown; expected one of {', '.join(HEADS)}")
+    small = keras.initializers.RandomNormal(stddev=0.01)  # begin near the class frequencies, not with a blow
     if kind == "ordinal":
-        score = layers.Dense(1, use_bias=False, name="score")(x)
+        score = layers.Dense(1, use_bias=False, kernel_initializer=small, name="score")(x)
         return CumulativeLink(n_outputs, name="probabilities")(score)
     activation = "softmax" if kind == "multiclass" else "sigmoid"
-    return layers.Dense(1 if kind == "binary" else n_outputs, activation, name="probabilities")(x)
+    columns = 1 if kind == "binary" else n_outputs
+    return layers.Dense(columns, activation, kernel_initializer=small, name="probabilities")(x)
 
 
 def build(name, input_shape, head_kind, n_outputs, *, capacity=1.0, attention=False, dropout=0.2, mean=0.0,

@@ -17,6 +17,7 @@ def test_every_network_takes_every_rank(name, shape):
     p = model(np.random.default_rng(0).integers(0, 256, (2, *shape)).astype("float32")).numpy()
     assert p.shape == (2, 4) and np.isfinite(p).all()
     np.testing.assert_allclose(p.sum(1), 1, atol=1e-5)
+    assert np.abs(p - 0.25).max() < 0.2, "an untrained network must not be sure of anything"
 
 
 @pytest.mark.parametrize("name", models.NETWORKS)

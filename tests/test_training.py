@@ -180,8 +180,8 @@ def test_nan_raises(tmp_path):
 
 
 def test_early_stopping(tmp_path):
-    _, journal = fit(tmp_path, patience=1, rate=0.0, ema=False)
-    assert len(journal.history()) < 6 and journal.stopped
+    _, journal = fit(tmp_path, patience=1, checkpoint="auc")
+    assert journal.stopped and len(journal.history()) == journal.best["epoch"] + 1 < 6
 
 
 def test_checkpoint_rules(tmp_path):
