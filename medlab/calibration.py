@@ -135,19 +135,19 @@ def operating_point(y, p, rule="youden"):
     Parameters
     ----------
     y : (n,) 0/1; p : (n,) probabilities of the positive class
-    rule : ``youden`` (largest sensitivity + specificity - 1), ``sensitivity>=0.95`` (the highest threshold
-        that keeps the sensitivity), ``specificity>=0.95`` (the lowest that keeps the specificity)
+    rule : ``youden`` (largest sensitivity + specificity - 1), ``sensitivity 0.95`` (the highest threshold
+        that keeps the sensitivity), ``specificity 0.95`` (the lowest that keeps the specificity)
 
     Returns
     -------
     dict: rule, threshold (half-way between two probabilities that occur), sensitivity, specificity,
     n_positive, n_negative; all of the split it was chosen on.
     """
-    legal = r"youden|(sensitivity|specificity)\s*>=\s*(0?\.\d+|1(?:\.0*)?)"
+    legal = r"youden|(sensitivity|specificity)\s*(?:>=)?\s*(0?\.\d+|1(?:\.0*)?)"
     found = re.fullmatch(legal, str(rule).strip().lower())
     if not found:
-        raise ValueError(f"operating_rule is {rule!r}; expected 'youden', 'sensitivity>=0.95' or "
-                         "'specificity>=0.95'")
+        raise ValueError(f"operating_rule is {rule!r}; expected 'youden', 'sensitivity 0.95' or "
+                         "'specificity 0.95'")
     y, p, _ = check(y, p)
     if len(np.unique(y)) < 2:
         raise ValueError("an operating point needs images of both classes in the validation split")
@@ -186,7 +186,8 @@ def predictive_values(sensitivity, specificity, prevalence, n_positive=None, n_n
         raise ValueError(f"prevalence is {prevalence}; expected a number between 0 and 1, such as 0.1")
 
     def ppv(se, sp, pi):
-        return se * pi / np.maximum(se * pi + (1 - sp) * (1 - pi), 1e-300)
+        called = se * pi + (1 - sp) * (1 - pi)
+        return np.divide(se * pi, called, out=np.full(np.shape(called), np.nan), where=called > 0)
 
     out = {"ppv": ppv(sensitivity, specificity, share), "npv": ppv(specificity, sensitivity, 1 - share)}
     if n_positive and n_negative:

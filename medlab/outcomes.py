@@ -5,6 +5,8 @@ import pandas as pd
 
 from medlab.measures import check
 
+FEW = 10  # patients of a class below which a remark is made
+
 
 def outcome(table, head, outputs):
     """What is to be predicted, as numbers, from split.parquet and the outputs of the network.
@@ -68,6 +70,12 @@ def remarks(parts, y, patients, head, patients_known=True):
             found.append(f"The {part} part has a single patient: no interval can be given.")
         if len(rows) and head != "multilabel" and len(np.unique(y[rows])) < 2:
             found.append(f"The {part} part has images of one class only: ranking (AUC) is not defined there.")
+        elif len(rows) and head != "multilabel":
+            few = min(len(set(patients[rows][y[rows] == k])) for k in np.unique(y[rows]))
+            use = {"validation": "threshold and calibration rest on them", "test": "intervals are wide"}[part]
+            if few < FEW:
+                found.append(f"The {part} part has a class with only {few} {'patients' if patients_known else 'images'}"
+                             f": {use}.")
     return found
 
 

@@ -1,7 +1,6 @@
 """Figures of an evaluation: data in, ``ax=None``, returns the Axes, never ``show``."""
 
 import numpy as np
-from matplotlib.ticker import PercentFormatter
 
 from medlab.plots import COLOURS, axes
 
@@ -139,10 +138,12 @@ def predictive_values(prevalence, values, marked=None, sample=None, ax=None):
             ax.fill_between(prevalence, *band, color=colour, alpha=0.15, lw=0)
     for at, style, text in ((marked, "-", "stated prevalence"), (sample, ":", "share in the test split")):
         if at is not None:
-            ax.axvline(at, color="#1b2430", lw=0.9, ls=style, label=f"{text}, {at:.2g}")
+            ax.axvline(at, color="#1b2430", lw=0.9, ls=style, label=f"{text}, {at:.0%}")
     ax.set(xlabel="prevalence", ylabel="predictive value", xscale="log", xlim=(prevalence[0], prevalence[-1]),
            ylim=(0, 1.02))
-    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    ticks = [at for at in (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if prevalence[0] <= at]
+    ax.set_xticks(ticks, [f"{100 * at:g} %" for at in ticks])
+    ax.set_xticks([], minor=True)
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
 
@@ -164,3 +165,22 @@ def intervals(table, xlabel="value", ax=None):
     ax.grid(axis="x", lw=0.4, color="#d5dae0")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return ax
+
+
+def slices_to_show(cohort, boxes, depth):
+    """Slice of each prepared volume to show: through the middle of its boxes, else the middle slice.
+
+    Parameters
+    ----------
+    cohort : DataFrame aligned with the volumes, with ``image`` and the depth of the original; boxes : boxes.csv or None
+    depth : slices of a prepared volume
+
+    Returns
+    -------
+    (n,) int; approximate where preparation cropped or padded the volume.
+    """
+    share = np.full(len(cohort), 0.5)
+    if boxes is not None and {"image", "z_min", "z_max"} <= set(boxes) and "depth" in cohort:
+        middle = boxes.groupby("image")[["z_min", "z_max"]].mean().mean(axis=1).reindex(cohort["image"]).to_numpy()
+        share = np.where(np.isnan(middle), share, middle / cohort["depth"].to_numpy(float))
+    return np.clip(share * depth, 0, depth - 1).astype(int)

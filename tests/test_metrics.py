@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import expit, logit, softmax
 from scipy.stats import binomtest, norm
@@ -296,6 +297,7 @@ def test_predictive_values_of_a_known_example():
     assert certain["ppv"] == 1 and certain["ppv_low"] < 0.3 and certain["npv_low"] > 0.99
     curve = calibration.predictive_values(0.9, 0.8, np.array([0.1, 0.5]), 50, 50)
     assert curve["ppv_low"].shape == (2,) and curve["ppv"][1] == pytest.approx(0.9 / 1.1)
+    assert np.isnan(calibration.predictive_values(1.0, 0.0, 0.1)["npv"])  # nobody is called negative
     with pytest.raises(ValueError, match="between 0 and 1"):
         calibration.predictive_values(0.9, 0.8, 10)
 
@@ -326,3 +328,62 @@ def test_reliability_and_the_error_of_a_perfect_forecast():
 def test_flat_gives_plain_keys():
     keys = metrics.flat(metrics.scores(*binary(), n_bootstrap=50))
     assert {"auc", "auc_low", "auc_high", "accuracy", "accuracy_low", "accuracy_high"} <= set(keys)
+
+
+def test_outcome_follows_the_outputs_of_the_network():
+    table = pd.DataFrame({"label": ["none", "malignant", None, "benign"], "label_a": [1, 0, np.nan, 1]})
+    y, known = outcomes.outcome(table, "binary", ["none or benign", "malignant"])
+    assert y.tolist() == [0, 1, 0, 0] and known.tolist() == [True, True, False, True]
+    y, known = outcomes.outcome(table, "multiclass", ["none", "benign", "malignant"])
+    assert y[known].tolist() == [0, 2, 1]
+    y, known = outcomes.outcome(table, "multilabel", ["label_a"])
+    assert known.tolist() == [True, True, False, True] and y[3, 0] == 1
+
+
+def test_sizes_and_remarks():
+    split, y, who = np.array(["train", "test", "test"]), np.array([0, 1, 1]), np.array(["a", "b", "b"])
+    table = outcomes.sizes(split, y, ["no", "yes"], "binary", who)
+    assert table.loc["test"].tolist() == [2, 1, 0, 2] and table.loc["val", "images"] == 0
+    found = " ".join(outcomes.remarks({"validation": np.array([], int), "test": np.array([1, 2])}, y, who, "binary"))
+    assert all(text in found for text in ("validation part is empty", "single patient", "one class only"))
+
+
+def test_predictions_and_inert_text():
+    table = pd.DataFrame({"row": [0, 1], "patient_id": ["=1+1", "b"], "split": ["val", "test"]})
+    p = np.array([0.2, 0.7])
+    out = outcomes.predictions(table, np.array([1, 0]), np.array([1, 0]), p, p / 2, "binary", ["no", "yes"], 0.1)
+    assert out["row"].tolist() == [1, 0] and out["called"].tolist() == ["yes", "yes"]
+    assert out["correct"].tolist() == [False, True] and out["p_yes_calibrated"].tolist() == [0.35, 0.1]
+    assert outcomes.inert_text(out)["patient_id"].tolist() == ["b", "'=1+1"]
+
+
+def test_a_scanner_that_predicts_the_outcome_is_found_and_test_rows_do_not_matter():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 300)
+    cohort = pd.DataFrame({"site": np.where(rng.random(300) < 0.2 + 0.6 * y, "A", "B"), "width": 128,
+                           "age_years": rng.normal(60, 9, 300), "spacing_mm": "1 x 1"})
+    assert baselines.acquisition(cohort) == ["site"]
+    train = np.arange(150)
+    p = baselines.table_model(cohort[["site"]], y, train)
+    assert 0.7 < sk.roc_auc_score(y[150:], p[150:]) < 0.9
+    y[150:], cohort.loc[150:, "site"] = 1 - y[150:], "C"
+    assert (baselines.table_model(cohort[["site"]], y, train)[:150] == p[:150]).all()
+    assert baselines.table_model(cohort[["site"]], np.zeros(300), train) is None
+    levels = baselines.groups(cohort, train)
+    assert set(levels) == {"site", "age_years"} and len(levels["age_years"].cat.categories) == 3
+    with pytest.raises(ValueError, match="no column 'scaner'"):
+        baselines.groups(cohort, train, "scaner")
+
+
+def test_subgroups_score_only_those_with_enough_patients():
+    y, p = binary(100)
+    levels = {"sex": pd.Series(["f"] * 95 + ["m"] * 5)}
+    table = metrics.subgroups(levels, y, p, np.arange(100), n_bootstrap=50).set_index("level")
+    assert table.loc["f", "auc"] == pytest.approx(sk.roc_auc_score(y[:95], p[:95]))
+    assert table.loc["m", "images"] == 5 and np.isnan(table.loc["m", "auc"])
+
+
+def test_per_class_uses_the_most_probable_class():
+    y, p = several()
+    table = metrics.per_class(y, p, None, "multiclass", list("abcd"), n_bootstrap=20)["b"]
+    assert table.loc["recall", "value"] == pytest.approx(sk.recall_score(y, p.argmax(1), average=None)[1])
