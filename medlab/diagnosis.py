@@ -109,8 +109,9 @@ def verdict(history, best_epoch):
     smooth = history[["loss", "val_loss"]].rolling(3, min_periods=1, center=True).mean()
     best, end = smooth.loc[history["epoch"].eq(best_epoch).idxmax()], smooth.iloc[-1]
     lowest = smooth["val_loss"].min()
-    if history.get("val_auc", pd.Series([1.0])).max() < 0.6:
-        return _verdict("not learning", f"The validation AUC never passed {history['val_auc'].max():.2f}.",
+    kept = history.loc[history["epoch"].eq(best_epoch)].iloc[0].get("val_auc", 1.0)
+    if kept < 0.6:
+        return _verdict("not learning", f"The validation AUC of the kept epoch is {kept:.2f}, near chance.",
                         "more epochs, a higher learning_rate or capacity; look at the prepared images in 02")
     if end["val_loss"] > 1.1 * lowest + 0.01 and end["loss"] < best["loss"]:
         return _verdict("overfitting", f"The validation loss rose from {lowest:.3f} to {end['val_loss']:.3f} while "
