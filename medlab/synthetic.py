@@ -97,11 +97,11 @@ def person(rng):
 def nodule(p, rng):
     """Nodule of a patient (two thirds have one) and the label drawn from its malignancy probability."""
     present, chance = rng.random() < 2 / 3, rng.random()
-    diameter = float(4 + 21 * rng.beta(1.1, 1.6))
+    diameter = float(4 + 28 * rng.beta(0.95, 1.25))
     spiculation = float(rng.beta(0.9, 1.1) * np.clip((diameter - 3) / 5, 0, 1))
     texture = str(rng.choice(list(phantoms.TEXTURES), p=[0.6, 0.22, 0.18]))
     satellite = float(rng.uniform(4, 7)) if rng.random() < 0.15 else np.nan
-    logit = -1.15 + 0.42 * (diameter - 11) + 3.5 * (spiculation - 0.3)
+    logit = -0.2 + 0.28 * (diameter - 16) + 2.6 * (spiculation - 0.4)
     logit += {"solid": 0.2, "part-solid": 0.9, "ground-glass": -1.8}[texture] + 0.4 * p["upper_lobe"]
     logit += 0.02 * (p["age_years"] - 65) + {"never": -0.3, "former": 0.0, "current": 0.3}[p["smoking"]]
     probability = float(1 / (1 + np.exp(-logit)))
@@ -116,10 +116,10 @@ def nodule(p, rng):
 def survival(p, rng):
     """True extent 0..4, recorded stage (noisy), Weibull time to death, censoring by end of study and loss."""
     malignant = p["label"] == "malignant"
-    extent = int(np.clip(np.rint((p["diameter_mm"] - 6) / 5 + rng.normal(0, 0.9)), 1, 4)) if malignant else 0
+    extent = int(np.clip(np.rint((p["diameter_mm"] - 8) / 7 + rng.normal(0, 0.9)), 1, 4)) if malignant else 0
     seen = extent + rng.normal(0, 0.9) if malignant else 1 + abs(rng.normal(0, 0.9))
-    size = p["diameter_mm"] - 12 if malignant else 0.0
-    log_hazard = 1.2 * malignant + 0.06 * size + 0.35 * extent + 0.05 * (p["age_years"] - 65)
+    size = p["diameter_mm"] - 20 if malignant else 0.0
+    log_hazard = 1.2 * malignant + 0.06 * size + 0.40 * extent + 0.055 * (p["age_years"] - 65)
     time = 2700 * (rng.exponential() / np.exp(log_hazard)) ** (1 / 1.25)
     end = min(rng.uniform(900, 3300), rng.exponential(9000))
     stage = STAGES[int(np.clip(np.rint(seen), 1, 4)) - 1]
