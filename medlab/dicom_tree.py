@@ -72,8 +72,8 @@ def _headers(draft, files):
             ds = images.dicom_header(draft.source / relative)
         except images.BadImage as error:
             return f"no readable DICOM header: {error.reason}" if looks_like(draft.source / relative) else "not DICOM"
-        if not ds.get("Rows"):
-            return f"no image but {ds.get('Modality') or 'another object'}"
+        if not ds.get("Rows") or ds.get("Modality") in ("SEG", "RTDOSE"):
+            return f"an object without an image: {ds.get('Modality') or 'modality not stated'}"
         return _summary(ds) | {"file": relative}
 
     with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as pool:
