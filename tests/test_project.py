@@ -41,6 +41,18 @@ def test_the_lock_satisfies_pyproject():
         assert versions and all(wanted.specifier.contains(version) for version in versions), wanted
 
 
+def test_every_import_is_declared():
+    """A package that is only there because another one needs it may be gone tomorrow."""
+    names = {"PIL": "pillow", "yaml": "pyyaml", "skimage": "scikit-image", "sklearn": "scikit-learn"}
+    declared = {canonicalize_name(Requirement(line).name) for line in DEPENDENCIES}
+    notebooks = ["".join(c["source"]) for p in NOTEBOOKS for c in json.loads(p.read_text())["cells"]
+                 if c["cell_type"] == "code"]
+    for text in [p.read_text() for p in (ROOT / "medlab").glob("*.py")] + notebooks:
+        for module in re.findall(r"^\s*(?:import|from) ([A-Za-z_0-9]+)", text, flags=re.M):
+            if module not in sys.stdlib_module_names and module != "medlab":
+                assert canonicalize_name(names.get(module, module)) in declared, module
+
+
 def test_import_is_light():
     """`import medlab` loads no library; nothing outside training loads TensorFlow, not even indirectly."""
     rooms = "cli, datasets, importers, images, splits, metrics, plots, preparation, runs, engine"
