@@ -22,8 +22,9 @@ import numpy as np
 import yaml
 
 PARAMETERS = {"dataset": "brain", "leaks": "drop-train", "image_size": 96, "val_fraction": 0.1, "network": "compact",
-              "attention": True, "epochs": 110, "batch_size": 32, "learning_rate": 0.003, "weight_decay": 0.05,
-              "label_smoothing": 0.1, "checkpoint": "last", "sanity_gate": False}
+              "attention": True, "epochs": 80, "batch_size": 32, "learning_rate": 0.003, "weight_decay": 0.05,
+              "label_smoothing": 0.1, "checkpoint": "last", "mirrored": True,
+              "sanity_gate": False}
 DATASETS = Path(os.environ.get("MEDLAB_REALDATA", Path(__file__).parents[3] / "shared" / "datasets"))
 
 
