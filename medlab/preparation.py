@@ -77,7 +77,7 @@ def clean(cohort, columns, train, outliers="impossible"):
     cleaned, changes = cohort.copy(), []
     for column in columns:
         if is_text(cohort[column]):
-            cleaned[column] = datasets.clean_text(cohort[column])
+            cleaned[column] = _as_usually_written(cohort[column], train)
             continue
         cleaned[column] = pd.to_numeric(cohort[column], errors="coerce").astype(float)
         reasons = {}
@@ -91,6 +91,15 @@ def clean(cohort, columns, train, outliers="impossible"):
                 changes.append((row, column, cleaned.loc[row, column], None, f"{why}: {low:g} to {high:g}"))
                 cleaned.loc[row, column] = np.nan
     return cleaned, pd.DataFrame(changes, columns=["row", "column", "was", "becomes", "why"])
+
+
+def _as_usually_written(series, train):
+    """Cleaned words in the spelling that is the most frequent one in train ("II", not "ii")."""
+    words = datasets.clean_text(series)
+    written = pd.DataFrame({"word": words, "written": series.astype(object)})[np.asarray(train)].dropna()
+    counts = written.value_counts().reset_index().sort_values(["count", "written"], ascending=[False, True])
+    usual = counts.drop_duplicates("word").set_index("word")["written"].str.strip()
+    return words.map(lambda word: usual.get(word, word), na_action="ignore")
 
 
 def fit_covariates(train, columns, categories=(), min_patients=5):

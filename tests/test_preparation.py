@@ -42,7 +42,7 @@ def test_impossible_values_are_found_by_the_name_of_the_column(cohort):
 def test_cleaning_joins_spellings_and_lists_what_it_changed(cohort):
     train = np.ones(len(cohort), bool)
     cleaned, changes = preparation.clean(cohort, COLUMNS, train)
-    assert set(cleaned["histology"].dropna()) == {"adenocarcinoma", "large cell"}
+    assert set(cleaned["histology"].dropna()) == {"adenocarcinoma", "Large cell"}
     assert changes[["row", "column", "was"]].to_numpy().tolist() == [[9, "age_years", 430.0]]
     assert np.isnan(cleaned.loc[9, "age_years"]) and cohort.loc[9, "age_years"] == 430
     kept, none = preparation.clean(cohort, COLUMNS, train, outliers="keep")
@@ -67,9 +67,9 @@ def test_numbers_are_imputed_and_scaled_as_by_scikit_learn(cohort):
     theirs = make_pipeline(SimpleImputer(strategy="median"), StandardScaler()).fit(train[["age_years"]])
     assert np.allclose(made["age_years"], theirs.transform(cleaned[["age_years"]])[:, 0])
     assert not made.isna().any().any()
-    assert list(made) == ["age_years", "age_years_missing", "histology=adenocarcinoma", "cluster=0",
+    assert list(made) == ["age_years", "age_years_missing", "histology=Large cell", "cluster=0",
                           "cluster=1", "cluster=2", "site=l1"]
-    assert made.loc[41, "histology=adenocarcinoma"] == 0
+    assert made.loc[41, "histology=Large cell"] == 0
 
 
 def test_changing_test_rows_changes_nothing_fitted(cohort):
