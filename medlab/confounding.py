@@ -10,9 +10,10 @@ import pandas as pd
 def alone(values, outcome, patients, n_folds=3, n_repeats=8, n_boot=400, seed=0, most=1500):
     """Cross-fitted AUC or C of one column alone, with a patient bootstrap.
 
-    Each category (numbers: fifths; missing is a category of its own) gets the event rate or the share of the
-    class among the *other* folds, and only pairs of one fold are compared, so that a column of noise stays at
-    0.5 however many categories it has.
+    Each category (missing is one of its own) gets the event rate or the share of the class among the *other*
+    folds, and only pairs of one fold are compared, so that a column of noise stays at 0.5 however many
+    categories it has. Numbers are cut into fifths where there are at least 100 events (or cases of the class);
+    with fewer they rank as they are, in the direction seen in the other folds, missing ones in the middle.
 
     Parameters
     ----------
@@ -27,7 +28,10 @@ def alone(values, outcome, patients, n_folds=3, n_repeats=8, n_boot=400, seed=0,
     n (patients). A value under 0.5 means no better than chance.
     """
     survival = isinstance(outcome, pd.DataFrame)
-    table = pd.DataFrame({"value": np.asarray(binned(values)), "patient": np.asarray(patients).astype(str)})
+    numbers = pd.Series(values).reset_index(drop=True)
+    numbers = numbers.astype(float).rank() if _is_many(numbers) else pd.Series(0.0, index=numbers.index)
+    table = pd.DataFrame({"value": np.asarray(binned(values)), "patient": np.asarray(patients).astype(str),
+                          "number": np.asarray(numbers.fillna(numbers.median()))})
     if survival:
         table["time"], table["event"] = (np.asarray(outcome[c], float) for c in ("time_days", "event"))
         table = table.dropna().drop_duplicates("patient")
@@ -52,18 +56,27 @@ def alone(values, outcome, patients, n_folds=3, n_repeats=8, n_boot=400, seed=0,
 def binned(values):
     """Categories as text: words and up to 8 distinct numbers as they are, other numbers in fifths."""
     values = pd.Series(values).reset_index(drop=True)
-    number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-    if number and values.nunique() > 8:
+    if _is_many(values):
         values = pd.qcut(values.astype(float), 5, labels=False, duplicates="drop")
     return values.astype(object).where(values.notna(), "missing").astype(str)
 
 
+def _is_many(values):
+    number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    return number and values.nunique() > 8
+
+
 def _scores(table, hits, exposure, fold):
     """Rate hits / exposure of each row's category in the other folds, shrunk by one row of the mean."""
-    score = np.zeros(len(table))
+    score, number = np.zeros(len(table)), table["number"].to_numpy()
+    rank = number.any() and min(hits.sum(), len(hits) - hits.sum()) < 100
     for k in np.unique(fold):
         others = fold != k
         overall = hits[others].sum() / max(exposure[others].sum(), 1e-12)
+        if rank:  # direction: covariance with what is seen beyond the expected (a score test)
+            residual = hits[others] - overall * exposure[others]
+            score[~others] = number[~others] * np.sign(residual @ (number[others] - number[others].mean()))
+            continue
         frame = pd.DataFrame({"value": table["value"][others], "h": hits[others], "e": exposure[others]})
         sums, one = frame.groupby("value")[["h", "e"]].sum(), exposure[others].mean() if others.any() else 1
         rate = (sums["h"] + overall * one) / (sums["e"] + one)

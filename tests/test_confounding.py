@@ -47,6 +47,20 @@ def test_c_of_a_site_is_that_of_lifelines():
     assert found["low"] < expected < found["high"]
 
 
+@pytest.mark.parametrize("direction", [1, -1])
+def test_numbers_rank_as_they_are_where_events_are_few(direction):
+    from lifelines.utils import concordance_index
+
+    rng = np.random.default_rng(4)
+    age = rng.normal(50, 12, 76)
+    time, censor = rng.exponential(2000 * np.exp(-0.08 * (age - 50))), rng.exponential(1500, 76)
+    outcome = pd.DataFrame({"time_days": np.minimum(time, censor), "event": time < censor})
+    found = alone(direction * age, outcome, np.arange(76))
+    assert found["value"] == pytest.approx(concordance_index(outcome["time_days"], -age, outcome["event"]), abs=0.02)
+    missing = pd.Series(age).where(rng.random(76) < 0.8)
+    assert 0.5 < alone(missing, outcome, np.arange(76), n_boot=5)["value"] < found["value"] + 0.02
+
+
 def test_several_classes_missing_values_and_one_class():
     y = np.repeat(["a", "b", "c"], 60)
     size = np.where(y == "a", np.nan, 512.0)
