@@ -47,6 +47,18 @@ def test_one_affine_equals_scipy():
         np.testing.assert_allclose(np.asarray(result)[..., 0][inside], expected[inside], atol=0.05)
 
 
+@pytest.mark.parametrize("fill", pipeline.FILLS)
+@pytest.mark.parametrize("kind", ["uint8", "float32"])
+def test_compiled_resampling_equals_tensorflow(fill, kind):
+    images = RANDOM.integers(0, 255, (5, 40, 48, 2)).astype(kind)
+    policy = pipeline.policy("none, rotation_deg=180, shift=0.3, zoom=0.4, shear_deg=10, flip=lu")
+    matrices = pipeline.affine(RANDOM.random((5, 12)).astype("float32"), policy, 40, 48)
+    expected = tf.raw_ops.ImageProjectiveTransformV3(
+        images=images.astype("float32"), transforms=matrices, output_shape=[40, 48], fill_value=0.0,
+        fill_mode=fill.upper(), interpolation="BILINEAR")
+    np.testing.assert_allclose(pipeline._bilinear(tf.constant(images), matrices, fill), expected, atol=0.01)
+
+
 def test_rotation_stays_within_its_range_and_keeps_the_centre():
     policy = pipeline.policy("none, rotation_deg=20")
     matrices = pipeline.affine(RANDOM.random((500, 12)).astype("float32"), policy, 33, 33).numpy()
