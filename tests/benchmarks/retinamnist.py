@@ -15,7 +15,7 @@ from brain_tumor import DATASETS, medlab, several
 
 PARAMETERS = {"dataset": "retina", "image_size": 28, "network": "compact", "epochs": 40, "batch_size": 32,
               "learning_rate": 0.002, "weight_decay": 0.05, "augmentation": "OP", "checkpoint": "last",
-              "sanity_gate": False}
+              "mirrored": True, "sanity_gate": False}
 
 
 def main():
