@@ -59,10 +59,10 @@ def several(name, parameters, seeds):
 
 
 def clocked(model, images, y, **options):
-    """Fit epoch by epoch: list of (CPU seconds of training so far, test AUC); `stop` ends it at that AUC."""
+    """Fit epoch by epoch: list of (CPU seconds of training so far, test AUC)."""
     from sklearn.metrics import roc_auc_score
 
-    spent, curve, stop = 0.0, [], options.pop("stop", 2.0)
+    spent, curve = 0.0, []
     epochs, batches = options.pop("epochs"), options.pop("batches")
     for epoch in range(epochs):
         start = time.process_time()
@@ -70,8 +70,6 @@ def clocked(model, images, y, **options):
         spent += time.process_time() - start
         curve.append((spent, roc_auc_score(y, model.predict(images, verbose=0), multi_class="ovr")))
         print(f"  epoch {epoch + 1}: {spent:.0f} CPU s, test AUC {curve[-1][1]:.4f}", flush=True)
-        if curve[-1][1] >= stop:
-            break
     return curve
 
 
@@ -101,7 +99,7 @@ def classic(folder):
     return clocked(model, images, test.classes, batches=lambda epoch: train, epochs=25)
 
 
-def ours(folder, stop, epochs=12):
+def ours(folder, epochs=12):
     """The compact network on the arrays of a run, with a schedule as short as the question."""
     import pandas as pd
 
@@ -121,7 +119,7 @@ def ours(folder, stop, epochs=12):
     print("compact")
     return clocked(model, images[test].astype("float32"), y[test].argmax(1), epochs=epochs, steps_per_epoch=steps,
                    batches=lambda epoch: pipeline.dataset(images, y[train], 32, first_epoch=epoch, **options),
-                   shuffle=False, stop=stop)
+                   shuffle=False)
 
 
 def main():
@@ -137,11 +135,11 @@ def main():
         if not known.classic:
             return several("brain", PARAMETERS, known.seeds)
         run("brain", PARAMETERS | {"epochs": 1})
-        old = classic(source)
+        new, old = ours(Path(name) / "reports" / "brain"), classic(source)
         cpu, best = max(old, key=lambda point: point[1])
-        new = ours(Path(name) / "reports" / "brain", best)
-        print(f"classic recipe: best test AUC {best:.4f} after {cpu:.0f} CPU s; compact reaches {new[-1][1]:.4f} after "
-              f"{new[-1][0]:.0f} CPU s, {new[-1][0] / cpu:.1%} (wanted at most 10 %)")
+        needed = min([spent for spent, auc in new if auc >= best], default=np.inf)
+        print(f"classic recipe: best test AUC {best:.4f} after {cpu:.0f} CPU s; compact passes it after {needed:.0f} "
+              f"CPU s, {needed / cpu:.1%} (wanted at most 10 %)")
 
 
 if __name__ == "__main__":
