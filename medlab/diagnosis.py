@@ -117,7 +117,7 @@ def verdict(history, best_epoch):
         return _verdict("overfitting", f"The validation loss rose from {lowest:.3f} to {end['val_loss']:.3f} while "
                         f"the training loss fell to {end['loss']:.3f}; epoch {best_epoch} is kept.",
                         "smaller capacity, stronger augmentation, more dropout or weight_decay, fewer epochs")
-    before = smooth["val_loss"].iloc[-len(history) // 5 - 1]
+    before = smooth["val_loss"].iloc[-(len(history) // 5) - 1]
     if best_epoch >= 0.95 * len(history) and end["val_loss"] < 0.97 * before:
         return _verdict("still improving", f"The validation loss was still falling ({end['val_loss']:.3f}).",
                         "more epochs or a higher learning_rate")

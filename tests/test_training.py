@@ -237,6 +237,12 @@ def test_verdict(loss, val_loss, best, expected):
     assert diagnosis.verdict(history, best)["verdict"] == expected
 
 
+@pytest.mark.parametrize("n", [1, 2, 4, 5])
+def test_verdict_of_very_short_trainings(n):
+    history = pd.DataFrame({"epoch": range(1, n + 1), "loss": 0.5, "val_loss": 0.6, "val_auc": 0.8})
+    assert diagnosis.verdict(history, n)["verdict"] == "fits"
+
+
 def test_verdict_without_learning():
     history = pd.DataFrame({"epoch": [1, 2], "loss": [0.7, 0.7], "val_loss": [0.7, 0.7]})
     history["val_auc"] = [0.5, 0.52]
