@@ -23,7 +23,7 @@ from medlab import cards, datasets, dicom_tree, intake, joins, tables
 from medlab import medmnist as mnist
 
 CARD = ("title", "modality", "intensity", "description", "licence", "citation", "positive", "classes",
-        "classes_ordered", "time_origin", "event_meaning", "augmentation", "window")
+        "classes_ordered", "time_origin", "event_meaning", "augmentation", "window", "region")
 COMMON = (*CARD, "overwrite", "patient_pattern", "pseudonyms", "spacing_mm", "tables", "key", "time", "event",
           "event_values", "time_unit", "start", "end", "date_format", "label", "split", "cause", "decimal", "sheet",
           "rename", "covariates", "drop", "keep", "mask")

@@ -14,7 +14,7 @@ SITES = {  # two scanners: pixel size (mm), blur of the kernel (pixels), noise (
     "B": {"pixel_mm": 2.7, "blur": 0.50, "noise": 32.0},
 }
 # HU of rim and core
-TEXTURES = {"solid": (35.0, 35.0), "part-solid": (-480.0, 30.0), "ground-glass": (-480.0, -480.0)}
+TEXTURES = {"solid": (35.0, 35.0), "part-solid": (-420.0, 30.0), "ground-glass": (-420.0, -420.0)}
 
 
 def render(patient, rng):
@@ -298,7 +298,7 @@ def vessel_coverage(x, y, z, lung, n_end_on, rng, parts=3):
     for side in (-1, 1):
         k, j, i = np.nonzero((lung > 0.9) & (side * x > 0))
         for _ in range(2):  # arteries and veins
-            picked = rng.integers(0, len(k), 180)
+            picked = rng.integers(0, len(k), 90)
             ends = np.stack([x[0, 0, i[picked]], y[0, j[picked], 0], z[k[picked], 0, 0]], 1)
             ends[:, 2] += rng.uniform(-14, 14, len(ends))
             root = np.array([side * rng.uniform(34, 44), rng.uniform(-6, 10), rng.uniform(-28, -4)])
@@ -338,7 +338,7 @@ def grow(root, ends, rng):
     flow[np.setdiff1d(np.arange(n), parent[:n])] = 1
     for k in range(n - 1, 0, -1):
         flow[parent[k]] += flow[k]
-    radius = np.minimum(1.0 * flow**0.36, 4.2)
+    radius = np.minimum(0.9 * flow**0.34, 3.4)
     t = np.linspace(0, 1, 5)[:-1, None, None]
     before, after = parent[1:n], np.arange(1, n)
     points = (nodes[after] + t * (nodes[before] - nodes[after])).reshape(-1, 3)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from medlab import phantoms
+from medlab import phantoms, regions
 
 CLASSES = ["none", "benign", "malignant"]
 CORNERS = ["x_min", "y_min", "z_min", "x_max", "y_max", "z_max"]
@@ -37,6 +37,7 @@ citation: none
 classes: [none, benign, malignant]
 classes_ordered: false
 positive: malignant
+region: lungs
 time_origin: date of the CT
 patients: known
 synthetic: true
@@ -289,26 +290,6 @@ def series_header(i, patient, seed):
     return ds
 
 
-def lung_region(volume):
-    """Bool lungs with the vessels and nodules in them: air in the body by Otsu, each lung closed.
-
-    volume : (d, h, w) array, HU or any grey value that grows with HU.
-    """
-    from skimage.filters import threshold_otsu
-
-    volume = np.asarray(volume, float)
-    lungs = np.zeros(volume.shape, bool)
-    for part, lung in zip(volume < threshold_otsu(volume), lungs, strict=True):
-        groups, _ = ndimage.label(part)
-        outside = np.unique(np.r_[groups[0], groups[-1], groups[:, 0], groups[:, -1]])
-        groups, n = ndimage.label(ndimage.binary_opening(part & ~np.isin(groups, outside)))
-        for k in range(1, n + 1):
-            one = np.pad(groups == k, 8)
-            if one.sum() >= 250:  # the airways are smaller
-                lung |= ndimage.binary_fill_holes(ndimage.binary_closing(one, iterations=5))[8:-8, 8:-8]
-    return lungs
-
-
 def brightest_pixel(volume):
     """Trivial baseline for malignancy: the brightest pixel of the lungs (higher = more suspicious).
 
@@ -321,7 +302,7 @@ def brightest_pixel(volume):
     -------
     float
     """
-    lungs = ndimage.binary_erosion(lung_region(volume), np.ones((1, 3, 3)), iterations=2)
+    lungs = ndimage.binary_erosion(regions.lungs(volume), np.ones((1, 3, 3)), iterations=2)
     return float(np.max(volume, where=lungs, initial=np.min(volume)))
 
 
@@ -344,7 +325,7 @@ def otsu_blobs(volume, most=20):
     from skimage.filters import threshold_otsu
 
     volume = np.asarray(volume, float)
-    lungs = ndimage.binary_erosion(lung_region(volume), np.ones((1, 3, 3)))
+    lungs = ndimage.binary_erosion(regions.lungs(volume), np.ones((1, 3, 3)))
     groups, _ = ndimage.label(lungs & (volume > threshold_otsu(volume)))
     rows = []
     for k, cuts in enumerate(ndimage.find_objects(groups), 1):

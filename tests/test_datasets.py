@@ -29,7 +29,8 @@ def make(workspace, cohort, card=None, name="toy"):
 
 def test_load_and_conditions(workspace):
     make(workspace, pd.DataFrame({"patient_id": ["001", "002", "003"], "label": ["None", "NA", "None"],
-                                  "time_days": [0, 4.0, 9], "event": ["true", "False", "1"], "age_years": [50, "", 70]}),
+                                  "time_days": [0, 4.0, 9], "event": ["true", "False", "1"],
+                                  "age_years": [50, "", 70]}),
          {"classes": ["None", "NA"], "positive": "NA"})
     data = datasets.load("toy")
     assert data.cohort["patient_id"].tolist() == ["001", "002", "003"]

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from scipy import ndimage
 
-from medlab import phantoms, synthetic
+from medlab import phantoms, regions, synthetic
 
 PATIENTS = 60
 
@@ -147,7 +147,7 @@ def test_hounsfield_units(volumes, slices):
         hu = volumes[patient]
         body = ndimage.binary_fill_holes(hu[5] > -400)
         assert abs(np.median(hu[:, :8, :8]) + 1000) < 8, patient
-        lung = synthetic.lung_region(hu)
+        lung = regions.lungs(hu)
         assert -890 < np.median(hu[lung]) < -800
         assert 0.5 < lung.sum() * 5 * 2.8**2 / 1e6 < 1.6  # litres in 50 mm
         tissue = hu[5][ndimage.binary_erosion(body, iterations=2)]

@@ -1,0 +1,85 @@
+"""Regions of interest: keep what the question is about, cut away the rest.
+
+What lies outside the lungs (heart, chest wall, table) is brighter and far larger than a nodule; a network
+that sees a few hundred patients learns sooner without it. Classical, nothing is fitted to the cohort.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from scipy import ndimage
+
+
+def lungs(volume):
+    """Bool lungs with the vessels and nodules in them: air in the body by Otsu, each lung closed.
+
+    Parameters
+    ----------
+    volume : (d, h, w) array
+        HU or any grey value that grows with HU; slices are axial.
+
+    Returns
+    -------
+    (d, h, w) bool
+        Nothing is true where no lung is found.
+    """
+    from skimage.filters import threshold_otsu
+
+    volume = np.asarray(volume, float)
+    found = np.zeros(volume.shape, bool)
+    if volume.min() == volume.max():
+        return found
+    for part, lung in zip(volume < threshold_otsu(volume), found, strict=True):
+        groups, _ = ndimage.label(part)
+        outside = np.unique(np.r_[groups[0], groups[-1], groups[:, 0], groups[:, -1]])
+        groups, n = ndimage.label(ndimage.binary_opening(part & ~np.isin(groups, outside)))
+        for k in range(1, n + 1):
+            one = np.pad(groups == k, 8)
+            if one.sum() >= 250:  # the airways are smaller
+                lung |= ndimage.binary_fill_holes(ndimage.binary_closing(one, iterations=5))[8:-8, 8:-8]
+    return found
+
+
+REGIONS = {"lungs": lungs}
+
+
+def cut(image, region, margin=2):
+    """Image with everything outside a region black, cropped in-plane to the box around it.
+
+    Parameters
+    ----------
+    image : images.Image
+        A volume (d, h, w, c); depth is not cropped.
+    region : str
+        A name in `REGIONS`; empty or ``none`` returns the image as it is.
+    margin : int
+        Pixels left around the box.
+
+    Returns
+    -------
+    (images.Image, tuple of slice or None)
+        The cut image and the box (rows, columns) in the given one; None where the region was not found, the
+        image is then whole.
+
+    Raises
+    ------
+    ValueError
+        For an unknown region or an image that is no volume.
+    """
+    if region in ("", "none", None):
+        return image, None
+    if region not in REGIONS:
+        raise ValueError(f"region {region!r} is unknown; expected none, {', '.join(REGIONS)}")
+    if image.pixels.ndim != 4:
+        raise ValueError(f"region {region!r} needs volumes, found a picture of {image.pixels.shape}: set it to none")
+    inside = REGIONS[region](image.pixels[..., 0])
+    if not inside.any():
+        return image, None
+    rows, columns = (np.flatnonzero(inside.any(axis=axes)) for axes in ((0, 2), (0, 1)))
+    box = tuple(slice(max(0, line[0] - margin), line[-1] + 1 + margin) for line in (rows, columns))
+    black = np.where(inside[..., None], image.pixels, image.pixels.min())[(slice(None), *box)]
+    affine = image.affine
+    if affine is not None:
+        affine = affine.copy()
+        affine[:3, 3] += affine[:3, 1] * box[0].start + affine[:3, 2] * box[1].start
+    return replace(image, pixels=black, affine=affine), box

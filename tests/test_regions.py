@@ -1,0 +1,47 @@
+"""Regions: lungs found in the phantom, what is cut, geometry kept."""
+
+import numpy as np
+import pytest
+
+from medlab import images, phantoms, regions, synthetic
+
+
+@pytest.fixture(scope="module")
+def chest():
+    patient = next(p for p in synthetic.sample(40, 0).to_dict("records") if p["diameter_mm"] > 12)
+    hu, masks = phantoms.render(patient, synthetic.generator(0, patient["source"], 1))
+    affine = np.array([[0, 0, 2.8, -178], [0, 2.8, 0, -178], [5, 0, 0, -20], [0, 0, 0, 1.0]])
+    return images.Image(hu[..., None], (5.0, 2.8, 2.8), affine, "CT", "HU"), masks
+
+
+def test_lungs_hold_the_nodule_and_little_else(chest):
+    image, masks = chest
+    lungs = regions.lungs(image.pixels[..., 0])
+    assert lungs[masks[0]].mean() > 0.8
+    assert -900 < np.median(image.pixels[lungs]) < -750
+    assert not lungs[:, :8].any() and not lungs[..., :8].any()
+
+
+def test_cut_keeps_grey_values_and_position(chest):
+    image, _ = chest
+    cut, (rows, columns) = regions.cut(image, "lungs")
+    assert cut.pixels.shape[1] < 0.75 * image.pixels.shape[1] and cut.spacing_mm == image.spacing_mm
+    same = cut.pixels > image.pixels.min()
+    assert (cut.pixels == image.pixels[:, rows, columns])[same].all() and same.mean() > 0.2
+    corner = cut.affine @ [0, 0, 0, 1]
+    assert np.allclose(corner, image.affine @ [0, rows.start, columns.start, 1])
+
+
+def test_no_lungs_leaves_the_image_whole(chest):
+    image, _ = chest
+    solid = images.Image(np.full((4, 32, 32, 1), 40, np.int16), intensity="HU")
+    assert regions.cut(solid, "lungs") == (solid, None)
+    assert regions.cut(image, "none") == (image, None)
+
+
+def test_refusals(chest):
+    image, _ = chest
+    with pytest.raises(ValueError, match="expected none, lungs"):
+        regions.cut(image, "liver")
+    with pytest.raises(ValueError, match="needs volumes"):
+        regions.cut(images.Image(np.zeros((8, 8, 1), np.uint8)), "lungs")
