@@ -183,7 +183,7 @@ def test_jupyterlab_runs_notebook_01_and_shows_its_figures(browser, laboratory, 
     seen = set()
     for _ in range(60):
         page.locator(".jp-Notebook").first.hover()
-        page.mouse.wheel(0, 900)
+        page.mouse.wheel(0, -900)  # the run ended at the last cell
         time.sleep(0.15)
         seen |= set(
             page.locator(".jp-RenderedImage img").evaluate_all(

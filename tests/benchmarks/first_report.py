@@ -1,0 +1,45 @@
+"""What `make report` does after installation, in empty folders: first, second, and after one changed parameter.
+
+    python tests/benchmarks/first_report.py
+
+Wanted on 2 cores: the first at most 6 minutes, the second under 10 seconds and nothing executed, after a change of
+`epochs` only 03 and what follows.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+
+def medlab(*words):
+    """Seconds of the command, and the notebooks it executed."""
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "medlab", *words], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr[-3000:])
+    return time.perf_counter() - start, re.findall(r"(\d\d)_\w+: running", done.stderr)
+
+
+def main():
+    with tempfile.TemporaryDirectory() as name:
+        for part in ("data", "reports"):
+            os.environ[f"MEDLAB_{part.upper()}"] = str(Path(name) / part)
+        params = Path(name) / "reports" / "demo" / "params.yaml"
+        params.parent.mkdir(parents=True)
+        params.write_text("")
+        cohort, _ = medlab("import", "synthetic:thorax", "thorax", "--patients", "240", "--seed", "0")
+        first, ran = medlab("run", "demo")
+        print(f"first: {cohort + first:.0f} s (cohort {cohort:.0f} s), executed {' '.join(ran)}")
+        second, ran = medlab("run", "demo")
+        print(f"second: {second:.1f} s, executed {' '.join(ran) or 'nothing'}")
+        params.write_text("epochs: 2\n")
+        changed, ran = medlab("run", "demo")
+        print(f"after epochs: 2: {changed:.0f} s, executed {' '.join(ran)}")
+
+
+if __name__ == "__main__":
+    main()
