@@ -138,7 +138,8 @@ def fingerprint(dataset) -> str:
 
 
 MISSING = {"", "-", "?", "na", "n/a", "nan", "null", "unknown", "not available", "not reported",
-           "[not available]", "missing", "unbekannt"}
+           "missing", "unbekannt", "[not available]", "[not applicable]", "[not evaluated]", "[unknown]",
+           "[discrepancy]"}  # the last five: codes of TCGA
 SPELLINGS = {"m": "male", "f": "female", "w": "female", "man": "male", "woman": "female", "y": "yes", "n": "no",
              "true": "yes", "false": "no", "nsclc nos": "nos", "never smoker": "never", "current smoker": "current",
              "former smoker": "former", "ex smoker": "former"}

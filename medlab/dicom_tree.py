@@ -146,12 +146,16 @@ def _choose(draft, groups, studies, series):
             if reason is None and series == "largest" and g is not largest:
                 reason = "a smaller series of the study (--series all takes it)"
             if reason:
-                draft.say(f"series of {len(g['items'])} files", "refused", reason)
+                draft.say(f"series of {_files(g)}", "refused", reason)
             else:
                 kept.append(g)
     if not kept:
         raise ValueError("no series left: every patient has several studies without a date; say --studies all")
     return kept
+
+
+def _files(g):
+    return f"{len(g['items'])} file{'' if len(g['items']) == 1 else 's'}"
 
 
 def _written(draft, groups, alias):
@@ -165,7 +169,7 @@ def _written(draft, groups, alias):
         done = pool.map(lambda g: _one(draft, g), groups)
         for g, (row, sha, notes) in zip(groups, tqdm(done, total=len(groups), desc="writing", unit="series"),
                                         strict=True):
-            files = f"{len(g['items'])} files"
+            files = _files(g)
             for relative, reason in g.get("bad", []):
                 _refuse(draft, relative, reason)
             if row is None:
@@ -220,9 +224,9 @@ def _read(draft, g, files):
         if not bad or not good:
             raise
         g["bad"] = [(f, f"broken: {r}") for f, r in bad.items()]
+        g["items"] = good  # each file has one place in the log: the broken ones have their own rows
         if lost:
             raise images.BadImage("series", f"{len(lost)} of {len(files)} slices broken and no copy there") from None
-        g["items"] = good
         good = [draft.source / i["file"] for i in good]
         return images.read(good[0]) if len(good) == 1 else images.read_series(good)
 

@@ -29,7 +29,8 @@ def roc(curves, band=None, point=None, ax=None):
         ax.plot(1 - point[1], point[0], "o", ms=7, mfc="w", mec=COLOURS[1], mew=1.8, label="operating point")
     ax.set(xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
     ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-    ax.legend(loc="lower right")
+    inside = {"loc": "lower right"} if len(curves) == 1 else {"loc": "upper center", "bbox_to_anchor": (0.5, -0.15)}
+    ax.legend(**inside, ncols=1 if len(curves) == 1 else 2)
     return ax
 
 
@@ -52,8 +53,8 @@ def precision_recall(curves, point=None, ax=None):
         ax.plot(*point, "o", ms=7, mfc="w", mec=COLOURS[1], mew=1.8)
     ax.set(xlabel="recall (sensitivity)", ylabel="precision (PPV in this sample)", xlim=(-0.01, 1.01),
            ylim=(-0.01, 1.01), aspect="equal")
-    if len(curves) > 1:
-        ax.legend(loc="lower left")
+    if len(curves) > 1:  # below: inside it would hide the curves of rare classes
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
     return ax
 
 
