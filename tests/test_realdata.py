@@ -27,7 +27,7 @@ IMPORTS = {
     "retina": "medmnist/retinamnist.npz",
     "odd": "dicom_odd",
 }
-QUICK = "epochs: 1\nnetwork: simple\nsanity_gate: false\nn_bootstrap: 200\n"
+QUICK = "epochs: 1\nnetwork: simple\nsanity_gate: false\nn_bootstrap: 100\n"
 
 
 class Place:
@@ -36,6 +36,7 @@ class Place:
     def __init__(self, folder, source):
         self.data, self.reports, self.source = folder / "data", folder / "reports", source
         self.environment = {**os.environ, "MEDLAB_DATA": str(self.data), "MEDLAB_REPORTS": str(self.reports)}
+        self.environment["OPENBLAS_NUM_THREADS"] = "1"  # waiting threads of BLAS would take a third of the CPU time
 
     def bring(self, name):
         """Import by the recipe, once; what was printed."""
@@ -125,8 +126,9 @@ def test_brain_tumours_stop_at_the_leak_and_run_when_it_is_resolved(place):
     assert metrics["n_images"] == 327 and metrics["n_patients"] is None, "the source's own test, whole"
     assert metrics["auc_low"] < metrics["auc"] < metrics["auc_high"]
     cohort = pd.read_parquet(place.reports / "brain" / "cohort.parquet").set_index("row")
-    groups = split.assign(group=cohort["duplicate_group"].loc[split["row"]].to_numpy())
-    assert (groups[groups["group"] >= 0].groupby("group")["split"].nunique() == 1).all()
+    split["group"] = cohort["duplicate_group"].loc[split["row"]].to_numpy()
+    kept = split[split["split"].isin(["train", "val", "test"]) & (split["group"] >= 0)]
+    assert len(kept) and (kept.groupby("group")["split"].nunique() == 1).all()
     assert "Patients are unknown" in place.page("brain", "04")
 
 
