@@ -102,7 +102,7 @@ def nodule(p, rng):
     spiculation = float(rng.beta(0.9, 1.1) * np.clip((diameter - 3) / 5, 0, 1))
     texture = str(rng.choice(list(phantoms.TEXTURES), p=[0.6, 0.22, 0.18]))
     satellite = float(rng.uniform(4, 7)) if rng.random() < 0.15 else np.nan
-    logit = -0.2 + 0.35 * (diameter - 16) + 3.2 * (spiculation - 0.4)
+    logit = -0.2 + 0.33 * (diameter - 16) + 2.9 * (spiculation - 0.4)
     logit += {"solid": 0.2, "part-solid": 0.9, "ground-glass": -1.8}[texture] + 0.4 * p["upper_lobe"]
     logit += 0.02 * (p["age_years"] - 65) + {"never": -0.3, "former": 0.0, "current": 0.3}[p["smoking"]]
     probability = float(1 / (1 + np.exp(-logit)))
