@@ -175,7 +175,7 @@ def execute_notebook(name, run, parameters, descriptor=None):
 
     folder, error = run_folder(run), ""
     beside = folder / f".{name}.ipynb"
-    environment = {"MEDLAB_RUN": run, "PYTHONWARNINGS": "ignore"}
+    environment = {"MEDLAB_RUN": run, "PYTHONWARNINGS": "ignore", "OPENBLAS_NUM_THREADS": "1"}  # BLAS inside threads
     before = {key: os.environ.get(key) for key in environment}
     os.environ.update(environment)
     _register_engine()

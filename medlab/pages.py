@@ -11,6 +11,9 @@ from pathlib import Path
 
 NOTICE = "Research use only. Not a medical device; not for diagnosis or treatment decisions."
 
+LABELS = {"auc": "AUC", "f1": "F1", "mcc": "MCC", "npv": "NPV", "ece": "ECE", "brier": "Brier score",
+          "kappa": "kappa, quadratic weights", "c_harrell": "C, Harrell", "c_uno": "C, Uno"}
+
 # nbconvert's plain template, with the code one click away and the log (stderr) folded.
 CELLS = """{% extends 'basic/index.html.j2' %}
 {% block input_group %}<details class="code"><summary>code</summary>{{ super() }}</details>{% endblock %}
@@ -150,7 +153,7 @@ def key_numbers(results):
         low, high = results.get(f"{name}_low"), results.get(f"{name}_high")
         if all(isinstance(number, (int, float)) for number in (value, low, high)):
             baseline = (results.get("baselines") or {}).get(name)
-            rows.append(dict(name=name.replace("_", " "), value=value, low=low, high=high,
+            rows.append(dict(name=LABELS.get(name, name.replace("_", " ")), value=value, low=low, high=high,
                              baseline=baseline if isinstance(baseline, (int, float)) else None))
     for model, inner in (results.get("models") or {}).items():
         rows += [row | {"name": f"{model.replace('_', ' ')}: {row['name']}"} for row in key_numbers(inner)]

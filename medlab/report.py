@@ -54,10 +54,16 @@ def describe(name, run, held=True):
         return "stale", f"Made {when}, before {stamp['outdated']} failed: these numbers are not current."
     return state, {
         "done": f"Finished {when} after {stamp.get('seconds', 0):.0f} s.",
-        "failed": f"Failed {when} after {stamp.get('seconds', 0):.0f} s.",
+        "failed": f"Failed {when} after {stamp.get('seconds', 0):.0f} s: {_short(stamp.get('error', ''))}",
         "running": f"Started {when}; not finished." if held else f"Started {when} and interrupted.",
         "hand": f"Last executed by hand, {when}; 'medlab run {run}' makes a page of it.",
     }.get(state, "Not executed yet.")
+
+
+def _short(error, most=300):
+    """First line of an error, cut where it is long."""
+    line = (error.strip().splitlines() or [""])[0]
+    return line if len(line) <= most else f"{line[:most]} ..."
 
 
 @lru_cache

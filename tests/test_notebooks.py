@@ -66,7 +66,6 @@ def test_nbval_runs_every_notebook(demo):
             "-p",
             "no:cacheprovider",
             "-q",
-            "--enable-socket",
             *map(str, sorted((ROOT / "notebooks").glob("0[1-4]*.ipynb"))),
         ],
         env={**environment, "MEDLAB_REPORTS": str(copy)},
