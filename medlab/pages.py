@@ -12,7 +12,7 @@ from pathlib import Path
 NOTICE = "Research use only. Not a medical device; not for diagnosis or treatment decisions."
 
 LABELS = {"auc": "AUC", "f1": "F1", "mcc": "MCC", "npv": "NPV", "ece": "ECE", "brier": "Brier score",
-          "kappa": "kappa, quadratic weights", "c_harrell": "C, Harrell", "c_uno": "C, Uno"}
+          "kappa_quadratic": "kappa, quadratic weights", "c_harrell": "C, Harrell", "c_uno": "C, Uno"}
 
 # nbconvert's plain template, with the code one click away and the log (stderr) folded.
 CELLS = """{% extends 'basic/index.html.j2' %}
@@ -86,7 +86,7 @@ def _render(template, **values):
     return _templates().get_template(template).render(**values)
 
 
-def notebook_page(notebook, title, status, provenance, navigation, synthetic=False):
+def notebook_page(notebook, title, status, provenance, navigation, synthetic=False, caution=""):
     """Page of one executed notebook.
 
     Parameters
@@ -104,6 +104,8 @@ def notebook_page(notebook, title, status, provenance, navigation, synthetic=Fal
         Label and relative address of the neighbours.
     synthetic : bool
         Whether the data are simulated; the page says so.
+    caution : str
+        A sentence about the data that belongs on every page.
 
     Returns
     -------
@@ -112,7 +114,7 @@ def notebook_page(notebook, title, status, provenance, navigation, synthetic=Fal
     """
     body = _exporter().from_notebook_node(notebook)[0] if notebook is not None else ""
     return _render("page.html.j2", body=body, title=title, status=status, provenance=provenance,
-                   navigation=navigation, synthetic=synthetic)
+                   navigation=navigation, synthetic=synthetic, caution=caution)
 
 
 def key_figures(notebook):

@@ -21,6 +21,7 @@ RESULTS = {
     "segmentation.json": "Segmentation, test split",
     "detection.json": "Lesion detection, test split",
 }
+UNKNOWN = "unknown: leakage between images of one patient cannot be excluded"
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scipy", "scikit-learn", "scikit-image", "matplotlib",
             "pydicom", "nibabel", "SimpleITK", "lifelines", "papermill", "nbconvert")
 
@@ -38,10 +39,12 @@ def write_page(name, run, params, data):
     beside += [("next:", other) for other in numbered[position + 1:][:1]]
     links = [("run index", "index.html")] + [(f"{label} {headline(other)[0]}", f"{other}.html")
                                              for label, other in beside]
-    synthetic = read_json(folder / "dataset.json").get("synthetic", False)
+    dataset = read_json(folder / "dataset.json")
+    caution = f"Patients {UNKNOWN}." if dataset and dataset.get("n_patients", 0) is None else ""
     html = pages.notebook_page(notebook, f"{headline(name)[0]} - {run}",
                                dict(state=state, text=text, error=stamp.get("error")),
-                               provenance(name, run, stamp, params, data), links, synthetic)
+                               provenance(name, run, stamp, params, data), links,
+                               dataset.get("synthetic", False), caution)
     write_text(folder / f"{name}.html", html)
 
 
@@ -157,7 +160,7 @@ def _summary(dataset, params):
     sizes = ", ".join(f"{dataset[key]} {label}" for key, label in
                       (("n_images", "images"), ("n_patients", "patients")) if dataset.get(key) is not None)
     patients = [] if dataset.get("n_patients") is not None or not dataset else [
-        ("patients", "unknown: leakage between images of one patient cannot be excluded")]
+        ("patients", UNKNOWN)]
     changed = ", ".join(f"{key} = {value!r}" for key, value in params.items()) or "all at their default"
     rows = [("dataset", card.get("title", "not read yet")), ("modality", card.get("modality", "")),
             ("size", sizes), *patients, ("licence", card.get("licence", "")), ("parameters", changed),

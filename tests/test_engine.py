@@ -21,9 +21,7 @@ def params(bench, text):
 
 def executed(capsys):
     """Names of the notebooks that were executed since the last call."""
-    return [
-        line.split()[1].rstrip(":") for line in capsys.readouterr().err.splitlines() if ": running (" in line
-    ]
+    return [line.split()[1].rstrip(":") for line in capsys.readouterr().err.splitlines() if ": running (" in line]
 
 
 def page(bench, name):
@@ -174,9 +172,7 @@ def started(bench, process):
 
 def test_two_processes_never_execute_one_run(bench):
     params(bench, "fail: slow\n")
-    first = subprocess.Popen(
-        [sys.executable, "-m", "medlab", "run", "try"], stderr=subprocess.PIPE, text=True
-    )
+    first = subprocess.Popen([sys.executable, "-m", "medlab", "run", "try"], stderr=subprocess.PIPE, text=True)
     try:
         started(bench, first)
         second = medlab("run", "try")
@@ -204,9 +200,7 @@ def test_two_processes_never_execute_one_run(bench):
 
 def test_interrupt_from_the_keyboard_is_a_failure_with_a_page(bench):
     params(bench, "fail: slow\n")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "medlab", "run", "try"], stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-m", "medlab", "run", "try"], stderr=subprocess.PIPE, text=True)
     started(bench, process)
     process.send_signal(signal.SIGINT)
     process.wait(timeout=30)
@@ -258,8 +252,7 @@ def test_text_from_data_is_inert_on_pages(bench):
         'run: str = "try"\nshout: bool = False',
         [
             "from IPython.display import HTML, Markdown, Javascript, SVG, display",
-            f"attack = {attack!r}\nprint(attack)\n"
-            "display(HTML(attack), Markdown(attack), Javascript('alert(4)'))",
+            f"attack = {attack!r}\nprint(attack)\ndisplay(HTML(attack), Markdown(attack), Javascript('alert(4)'))",
             '(folder / "c.txt").write_text("x")',
         ],
         writes=["c.txt"],
@@ -268,9 +261,7 @@ def test_text_from_data_is_inert_on_pages(bench):
     text = page(bench, "03_third")
     body = text.split("<main>")[1]
     assert "<script" not in body and "onerror=" not in body.replace("onerror=alert(2)&gt;", "")
-    assert "javascript:" not in body.replace('"javascript:alert(3)"', "").replace(
-        "javascript:alert(3)&quot;", ""
-    )
+    assert "javascript:" not in body.replace('"javascript:alert(3)"', "").replace("javascript:alert(3)&quot;", "")
     assert "default-src 'none'" in text
 
 
@@ -290,3 +281,20 @@ def test_provenance_is_on_every_page(bench):
     ):
         assert expected in text, expected
     assert "Not part of this run: the dataset has no mask|boxes" in page(bench, "index")
+
+
+@pytest.mark.parametrize("n_patients, said", [("null", True), ("12", False)])
+def test_unknown_patients_are_said_on_every_page(bench, n_patients, said):
+    path = bench / "notebooks" / "01_first.ipynb"
+    path.write_text(
+        path.read_text().replace('write_text(\\"{}\\")', f"write_text('{{\\\"n_patients\\\": {n_patients}}}')")
+    )
+    assert engine.run_many(["try"])
+    for name in ("02_second", "03_third"):
+        assert ("leakage between images of one patient cannot be excluded" in page(bench, name)) == said
+
+
+def test_the_index_names_the_reason_of_a_failure(bench):
+    params(bench, "fail: error\n")
+    assert not engine.run_many(["try"])
+    assert "ValueError: no such thing" in page(bench, "index")
