@@ -136,6 +136,8 @@ def laboratory(demo):
     """A real JupyterLab server on a copy of the notebooks; yields its address."""
     folder, environment = demo
     shutil.copytree(ROOT / "notebooks", folder / "lab")
+    shutil.copytree(folder / "reports", folder / "lab_reports")  # a run by hand withdraws pages others look at
+    environment = {**environment, "MEDLAB_REPORTS": str(folder / "lab_reports")}
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -183,7 +185,7 @@ def test_jupyterlab_runs_notebook_01_and_shows_its_figures(browser, laboratory, 
             assert attempt < 5, "JupyterLab shows no 'Run All Cells'"
             page.keyboard.press("Escape")
             time.sleep(3)
-    cohort = folder / "reports" / "demo" / "cohort.parquet"
+    cohort = folder / "lab_reports" / "demo" / "cohort.parquet"
     before = cohort.stat().st_mtime
     for _ in range(600):
         if cohort.stat().st_mtime > before:
