@@ -6,6 +6,8 @@ Wanted on 2 cores: the first at most 6 minutes, the second under 10 seconds and 
 `epochs` only 03 and what follows.
 """
 
+import argparse
+import contextlib
 import os
 import re
 import subprocess
@@ -25,7 +27,10 @@ def medlab(*words):
 
 
 def main():
-    with tempfile.TemporaryDirectory() as name:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--keep", help="empty folder for data/ and reports/, not removed at the end")
+    keep = parser.parse_args().keep
+    with contextlib.nullcontext(keep) if keep else tempfile.TemporaryDirectory() as name:
         for part in ("data", "reports"):
             os.environ[f"MEDLAB_{part.upper()}"] = str(Path(name) / part)
         params = Path(name) / "reports" / "demo" / "params.yaml"
@@ -36,9 +41,9 @@ def main():
         print(f"first: {cohort + first:.0f} s (cohort {cohort:.0f} s), executed {' '.join(ran)}")
         second, ran = medlab("run", "demo")
         print(f"second: {second:.1f} s, executed {' '.join(ran) or 'nothing'}")
-        params.write_text("epochs: 2\n")
+        params.write_text("epochs: 21\n")
         changed, ran = medlab("run", "demo")
-        print(f"after epochs: 2: {changed:.0f} s, executed {' '.join(ran)}")
+        print(f"after epochs: 21: {changed:.0f} s, executed {' '.join(ran)}")
 
 
 if __name__ == "__main__":
