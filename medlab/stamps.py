@@ -24,13 +24,6 @@ def source_digest(name):
     return hashlib.sha256(json.dumps(cells).encode()).hexdigest()
 
 
-def dataset_digest(dataset):
-    """Fingerprint of a dataset folder (see `medlab.datasets.fingerprint`)."""
-    from medlab import datasets
-
-    return datasets.fingerprint(datasets.load(dataset))
-
-
 def made_from(name, run, params, data):
     """What the outputs of a notebook are made from; two equal answers mean that nothing is stale."""
     folder = run_folder(run)
