@@ -200,10 +200,15 @@ def test_two_processes_never_execute_one_run(bench):
 
 def test_interrupt_from_the_keyboard_is_a_failure_with_a_page(bench):
     params(bench, "fail: slow\n")
-    process = subprocess.Popen([sys.executable, "-m", "medlab", "run", "try"], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "medlab", "run", "try"],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
+    )
     started(bench, process)
     process.send_signal(signal.SIGINT)
-    process.wait(timeout=30)
+    process.communicate(timeout=120)
     assert process.returncode != 0
     assert "interrupted" in page(bench, "02_second") or "KeyboardInterrupt" in page(bench, "02_second")
 
