@@ -4,9 +4,9 @@
     python tests/benchmarks/thorax.py --patients 400
 
 Wanted: test AUC at least 0.90 and within 0.05 of the AUC of the simulated malignancy probability, beside what the
-brightest pixel of the lungs reaches. The network's parameters were chosen on 1,200 patients of cohort seed 0. The simulation itself was
-made easier several times meanwhile, once after a result with cohort seed 1 had been seen (0.885, ceiling 0.931): take
-another --seed for an untouched test.
+brightest pixel of the lungs reaches. The network's parameters were chosen on 1,200 patients of cohort seed 0. The
+simulation itself was made easier several times meanwhile, once after a result with cohort seed 1 had been seen
+(0.885, ceiling 0.931): take another --seed for an untouched test.
 """
 
 import argparse
