@@ -8,6 +8,8 @@ towards the head. Edges are painted by signed distance (negative inside), one pi
 import numpy as np
 from scipy import ndimage
 
+from medlab import vessels
+
 SHAPE, THICKNESS = (10, 128, 128), 5.0
 SITES = {  # two scanners: pixel size (mm), blur of the kernel (pixels), noise (HU)
     "A": {"pixel_mm": 2.8, "blur": 0.65, "noise": 27.0},
@@ -37,8 +39,8 @@ def render(patient, rng):
     site = SITES[patient["site"]]
     x, y, z = grid(patient)
     hu, lung, table = chest(x, y, z, patient, rng)
-    vessels = vessel_coverage(x, y, z, lung, patient["n_end_on_vessels"], rng)
-    hu += vessels * lung * (42 - hu)
+    vessel = vessels.coverage(x, y, z, lung, patient["n_end_on_vessels"], rng, THICKNESS)
+    hu += vessel * lung * (42 - hu)
     masks, room = [], free_room(lung, site["pixel_mm"])
     for diameter, spiculation, texture in lesions(patient):
         place = find_place(x, y, z, room, diameter, rng)
@@ -185,7 +187,7 @@ def mediastinum(x, y, z, spine_y):
     """Signed distances: all that keeps the lung away, and the soft tissue (blood, heart) within it."""
     heart = ellipse3(x * 0.88 + y * 0.47, y * 0.88 - x * 0.47, z, (12, -32, -68), (62, 44, 60))
     arch = capsule(x, y, (-6, -22), (22, 30), 13 * bump(z, 28, 14) - 1)
-    vessels = [
+    great = [
         arch,
         np.hypot(x + 10, y + 24) - 16 * between(z, -40, 26),
         np.hypot(x - 24, y - spine_y + 20) - 12.5 * between(z, -200, 27),
@@ -200,7 +202,7 @@ def mediastinum(x, y, z, spine_y):
         ellipse(x, y, 7, 27, 7.5, 5.5),
         np.hypot(x - 2, y + 34) - 6 * between(z, -20, 60),
     ]
-    blood = np.minimum.reduce([v + 0 * z for v in vessels])
+    blood = np.minimum.reduce([v + 0 * z for v in great])
     solid = merge(merge(heart, blood - 2, 8), ellipse(x, y, 0, spine_y, 25, 20), 12)
     solid = merge(solid, ellipse(x, y, 1, 5, 17, 46), 14)
     solid = merge(solid, ellipse(x, y, 3, -62, 10 + 8 * between(z, -200, -25, 30), 34), 16)
@@ -290,87 +292,6 @@ def blob(x, y, z, place, diameter, spiculation, core, rng):
         d, h, w = (s.stop - s.start for s in cuts)
         out[tuple(cuts)] = part.reshape(d, 5, h, 4, w, 4).mean((1, 3, 5))
     return whole, inner
-
-
-def vessel_coverage(x, y, z, lung, n_end_on, rng, parts=3):
-    """Fraction of vessel per voxel: trees from each hilum plus a few straight vessels seen end-on."""
-    points, radii = [], []
-    for side in (-1, 1):
-        k, j, i = np.nonzero((lung > 0.9) & (side * x > 0))
-        for _ in range(2):  # arteries and veins
-            picked = rng.integers(0, len(k), 90)
-            ends = np.stack([x[0, 0, i[picked]], y[0, j[picked], 0], z[k[picked], 0, 0]], 1)
-            ends[:, 2] += rng.uniform(-14, 14, len(ends))
-            root = np.array([side * rng.uniform(34, 44), rng.uniform(-6, 10), rng.uniform(-28, -4)])
-            tree = grow(root, ends, rng)
-            points.append(tree[0])
-            radii.append(tree[1])
-    k, j, i = np.nonzero((lung > 0.99) & (np.abs(x) > 45))
-    for n in rng.integers(0, len(k), n_end_on):
-        t = np.linspace(-1, 1, 24)[:, None]
-        lean = np.array([rng.normal(0, 3), rng.normal(0, 3), 13])
-        points.append(np.array([x[0, 0, i[n]], y[0, j[n], 0], z[k[n], 0, 0]]) + t * lean)
-        radii.append(np.full(24, rng.uniform(1.8, 3.2)))
-    return splat(np.concatenate(points), np.concatenate(radii), x, y, z, parts)
-
-
-def grow(root, ends, rng):
-    """Tree that joins each end to the branch nearest to it and to the root; radii by Murray's law.
-
-    Returns points (n, 3) about 1.4 mm apart along all branches, and their radii (n,), in mm.
-    """
-    ends = ends[np.argsort(np.linalg.norm(ends - root, axis=1) + rng.normal(0, 6, len(ends)))]
-    nodes, parent, path = np.zeros((4000, 3)), np.full(4000, -1), np.zeros(4000)
-    nodes[0], n = root, 1
-    for end in ends:
-        start = np.argmin(((nodes[:n] - end) ** 2).sum(1) ** 0.5 + 0.35 * path[:n])
-        length = np.linalg.norm(end - nodes[start])
-        m = max(2, int(length / 5))
-        if n + m > len(nodes):
-            break
-        t = (np.arange(m) + 1)[:, None] / m
-        bend = np.sin(np.pi * t) * rng.normal(0, 0.09 * length, 3)
-        nodes[n : n + m] = nodes[start] + t * (end - nodes[start]) + bend
-        parent[n : n + m] = np.r_[start, np.arange(n, n + m - 1)]
-        path[n : n + m] = path[start] + t[:, 0] * length
-        n += m
-    flow = np.zeros(n)
-    flow[np.setdiff1d(np.arange(n), parent[:n])] = 1
-    for k in range(n - 1, 0, -1):
-        flow[parent[k]] += flow[k]
-    radius = np.minimum(0.9 * flow**0.34, 3.4)
-    t = np.linspace(0, 1, 5)[:-1, None, None]
-    before, after = parent[1:n], np.arange(1, n)
-    points = (nodes[after] + t * (nodes[before] - nodes[after])).reshape(-1, 3)
-    return points, np.tile(radius[1:], 4)
-
-
-def splat(points, radii, x, y, z, parts):
-    """Balls of these radii on `parts` sub-slices per slice, joined by the maximum, then averaged."""
-    d, h, w = SHAPE
-    pixel, step = float(x[0, 0, 1] - x[0, 0, 0]), THICKNESS / parts
-    fine = np.zeros(d * parts * h * w, np.float32)
-    origin = np.array([x[0, 0, 0], y[0, 0, 0], z[0, 0, 0] - THICKNESS / 2 + step / 2])
-    scale = np.array([pixel, pixel, step])
-    for small in (True, False):
-        keep = (radii < 1.8) == small
-        reach, up = (1, 1) if small else (3, 4)
-        lines = [np.arange(-n, n + 1) for n in (reach, reach, up)]
-        offsets = np.stack(np.meshgrid(*lines, indexing="ij"), -1).reshape(-1, 3)
-        cell = np.rint((points[keep] - origin) / scale).astype(int)
-        ok = np.all((cell >= [3, 3, -up]) & (cell < [w - 3, h - 3, d * parts + up]), axis=1)
-        cell, centre, r = cell[ok], points[keep][ok], radii[keep][ok][:, None]
-        index = cell[:, None] + offsets
-        shift = (cell * scale + origin - centre).astype(np.float32)[:, None]
-        shift = shift + (offsets * scale).astype(np.float32)
-        far = np.sqrt(np.einsum("pok,pok->po", shift, shift))
-        r = r.astype(np.float32)
-        full = 1 - np.exp(-np.pi * r**2 / pixel**2)  # a vessel thinner than a pixel fills only a part of it
-        cover = (full * np.clip(0.5 + (np.maximum(r, 1.2) - far) / pixel, 0, 1)).astype(np.float32)
-        ok = (index[..., 2] >= 0) & (index[..., 2] < d * parts) & (cover > 0)
-        flat = (index[..., 2] * h + index[..., 1]) * w + index[..., 0]
-        np.maximum.at(fine, flat[ok], cover[ok])
-    return fine.reshape(d, parts, h, w).mean(1)
 
 
 def noise(hu, level, blur, rng):
