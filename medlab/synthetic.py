@@ -117,10 +117,10 @@ def nodule(p, rng):
 def survival(p, rng):
     """True extent 0..4, recorded stage (noisy), Weibull time to death, censoring by end of study and loss."""
     malignant = p["label"] == "malignant"
-    extent = int(np.clip(np.rint((p["diameter_mm"] - 8) / 7 + rng.normal(0, 0.9)), 1, 4)) if malignant else 0
-    seen = extent + rng.normal(0, 0.9) if malignant else 1 + abs(rng.normal(0, 0.9))
+    extent = int(np.clip(np.rint((p["diameter_mm"] - 8) / 7 + rng.normal(0, 0.5)), 1, 4)) if malignant else 0
+    seen = extent + rng.normal(0, 0.7) if malignant else 1 + abs(rng.normal(0, 0.7))
     size = p["diameter_mm"] - 20 if malignant else 0.0
-    log_hazard = 1.2 * malignant + 0.06 * size + 0.40 * extent + 0.055 * (p["age_years"] - 65)
+    log_hazard = 0.9 * malignant + 0.13 * size + 0.33 * extent + 0.06 * (p["age_years"] - 65)
     time = 2700 * (rng.exponential() / np.exp(log_hazard)) ** (1 / 1.25)
     end = min(rng.uniform(900, 3300), rng.exponential(9000))
     stage = STAGES[int(np.clip(np.rint(seen), 1, 4)) - 1]

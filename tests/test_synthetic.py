@@ -69,7 +69,7 @@ def test_ceilings(truth):
     assert 0.75 < ceiling < 0.80
     stage = truth.stage.map({name: k for k, name in enumerate(synthetic.STAGES)})
     table = 0.5 * stage + 0.05 * truth.age_years
-    assert concordance_index(truth.time_days, -table, truth.event) < ceiling - 0.08  # the image is needed
+    assert concordance_index(truth.time_days, -table, truth.event) < ceiling - 0.06  # the image is needed
     assert roc_auc_score(malignant, stage) < 0.75  # the stage does not give the label away
 
 
