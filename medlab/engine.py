@@ -115,19 +115,45 @@ def _bring_up_to_date(name, run, params, data, descriptor):
     write_stamp(name, run, state="running", started=started)
     write_page(name, run, params, data)
     origin = made_from(name, run, params, data)
+    error = "interrupted"
     try:
+        _put_aside(name, run)
         error = execute_notebook(name, run, effective(name, params, run), descriptor)
-        lost = [item for item in contract(name)["writes"] if not (run_folder(run) / item).exists()]
-        error = error or (f"the notebook ended without writing {', '.join(lost)}" if lost else "")
+        lost = [item for item in set(contract(name)["writes"]) - set(contract(name)["optional"])
+                if not (run_folder(run) / item).exists()]
+        error = error or (f"the notebook ended without writing {', '.join(sorted(lost))}" if lost else "")
     except KeyboardInterrupt:
         _finish(name, run, params, data, "interrupted from the keyboard", started, origin)
         raise
+    finally:
+        _put_back(name, run, failed=bool(error))
     return _finish(name, run, params, data, error, started, origin)
+
+
+def _put_aside(name, run):
+    """Optional outputs of an earlier execution make room: what the new one does not write must not stay."""
+    folder = run_folder(run)
+    for item in contract(name)["optional"]:
+        if (folder / item).exists():
+            (folder / ".earlier").mkdir(exist_ok=True)
+            os.replace(folder / item, folder / ".earlier" / item)
+
+
+def _put_back(name, run, failed):
+    """After a failure the last good optional outputs stand again, as all others do; else they are gone."""
+    folder = run_folder(run)
+    for item in contract(name)["optional"]:
+        earlier = folder / ".earlier" / item
+        if failed and earlier.exists() and not (folder / item).exists():
+            os.replace(earlier, folder / item)
+        earlier.unlink(missing_ok=True)
+    with suppress(OSError):  # absent, or another notebook's file is in it
+        (folder / ".earlier").rmdir()
 
 
 def _finish(name, run, params, data, error, started, origin):
     folder, seconds = run_folder(run), time.time() - started
-    writes = {item: digest(folder / item) for item in contract(name)["writes"]}
+    writes = {item: digest(folder / item) or "absent" for item in contract(name)["writes"]}
     facts = dict(started=started, seconds=round(seconds, 1), finished=time.time())
     try:
         write_stamp(name, run, state="failed" if error else "done", error=error, made_from=origin,

@@ -31,8 +31,16 @@ def source(name):
 
 
 def contract(name):
-    """What a notebook reads, writes and needs: ``{"reads": [...], "writes": [...], "needs": [...]}``."""
-    return {"reads": [], "writes": [], "needs": []} | source(name)["metadata"].get("medlab", {})
+    """What a notebook reads, writes and needs.
+
+    Returns
+    -------
+    dict with the lists ``reads``, ``writes``, ``needs``, and ``optional``: those of ``writes`` whose name ends in
+    "?" in the metadata, files that are written only where the data or the parameters ask for them.
+    """
+    given = {"reads": [], "writes": [], "needs": []} | source(name)["metadata"].get("medlab", {})
+    optional = [item.removesuffix("?") for item in given["writes"] if item.endswith("?")]
+    return given | {"writes": [item.removesuffix("?") for item in given["writes"]], "optional": optional}
 
 
 def headline(name):

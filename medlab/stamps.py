@@ -65,5 +65,5 @@ def why_stale(name, run, params, data):
     for key, label in {"notebook": "the notebook changed", "package": "the medlab package changed"}.items():
         if now[key] != then[key]:
             return label
-    lost = [item for item, was in stamp["writes"].items() if digest(run_folder(run) / item) != was]
+    lost = [item for item, was in stamp["writes"].items() if (digest(run_folder(run) / item) or "absent") != was]
     return f"output {', '.join(lost)} is missing or was changed" if lost else ""

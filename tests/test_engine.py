@@ -303,3 +303,43 @@ def test_the_index_names_the_reason_of_a_failure(bench):
     params(bench, "fail: error\n")
     assert not engine.run_many(["try"])
     assert "ValueError: no such thing" in page(bench, "index")
+
+
+def optional(bench, code):
+    """Make the third notebook one with an optional output ``d.txt``."""
+    write_notebook(
+        bench / "notebooks",
+        "03_third",
+        'run: str = "try"\nshout: bool = False',
+        ['(folder / "c.txt").write_text("c")', code],
+        reads=["b.txt"],
+        writes=["c.txt", "d.txt?"],
+    )
+
+
+def test_an_optional_output_may_be_absent_and_no_leftover_stays(bench, capsys):
+    optional(bench, 'if shout:\n    (folder / "d.txt").write_text("d")')
+    d = bench / "reports" / "try" / "d.txt"
+    d.write_text("left by something else")
+    assert engine.run_many(["try"]) and not d.exists()
+    assert stamps.read_stamp("03_third", "try")["writes"]["d.txt"] == "absent"
+    assert parameters.contract("03_third")["writes"] == ["c.txt", "d.txt"]
+    executed(capsys)
+    assert engine.run_many(["try"]) and executed(capsys) == []
+    params(bench, "epochs: 2\nshout: true\n")
+    assert engine.run_many(["try"]) and d.read_text() == "d" and executed(capsys) == ["03_third"]
+    d.unlink()
+    assert engine.run_many(["try"]) and d.read_text() == "d" and executed(capsys) == ["03_third"]
+    params(bench, "epochs: 2\n")
+    assert engine.run_many(["try"]) and not d.exists()
+    d.write_text("left by something else")
+    assert engine.run_many(["try"]) and not d.exists(), "stale, and put right"
+
+
+def test_a_failure_keeps_the_last_optional_output(bench):
+    optional(bench, '(folder / "d.txt").write_text("good")')
+    assert engine.run_many(["try"])
+    optional(bench, 'raise ValueError("too early")')
+    assert not engine.run_many(["try"])
+    folder = bench / "reports" / "try"
+    assert (folder / "d.txt").read_text() == "good" and not (folder / ".earlier").exists()
