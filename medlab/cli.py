@@ -1,4 +1,4 @@
-"""The command line: ``medlab import``, ``medlab check``, ``medlab run``."""
+"""The command line: ``medlab import``, ``medlab check``, ``medlab run``, ``medlab repeat``."""
 
 import argparse
 import sys
@@ -23,11 +23,19 @@ def main(arguments=None):
     commands.add_parser("check", help="say what is in data/NAME and what is wrong").add_argument("name")
     running = commands.add_parser("run", help="execute what is stale in reports/RUN")
     running.add_argument("runs", nargs="+", metavar="RUN")
+    repeating = commands.add_parser("repeat", help="execute reports/RUN over folds and seeds, then compare", epilog=
+                                    "Makes the runs RUN-f0-s0, ... (RUN-s0, ... without folds). Over many cores or a "
+                                    "cluster: --only-write, then snakemake, then the same without --only-write.")
+    repeating.add_argument("run", metavar="RUN")
+    repeating.add_argument("--folds", type=int, default=0, metavar="K", help="folds by patient; 0: the run's own split")
+    repeating.add_argument("--seeds", type=int, default=1, metavar="S", help="seeds 0 to S - 1 of each fold")
+    repeating.add_argument("--jobs", type=int, default=1, metavar="J", help="runs executed at once")
+    repeating.add_argument("--only-write", action="store_true", help="make the run folders, execute nothing")
     known, further = parser.parse_known_args(arguments)
     try:
         if known.command != "import" and further:
             parser.error(f"unknown argument {further[0]}")
-        return {"import": _import, "check": _check, "run": _run}[known.command](known, further)
+        return {"import": _import, "check": _check, "run": _run, "repeat": _repeat}[known.command](known, further)
     except (ValueError, OSError, RuntimeError) as problem:
         print(f"medlab: {problem}", file=sys.stderr)
         return 2
@@ -73,6 +81,12 @@ def _run(known, _):
     from medlab import engine
 
     return 0 if engine.run_many(known.runs) else 1
+
+
+def _repeat(known, _):
+    from medlab import repeats
+
+    return 0 if repeats.repeat(known.run, known.folds, known.seeds, known.jobs, known.only_write) else 1
 
 
 if __name__ == "__main__":

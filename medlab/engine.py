@@ -11,6 +11,7 @@ import nbformat
 
 from medlab import ROOT, data_dir, notebooks_dir, reports_dir
 from medlab.parameters import (
+    compared_runs,
     contract,
     effective,
     known_parameters,
@@ -63,18 +64,55 @@ def plan(run):
     if not (folder / "params.yaml").exists():
         raise ValueError(f"reports/{run}/params.yaml does not exist; write it with at least 'dataset: NAME' "
                          "(an empty file means every default)")
-    params = read_params(run)
-    dataset = datasets.load(params.get("dataset", known_parameters()["dataset"]))
-    return params, datasets.fingerprint(dataset), datasets.conditions(dataset)
+    params, known = read_params(run), known_parameters()
+    name, repeats = params.get("dataset", known["dataset"]), set()
+    if "compare" in known:
+        others = compared_runs(run, params.get("compare", known["compare"]))
+        ready = [other for other in others if has_results(other)]
+        repeats = {"repeats"} if len(ready) > 1 else set()
+    if name:
+        dataset = datasets.load(name)
+        return params, datasets.fingerprint(dataset), datasets.conditions(dataset) | {"dataset"} | repeats
+    if not repeats:
+        raise ValueError(f"reports/{run}/params.yaml: dataset is empty, so this run only compares others, but fewer "
+                         f"than two of those named in 'compare' have results; execute them first, or name a dataset")
+    return params, "", repeats
 
 
-def execute_run(run, params, data, conditions):
-    """Execute the stale notebooks of one run; stop at the first failure; write the index in any case."""
+def has_results(run):
+    """Whether a run has been evaluated: the files that a comparison is made of."""
+    return any((run_folder(run) / file).exists() for file in ("metrics.json", "survival.json"))
+
+
+def is_current(run):
+    """Whether nothing of a run would be executed."""
+    params, data, conditions = plan(run)
+    part = [name for name in notebooks() if not unmet(name, conditions)]
+    return not any(read_stamp(name, run).get("outdated") or why_stale(name, run, params, data) for name in part)
+
+
+def execute_run(run, params, data, conditions, only=None):
+    """Execute the stale notebooks of one run; stop at the first failure; write the index in any case.
+
+    Parameters
+    ----------
+    run, params, data, conditions : the name, and what `plan` returns
+    only : str, optional
+        Need that a notebook must have to be executed now, such as ``"repeats"``; default: all notebooks.
+
+    Returns
+    -------
+    bool
+        True if every notebook is current at the end.
+    """
     with lock(run) as descriptor:
         failed = None
         try:
             for name in notebooks():
                 if unmet(name, conditions):
+                    _withdraw(name, run)
+                    continue
+                if only and only not in contract(name)["needs"]:
                     continue
                 if failed:
                     _mark_outdated(name, run, failed)
@@ -128,6 +166,14 @@ def _bring_up_to_date(name, run, params, data, descriptor):
     finally:
         _put_back(name, run, failed=bool(error))
     return _finish(name, run, params, data, error, started, origin)
+
+
+def _withdraw(name, run):
+    """Remove what a notebook that is no longer part of the run wrote: it is about other data or other runs."""
+    folder, stamp = run_folder(run), read_stamp(name, run)
+    for item in (*stamp.get("writes", {}), *((f"{name}.html", f"{name}.ipynb") if stamp else ())):
+        (folder / item).unlink(missing_ok=True)
+    stamp_path(name, run).unlink(missing_ok=True)
 
 
 def _put_aside(name, run):

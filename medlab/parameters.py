@@ -6,6 +6,7 @@ some notebook declares in its cell tagged ``parameters``, only those that differ
 
 import ast
 import difflib
+import fnmatch
 import json
 import re
 from functools import lru_cache
@@ -112,6 +113,36 @@ def run_folder(run):
     if not re.fullmatch(r"[A-Za-z0-9_-]+", str(run)):
         raise ValueError(f"run name {run!r}: expected letters, digits, '_' and '-' only, such as 'brain-s0'")
     return reports_dir() / run
+
+
+def compared_runs(run, compare="auto"):
+    """Names of the runs that the comparison of a run is about, in the order of their numbers.
+
+    Parameters
+    ----------
+    run : str
+        The run that shows the comparison; never compared itself.
+    compare : str
+        Names or patterns (``brain-a-s*``) separated by commas; "auto": the repeats ``RUN-f0-s0``, ``RUN-s0``, ...
+
+    Raises
+    ------
+    ValueError
+        For a name or pattern that fits no run.
+    """
+    names = [path.parent.name for path in reports_dir().glob("*/params.yaml") if path.parent.name != run]
+    names.sort(key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)])
+    if compare == "auto":
+        return [name for name in names if re.fullmatch(rf"{re.escape(run)}(-f\d+)?-s\d+", name)]
+    found = []
+    for word in filter(None, map(str.strip, compare.split(","))):
+        fitting = fnmatch.filter(names, word)
+        if not fitting:
+            near = difflib.get_close_matches(word, names, 3, cutoff=0.4) or names[:3]
+            raise ValueError(f"reports/{run}/params.yaml: compare names '{word}', but no run of that name has a "
+                             f"params.yaml; there is {', '.join(near) or 'no other run'}")
+        found += [name for name in fitting if name not in found]
+    return found
 
 
 def read_params(run):

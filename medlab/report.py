@@ -20,6 +20,7 @@ RESULTS = {
     "survival.json": "Survival, test split",
     "segmentation.json": "Segmentation, test split",
     "detection.json": "Lesion detection, test split",
+    "comparison.json": "Comparison of runs, mean over seeds",
 }
 UNKNOWN = "unknown: leakage between images of one patient cannot be excluded"
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scipy", "scikit-learn", "scikit-image", "matplotlib",
@@ -44,8 +45,15 @@ def write_page(name, run, params, data):
     html = pages.notebook_page(notebook, f"{headline(name)[0]} - {run}",
                                dict(state=state, text=text, error=stamp.get("error")),
                                provenance(name, run, stamp, params, data), links,
-                               dataset.get("synthetic", False), caution)
+                               is_synthetic(run, name), caution)
     write_text(folder / f"{name}.html", html)
+
+
+def is_synthetic(run, name=None):
+    """Whether a run, or one page of it, shows simulated data; of a comparison: whether any of its runs does."""
+    dataset, comparison = (read_json(run_folder(run) / file) for file in ("dataset.json", "comparison.json"))
+    compares = not dataset if name is None else "comparison.json" in contract(name)["writes"]
+    return bool(dataset.get("synthetic") or (compares and comparison.get("synthetic")))
 
 
 def describe(name, run, held=True):
@@ -141,7 +149,7 @@ def write_index(run, params, conditions):
         lacking = unmet(name, conditions)
         state, text = describe(name, run)
         if lacking:
-            state, text = "skipped", f"Not part of this run: the dataset has no {', '.join(lacking)}."
+            state, text = "skipped", f"Not part of this run: {_why_not(lacking, conditions)}."
         state = {"missing": "not run"}.get(state, state)
         page = f"{name}.html" if (folder / f"{name}.html").exists() and not lacking else None
         entries.append(dict(name=name, title=title, question=question, state=state, text=text, page=page))
@@ -150,9 +158,15 @@ def write_index(run, params, conditions):
             notebook = nbformat.read(executed, as_version=4)
             figures += [(caption, image, page) for caption, image in pages.key_figures(notebook)]
     dataset = read_json(folder / "dataset.json")
-    html = pages.run_index(run, entries, results_of(run), figures, _summary(dataset, params),
-                           dataset.get("synthetic", False))
+    html = pages.run_index(run, entries, results_of(run), figures, _summary(dataset, params), is_synthetic(run))
     write_text(folder / "index.html", html)
+
+
+def _why_not(lacking, conditions):
+    """Why a notebook is not part of a run, from its unmet needs."""
+    if "repeats" in lacking:
+        return "no two other runs with results to compare"
+    return f"the dataset has no {', '.join(lacking)}" if "dataset" in conditions else "this run only compares others"
 
 
 def _summary(dataset, params):
@@ -162,7 +176,8 @@ def _summary(dataset, params):
     patients = [] if dataset.get("n_patients") is not None or not dataset else [
         ("patients", UNKNOWN)]
     changed = ", ".join(f"{key} = {value!r}" for key, value in params.items()) or "all at their default"
-    rows = [("dataset", card.get("title", "not read yet")), ("modality", card.get("modality", "")),
+    title = card.get("title", "not read yet") if params.get("dataset", True) else "none: this run compares others"
+    rows = [("dataset", title), ("modality", card.get("modality", "")),
             ("size", sizes), *patients, ("licence", card.get("licence", "")), ("parameters", changed),
             ("code", code_version())]
     return [(key, value) for key, value in rows if value]
@@ -179,7 +194,7 @@ def write_runs_index():
         dataset = read_json(folder / "dataset.json")
         numbers = [row for _, found, _ in results_of(folder.name) for row in found[:2]]
         rows.append(dict(run=folder.name, state=worst, title=dataset.get("card", {}).get("title", ""),
-                         synthetic=dataset.get("synthetic"), numbers=numbers,
+                         synthetic=is_synthetic(folder.name), numbers=numbers,
                          finished=time.strftime("%Y-%m-%d %H:%M", time.localtime(max(finished)))))
     html = pages.runs_index(rows)
     write_text(reports_dir() / "index.html", html)

@@ -8,8 +8,10 @@ import hashlib
 import json
 from pathlib import Path
 
-from medlab.parameters import contract, effective, run_folder, source
+from medlab.parameters import compared_runs, contract, effective, run_folder, source
 from medlab.storage import digest, plain, read_json, write_json
+
+COMPARED = ("params.yaml", "metrics.json", "survival.json", "risk.parquet", "predictions.parquet")
 
 
 def package_digest():
@@ -26,10 +28,18 @@ def source_digest(name):
 
 def made_from(name, run, params, data):
     """What the outputs of a notebook are made from; two equal answers mean that nothing is stale."""
-    folder = run_folder(run)
-    reads = {item: data if item == "data" else digest(folder / item) for item in contract(name)["reads"]}
-    return plain({"parameters": effective(name, params, run), "notebook": source_digest(name),
-                  "package": package_digest(), "reads": reads})
+    folder, used = run_folder(run), effective(name, params, run)
+    special = {"data": lambda: data, "runs": lambda: runs_digest(run, used.get("compare", "auto"))}
+    reads = {item: special[item]() if item in special else digest(folder / item)
+             for item in contract(name)["reads"]}
+    return plain({"parameters": used, "notebook": source_digest(name), "package": package_digest(), "reads": reads})
+
+
+def runs_digest(run, compare):
+    """sha256 over the parameters and results of the runs that are compared."""
+    files = [(name, file, digest(run_folder(name) / file)) for name in compared_runs(run, compare)
+             for file in COMPARED]
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
 
 def stamp_path(name, run):

@@ -1,0 +1,317 @@
+"""Test predictions of several runs pooled: each patient once per seed, pairs only within one run.
+
+The statistic of a group of runs is computed for many weightings of the **patients** at once (as `medlab.measures`
+does): ones, the bootstrap resamples, the jackknife. All statistics see the same resamples, so that any difference of
+two of them (models of one run, groups of runs on the same patients) is paired without further care; groups about
+different patients come out as unpaired.
+"""
+
+import numpy as np
+import pandas as pd
+
+from medlab.comparison import RESULTS
+from medlab.intervals import bca, left_out, weights
+from medlab.measures import measure
+from medlab.parameters import run_folder
+from medlab.storage import read_json
+
+MEASURES = {"survival": ("c_harrell", "c_within"), "classification": ("auc", "accuracy")}
+MOST_UNDEFINED = 0.05  # share of undefined resamples above which no interval is given
+PAIRS = (("fused", "clinical"), ("fused", "clinical_volume"), ("fused", "image"), ("image", "volume"),
+         ("image", "source"), ("image", "clinical"), ("fused", "truth"))
+BLOCK = 2_000_000  # numbers of a block of weights
+
+
+# ---------------------------------------------------------------- rows
+
+def rows(table, kind, within=None):
+    """Test predictions of all runs below one another.
+
+    Parameters
+    ----------
+    table : as `medlab.comparison.runs` returns it
+    kind : survival (risk.parquet) or classification (predictions.parquet)
+    within : column of the cohort, or None; its levels are in the column ``level`` ("" where unknown)
+
+    Returns
+    -------
+    DataFrame: run, group, seed, part (number of the set of test patients inside the group), patient, unit (number of
+    the patient over all runs; another fingerprint of the data is another patient), item (image, or the patient),
+    level; survival: time_days, event, ``risk_<model>``; classification: head, threshold, y (class number; ``y_<label>``
+    where several apply at once), ``p_<class>``.
+    """
+    found = []
+    for run, about in table[table[kind]].iterrows():
+        one = _survival(run) if kind == "survival" else _classification(run)
+        one = one.assign(run=run, group=about["group"], seed=about["seed"], data=str(about["data"]))
+        one["level"] = _levels(run, within, one["patient"]) if within else ""
+        found.append(one)
+    if not found:
+        return pd.DataFrame(columns=["run", "group", "seed", "patient", "unit", "part"])
+    every = pd.concat(found, ignore_index=True)
+    every["unit"] = pd.factorize(every["data"] + "/" + every["patient"])[0]
+    test_sets = every.groupby("run")["item"].agg(lambda items: "|".join(sorted(items)))
+    every["part"] = every.groupby("group")["run"].transform(lambda run: pd.factorize(run.map(test_sets))[0])
+    return every
+
+
+def _survival(run):
+    table = pd.read_parquet(run_folder(run) / RESULTS["survival"][1])
+    test = table[(table["split"] == "test") & table["time_days"].notna() & table["event"].notna()]
+    risks = [name for name in test if name.startswith("risk_")]
+    out = test[["time_days", *risks]].astype(float).assign(event=test["event"].astype(bool))
+    out["patient"] = test["patient_id"].astype(str)
+    fitted = table[table["split"] != "test"]
+    for name in risks:  # the scale for averaging over seeds: of the patients that are not tested, where they have one
+        seen = fitted[name].astype(float).dropna() if fitted[name].notna().sum() > 1 else out[name].dropna()
+        out[name] = (out[name] - seen.mean()) / (seen.std() or 1.0)
+    return out.assign(item=out["patient"]).reset_index(drop=True)
+
+
+def _classification(run):
+    facts = read_json(run_folder(run) / RESULTS["classification"][0])
+    table = pd.read_parquet(run_folder(run) / RESULTS["classification"][1])
+    test, classes = table[table["split"] == "test"].reset_index(drop=True), [str(name) for name in facts["classes"]]
+    chances = classes[1:] if facts["head"] == "binary" else classes
+    out = test[[f"p_{name}" for name in chances]].astype(float)
+    if facts["head"] == "multilabel":
+        out[[f"y_{name}" for name in classes]] = test[classes].astype(float)
+    else:
+        out["y"] = pd.Index(classes).get_indexer(test["outcome"].astype(str))
+    threshold = facts.get("threshold")
+    return out.assign(patient=test["patient_id"].astype(str), item=test["row"].astype(str), head=facts["head"],
+                      threshold=0.5 if threshold is None else threshold)
+
+
+def _levels(run, column, patients):
+    cohort = pd.read_parquet(run_folder(run) / "cohort.parquet")
+    if column not in cohort:
+        return ""
+    level = cohort.dropna(subset=[column]).groupby(cohort["patient_id"].astype(str))[column].first()
+    return patients.map(level.astype(str)).fillna("").to_numpy()
+
+
+def site_column(run):
+    """Column of the cohort that says where a patient comes from (``site``, or the first of its kind), or None."""
+    about = read_json(run_folder(run) / "dataset.json")
+    return next(iter(sorted(about.get("sites") or [], key=lambda name: name != "site")), None)
+
+
+def complete(table):
+    """Rows for which every model has a risk, so that all are judged on the same patients.
+
+    Returns
+    -------
+    table : DataFrame without the rows and without the models that most rows lack; notes : list of sentences.
+    """
+    risks, notes = [name for name in table if name.startswith("risk_")], []
+    for group, part in table.groupby("group", sort=False):
+        for name in risks:
+            share = part[name].isna().mean()
+            if 0 < share < 1:
+                notes.append(f"{group}: {name[5:]} has no risk for {part.loc[part[name].isna(), 'unit'].nunique()} "
+                             f"patients: they are left out {'for it (most lack it)' if share > 0.5 else 'for all'}.")
+    if not risks:
+        return table, notes
+    lacking = table[risks].isna()
+    few = lacking.groupby(table["group"]).transform("mean") <= 0.5
+    return table[~(lacking & few).any(axis=1)].reset_index(drop=True), notes
+
+
+def ensembles(table):
+    """One run per part instead of one per seed: mean of standardised risks, or of probabilities, over its runs.
+
+    Returns
+    -------
+    DataFrame like `rows` with seed "ensemble"; groups whose parts overlap (a split of its own for every seed) or have
+    one run each are not in it.
+    """
+    out = []
+    for _, part in table.groupby("group", sort=False):
+        first = part.drop_duplicates(["part", "item"])
+        several = part.groupby("part")["run"].nunique().min() > 1
+        if not several or first["item"].duplicated().any():
+            continue
+        numbers = [name for name in part if name.startswith(("risk_", "p_", "threshold")) and part[name].notna().any()]
+        mean = part.groupby(["part", "item"], sort=False)[numbers].mean()
+        one = first.drop(columns=[*numbers, "seed"]).merge(mean.reset_index(), on=["part", "item"])
+        out.append(one.assign(seed="ensemble", run="part " + one["part"].astype(str)))
+    return pd.concat(out, ignore_index=True) if out else table.iloc[:0]
+
+
+# ---------------------------------------------------------------- statistics
+
+def resamples(n_units, n_bootstrap=2000, seed=0):
+    """Weights of the patients: ones, then the bootstrap, then the jackknife; (1 + b + g, n_units)."""
+    everyone = np.arange(n_units)
+    drawn = list(weights(everyone, n_bootstrap, seed)) if n_bootstrap else []
+    return np.vstack([np.ones((1, n_units)), *drawn, left_out(everyone)]).astype(np.float32)
+
+
+def _blocks(w, units):
+    size = max(1, BLOCK // max(1, len(units)))
+    return (w[start:start + size, units].astype(float) for start in range(0, len(w), size))
+
+
+def concordance(part, model, w, by=("run",)):
+    """Harrell's C of one model over the rows of one seed, pairs only within one run (and level); (b,)."""
+    from medlab import survival_scores
+
+    strata = part.groupby(list(by), sort=False).ngroup().to_numpy()
+    time, event, risk = part["time_days"].to_numpy(), part["event"].to_numpy(), part[f"risk_{model}"].to_numpy()
+    return np.concatenate([survival_scores.concordance(time, event, risk, one, strata)
+                           for one in _blocks(w, part["unit"].to_numpy())])
+
+
+def _arrays(one):
+    """Outcome, probabilities and head of the rows of one run, as `medlab.measures.measure` takes them."""
+    head = one["head"].iloc[0]
+    p = one[[name for name in one if name.startswith("p_") and one[name].notna().all()]].to_numpy()
+    if head == "multilabel":
+        return one[[f"y_{name[2:]}" for name in one if name.startswith("p_")]].to_numpy(), p, head
+    return one["y"].to_numpy(), p[:, 0] if head == "binary" else p, head
+
+
+def classified(part, w):
+    """AUC and accuracy over the rows of one seed: mean over its runs, weighted by the images drawn; dict of (b,)."""
+    found, sizes = [], []
+    for _, one in part.groupby("run", sort=False):
+        units, (y, p, head) = one["unit"].to_numpy(), _arrays(one)
+        options = dict(head=head, threshold=one["threshold"].iloc[0])
+        each = [measure(y, p, block, **options) for block in _blocks(w, units)]
+        found.append({name: np.concatenate([m[name] for m in each]) for name in MEASURES["classification"]})
+        sizes.append(w[:, units].sum(1))
+    sizes = np.array(sizes)
+    return {name: (np.array([one[name] for one in found]) * sizes).sum(0) / sizes.sum(0)
+            for name in MEASURES["classification"]}
+
+
+def models(table, group):
+    """Models with predictions in a group of runs."""
+    from medlab.comparison import in_order
+
+    part = table[table["group"] == group]
+    risks = [name[5:] for name in part if name.startswith("risk_") and part[name].notna().all()]
+    return in_order(risks) if "time_days" in part else ["network"]
+
+
+def vectors(table, kind, w, within=False):
+    """Every statistic of every group, model and seed for every weighting.
+
+    Parameters
+    ----------
+    table : as `rows` (or `ensembles`) returns it; w : as `resamples` returns it
+    within : also C inside one level only (``c_within``)
+
+    Returns
+    -------
+    dict (group, model, measure, seed) -> (len(w),)
+    """
+    out = {}
+    for (group, seed), part in table.groupby(["group", "seed"], sort=False):
+        if kind == "classification":
+            out |= {(group, "network", name, seed): one for name, one in classified(part, w).items()}
+            continue
+        for model in models(table, group):
+            out[group, model, "c_harrell", seed] = concordance(part, model, w)
+            if within and part["level"].nunique() > 1:
+                out[group, model, "c_within", seed] = concordance(part, model, w, ("run", "level"))
+    return out
+
+
+def over_seeds(found):
+    """Mean over the seeds of each statistic: dict (group, model, measure) -> (len(w),)."""
+    keys = dict.fromkeys(key[:3] for key in found)
+    return {key: np.mean([one for other, one in found.items() if other[:3] == key], axis=0) for key in keys}
+
+
+def summary(vector, n_bootstrap):
+    """Value with its 95 % interval from a statistic over all weightings.
+
+    Returns
+    -------
+    dict: value, low, high (NaN where more than 5 % of the resamples are undefined, or all are alike)
+    """
+    value, draws, without = vector[0], vector[1:1 + n_bootstrap], vector[1 + n_bootstrap:]
+    good = draws[np.isfinite(draws)]
+    usable = np.isfinite(value) and len(good) >= (1 - MOST_UNDEFINED) * max(1, len(draws)) and np.ptp(good) > 1e-12
+    low, high = bca(value, good, without) if usable else (np.nan, np.nan)
+    return {"value": value, "low": low, "high": high}
+
+
+def wanted_pairs(text, present):
+    """Differences to show: the parameter's ``fused-clinical, image-volume``, or those of PAIRS that there are."""
+    if text == "auto":
+        return [pair for pair in PAIRS if set(pair) <= set(present)]
+    pairs = [tuple(name.strip() for name in word.split("-")) for word in text.split(",") if word.strip()]
+    for pair in pairs:
+        if len(pair) != 2 or not set(pair) <= set(present):
+            raise ValueError(f"compare_models: {'-'.join(pair)!r} is no difference of two of {', '.join(present)}; "
+                             "expected such as 'fused-clinical, image-volume'")
+    return pairs
+
+
+def difference(found, a, b, n_bootstrap):
+    """Paired difference of two statistics, a minus b, with the difference seed by seed.
+
+    Parameters
+    ----------
+    found : as `vectors` returns it; a, b : (group, model, measure)
+
+    Returns
+    -------
+    dict: value, low, high, seeds (dict seed -> difference; only seeds that both have)
+    """
+    mean = over_seeds({key: one for key, one in found.items() if key[:3] in (a, b)})
+    seeds = [key[3] for key in found if key[:3] == a and (*b, key[3]) in found]
+    return summary(mean[a] - mean[b], n_bootstrap) | {
+        "seeds": {seed: float(found[*a, seed][0] - found[*b, seed][0]) for seed in seeds}}
+
+
+# ---------------------------------------------------------------- one patient
+
+def standing(table, kind, model=None):
+    """Where each patient (or image) stands in each run, from 0 to 1.
+
+    Returns
+    -------
+    DataFrame indexed by group, item, with a column per seed: survival: the share of the run's test patients with a
+    lower risk (ties half); classification: the probability given to the true class.
+    """
+    if kind == "survival":
+        one = table.groupby("run")[f"risk_{model}"].rank()
+        size = table.groupby("run")[f"risk_{model}"].transform("count")
+        value = (one - 0.5) / size
+    else:
+        value = pd.concat([_of_truth(one) for _, one in table.groupby("run", sort=False)])
+    return table.assign(value=value).pivot_table(index=["group", "item"], columns="seed", values="value", sort=False)
+
+
+def _of_truth(one):
+    """Probability of the true class, of each row of one run; several labels: the mean over those that are known."""
+    y, p, head = _arrays(one)
+    if head == "multilabel":
+        return pd.Series(np.nanmean(np.where(np.isnan(y), np.nan, np.where(y == 1, p, 1 - p)), axis=1), one.index)
+    return pd.Series(np.where(y == 1, p, 1 - p) if head == "binary" else p[np.arange(len(y)), y], one.index)
+
+
+def stability(stand, group):
+    """How far a patient's standing depends on the seed.
+
+    Parameters
+    ----------
+    stand : as `standing` returns it
+
+    Returns
+    -------
+    DataFrame indexed by item: mean, low, high (over the seeds), sorted by the mean; and a dict with ``agreement``
+    (mean rank correlation between two seeds), ``sd`` (mean over patients of the SD over seeds), ``switched`` (share
+    of patients on both sides of 0.5).
+    """
+    one = stand.loc[group].dropna(axis=1, how="all").dropna()
+    both = one.corr(method="spearman").to_numpy() if one.shape[1] > 1 else np.ones((1, 1))
+    facts = {"seeds": one.shape[1], "n": len(one), "sd": float(one.std(axis=1).mean()),
+             "agreement": float(both[np.triu_indices(len(both), 1)].mean()) if one.shape[1] > 1 else np.nan,
+             "switched": float(((one > 0.5).any(axis=1) & (one <= 0.5).any(axis=1)).mean())}
+    table = pd.DataFrame({"mean": one.mean(axis=1), "low": one.min(axis=1), "high": one.max(axis=1)})
+    return table.sort_values("mean"), facts
