@@ -108,7 +108,7 @@ class _SurvivalLoss(keras.losses.Loss):
     def _check(self, y_true, y_pred, columns, outputs):
         for what, array, wanted in (("y_true", y_true, columns), ("y_pred", y_pred, outputs)):
             shape = tuple(array.shape)
-            if len(shape) != 2 or shape[1] != wanted:
+            if len(shape) != 2 or shape[1] not in (None, wanted):
                 raise ValueError(f"the loss {self.name} expects {what} of shape (batch, {wanted}), found {shape}; "
                                  f"y_true is time, event{', stratum' * (columns == 3)}")
 
@@ -129,8 +129,9 @@ class Cox(_SurvivalLoss):
     -----
     `y_true` (b, 2) or (b, 3) = time, event[, stratum]; `y_pred` (b, 1) = log risk, higher is worse. The value is 0,
     and so is the gradient, for a batch without events. A batch is its own risk set: the larger, the nearer to the
-    likelihood of the cohort. The gradient is the analytic one, handed to the backend beside the value: nothing is
-    stored for a way back (linear memory), nothing can overflow; there is no second derivative. n log n operations.
+    likelihood of the cohort, and the loss of an epoch that ``fit`` shows is the mean over its batches. The gradient
+    is the analytic one, handed to the backend beside the value: nothing is stored for a way back (linear memory),
+    nothing can overflow; there is no second derivative. n log n operations.
 
     References
     ----------
