@@ -82,7 +82,10 @@ def covariates(dataset) -> list:
 
 
 def conditions(dataset) -> set:
-    """What the dataset offers to notebooks: ``image``, ``label``, ``survival``, ``mask``, ``modality:CT``, ..."""
+    """What the dataset offers to notebooks: ``image``, ``label``, ``survival``, ``mask``, ``modality:CT``, ...
+
+    ``static``: images that do not move; ``table``: covariates and no images.
+    """
     cohort, modality = dataset.cohort, dataset.card.get("modality")
     found = {c for c in ("image", "label", "mask", "events") if c in cohort and cohort[c].notna().any()}
     found |= {"label"} if any(c.startswith("label_") for c in cohort) else set()
@@ -90,6 +93,7 @@ def conditions(dataset) -> set:
     found |= {"boxes"} if dataset.boxes is not None else set()
     found |= {"covariates"} if covariates(dataset) else set()
     found |= {f"modality:{modality}"} if modality else set()
+    found |= {"table"} if "image" not in cohort and covariates(dataset) else set()
     return found | ({"static"} if "image" in found and modality not in ("bold", "PT") else set())
 
 

@@ -3,46 +3,53 @@
 import numpy as np
 import pandas as pd
 
-from medlab import models, pipeline
+from medlab import fusion, models
 from medlab.pipeline import keras
 
 
-def sanity_gate(make, images, y, train, val, *, seed=0, learning_rate=2e-3, steps=60, most=96):
+def sanity_gate(make, read, y, train, val, *, main=None, loss=None, seed=0, learning_rate=2e-3, steps=60, most=96):
     """Can the network learn at all, and does it learn nothing where there is nothing to learn?
 
-    Sixteen training images must be memorised. Then labels are permuted over training and validation together:
-    a network trained on them must not know the permuted labels of the validation images, else these leak into
-    training somewhere.
+    Sixteen training examples must be memorised. Then outcomes are permuted over training and validation together:
+    a network trained on them must not know the permuted outcomes of validation, else these leak into training
+    somewhere.
 
     Parameters
     ----------
     make : callable
         Returns a fresh network without dropout.
-    images, y : arrays; train, val : positions
+    read : callable
+        From positions to what the network gets.
+    y : (n, columns) outcomes; train, val : positions
+    main : str, optional
+        The survival output that is looked at, with its `loss`; y is then time and event.
 
     Returns
     -------
     dict
-        memorised (share of the 16), shuffled_auc, shuffled_limit, passed, sentence.
+        memorised (share of the 16; of their pairs for survival), shuffled_rank, shuffled_limit, passed, sentence.
     """
-    random = np.random.default_rng(seed)
-    few = _varied(y, train, 16)
-    batch = pipeline.read_rows(images, few).astype("float32")
-    memorised = _memorise(make(), batch, y[few], learning_rate, steps)
+    def network():
+        model = make()
+        model = keras.Model(model.input, model.output[main]) if main else model
+        model.compile(keras.optimizers.Adam(learning_rate), loss or _loss_of(model))
+        return model
+
+    right, chance = (_ordered, _chance_of_c) if main else (_right, _chance)
+    random, few = np.random.default_rng(seed), _varied(y[:, -1:] if main else y, train, 16)
+    memorised = float(np.mean(_memorise(network(), read(few), y[few], right, steps)))
     train, val = (np.sort(random.permutation(part)[:most]) for part in (train, val))
     both = np.concatenate([train, val])
     mixed = dict(zip(both, random.permutation(both), strict=True))
     y_train, y_val = (y[[mixed[place] for place in part]] for part in (train, val))
-    model = make()
-    model.compile(keras.optimizers.Adam(learning_rate), _loss_of(model))
-    x_train, x_val = (pipeline.read_rows(images, part).astype("float32") for part in (train, val))
-    model.fit(x_train, y_train, batch_size=32, epochs=2, verbose=0)
-    scores = model.predict(x_val, batch_size=32, verbose=0)
-    auc, limit = _chance(y_val, scores)
-    passed = bool(memorised >= 0.95 and (auc is None or abs(auc - 0.5) <= limit))
-    chance = "too few images to tell" if auc is None else f"AUC {auc:.2f}, chance is 0.50 +- {limit:.2f}"
-    return {"memorised": float(memorised), "shuffled_auc": auc, "shuffled_limit": limit, "passed": passed,
-            "sentence": f"{memorised:.0%} of {len(few)} images memorised; shuffled labels: {chance}"}
+    model = network()
+    model.fit(read(train), y_train, batch_size=32, epochs=2, verbose=0)
+    rank, limit = chance(y_val, model.predict(read(val), batch_size=32, verbose=0)) if len(val) else (None, None)
+    passed = bool(memorised >= 0.95 and (rank is None or abs(rank - 0.5) <= limit))
+    said = ("too few to tell" if rank is None else
+            f"{'C' if main else 'AUC'} {rank:.2f}, chance is 0.50 +- {limit:.2f}")
+    return {"memorised": memorised, "shuffled_rank": rank, "shuffled_limit": limit, "passed": passed,
+            "sentence": f"{memorised:.0%} of {len(few)} examples memorised; shuffled outcomes: {said}"}
 
 
 def _varied(y, places, n):
@@ -67,13 +74,29 @@ def _right(y, p):
     return ((p > 0.5) == (y > 0.5)).all(1) if p.shape[1] == 1 else (p.argmax(1) == y.argmax(1))
 
 
-def _memorise(model, batch, y, learning_rate, steps):
-    model.compile(keras.optimizers.Adam(learning_rate), _loss_of(model))
+def _ordered(y, risk):
+    """Which comparable pairs of (time, event) stand in the right order."""
+    time, event = y.T
+    first, second = np.nonzero((event[:, None] > 0) & (time[:, None] < time))
+    risk = fusion.log_risk(risk)
+    return risk[first] > risk[second] if len(first) else np.ones(1, bool)
+
+
+def _memorise(model, batch, y, right, steps):
     for step in range(steps):
         model.train_on_batch(batch, y)
-        if step % 5 == 4 and _right(y, keras.ops.convert_to_numpy(model(batch, training=True))).all():
-            return 1.0
-    return _right(y, keras.ops.convert_to_numpy(model(batch, training=True))).mean()
+        if step % 5 == 4 and right(y, keras.ops.convert_to_numpy(model(batch, training=True))).all():
+            break
+    return right(y, keras.ops.convert_to_numpy(model(batch, training=True)))
+
+
+def _chance_of_c(y, risk, n=200):
+    """C, and 3.3 standard deviations of it over permutations of the outcomes."""
+    if y[:, 1].sum() < 5:
+        return None, None
+    random = np.random.default_rng(0)
+    draws = [_ordered(random.permutation(y), risk).mean() for _ in range(n)]
+    return float(_ordered(y, risk).mean()), float(3.3 * np.std(draws))
 
 
 def _chance(y, p):
@@ -90,13 +113,15 @@ def _chance(y, p):
     return (auc, limit) if limit < 0.4 else (None, None)  # wider than that says nothing
 
 
-def verdict(history, best_epoch):
+def verdict(history, best_epoch, rank="auc"):
     """What the learning curves say, and what to try next.
 
     Parameters
     ----------
     history : DataFrame
-        Columns epoch, loss, val_loss and, if there, val_auc.
+        Columns epoch, loss, val_loss and, if there, `rank` of validation.
+    rank : str
+        ``auc``, or the C of an output of a survival network.
 
     Returns
     -------
@@ -109,9 +134,10 @@ def verdict(history, best_epoch):
     smooth = history[["loss", "val_loss"]].rolling(3, min_periods=1, center=True).mean()
     best, end = smooth.loc[history["epoch"].eq(best_epoch).idxmax()], smooth.iloc[-1]
     lowest = smooth["val_loss"].min()
-    kept = history.loc[history["epoch"].eq(best_epoch)].iloc[0].get("val_auc", 1.0)
-    if kept < 0.6:
-        return _verdict("not learning", f"The validation AUC of the kept epoch is {kept:.2f}, near chance.",
+    kept = history.loc[history["epoch"].eq(best_epoch)].iloc[0].get(f"val_{rank}", 1.0)
+    name, least = ("AUC", 0.6) if rank == "auc" else ("C", 0.55)
+    if kept < least:
+        return _verdict("not learning", f"The validation {name} of the kept epoch is {kept:.2f}, near chance.",
                         "more epochs, a higher learning_rate or capacity; look at the prepared images in 02")
     if end["val_loss"] > 1.1 * lowest + 0.01 and end["loss"] < best["loss"]:
         return _verdict("overfitting", f"The validation loss rose from {lowest:.3f} to {end['val_loss']:.3f} while "

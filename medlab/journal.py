@@ -11,13 +11,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medlab import models, pipeline, training
+from medlab import fusion, losses, models, pipeline, training
 from medlab.pipeline import keras, tf
 
 # Everything in 03 that a saved state depends on.
 PARAMETERS = ("seed", "network", "target", "head", "epochs", "batch_size", "learning_rate", "warmup",
               "weight_decay", "capacity", "attention", "dropout", "label_smoothing", "class_weights",
-              "augmentation", "ema", "checkpoint", "patience", "backbone", "weights_file", "head_epochs")
+              "augmentation", "ema", "checkpoint", "patience", "backbone", "weights_file", "head_epochs",
+              "survival_head", "ties", "n_intervals", "fusion_kind", "table_units", "images_per_patient", "pooling",
+              "patients_per_batch", "missing", "view")
 METRICS = {"loss": np.less, "auc": np.greater, "last": None}
 
 
@@ -27,7 +29,7 @@ def key(parameters, *files):
     A state with another key is not continued.
     """
     digest = hashlib.blake2b(json.dumps(parameters, sort_keys=True, default=str).encode())
-    for path in (*files, pipeline.__file__, models.__file__, training.__file__):
+    for path in (*files, *(room.__file__ for room in (pipeline, models, losses, fusion, training))):
         with open(path, "rb") as file:
             digest.update(hashlib.file_digest(file, "blake2b").digest())
     return digest.hexdigest()
@@ -51,17 +53,19 @@ class Journal(keras.callbacks.Callback):
     key : str
         See `key`.
     checkpoint : str
-        ``loss`` (lowest validation loss), ``auc`` (highest validation AUC) or ``last``.
+        ``loss`` (lowest validation loss), ``auc`` (highest validation AUC, of survival C) or ``last``.
     patience : int
         Stop after so many epochs without improvement by that rule; 0 never.
+    rank : str
+        Name of the metric behind ``auc``: the C of an output of a survival network.
     """
 
-    def __init__(self, folder, key, *, epochs, n_images, checkpoint="loss", patience=0):
+    def __init__(self, folder, key, *, epochs, n_images, checkpoint="loss", patience=0, rank="auc"):
         super().__init__()
         if checkpoint not in METRICS:
             raise ValueError(f"checkpoint {checkpoint!r} is unknown; expected one of {', '.join(METRICS)}")
         self.folder, self.key, self.epochs, self.n_images = Path(folder), key, epochs, n_images
-        self.checkpoint, self.patience = checkpoint, patience
+        self.checkpoint, self.patience, self.rank = checkpoint, patience, rank
         self.state, self.rows, self.note = self.folder / "03_state", [], ""
         self.epoch, self.best, self.stopped, self._pending = 0, None, False, False
         self._find()
@@ -128,9 +132,12 @@ class Journal(keras.callbacks.Callback):
     def on_test_end(self, logs=None):
         self.swap()
 
+    def _judged(self):
+        return f"val_{self.rank if self.checkpoint == 'auc' else self.checkpoint}"
+
     def better(self, logs):
         """Is this epoch the one to keep so far?"""
-        value = logs.get(f"val_{self.checkpoint}")
+        value = logs.get(self._judged())
         rule = METRICS[self.checkpoint]
         return rule is None or value is None or self.best is None or bool(rule(value, self.best["value"]))
 
@@ -143,7 +150,7 @@ class Journal(keras.callbacks.Callback):
         self.rows.append(row)
         better = self.better(row)
         if better:
-            self.best = {"epoch": self.epoch, "value": row.get(f"val_{self.checkpoint}", row["loss"])}
+            self.best = {"epoch": self.epoch, "value": row.get(self._judged(), row["loss"])}
         self._save(better)
         _say(self.line(row))
         if self.patience and self.epoch - self.best["epoch"] >= self.patience:
@@ -151,7 +158,7 @@ class Journal(keras.callbacks.Callback):
 
     def line(self, row):
         """Progress of one epoch in one line."""
-        shown = [name for name in ("loss", "val_loss", "val_auc") if name in row]
+        shown = [name for name in ("loss", "val_loss", f"val_{self.rank}") if name in row]
         values = "  ".join(f"{name} {row[name]:.4f}" for name in shown)
         left = np.median([r["seconds"] for r in self.rows[-5:]]) * (self.epochs - self.epoch)
         return (f"epoch {self.epoch}/{self.epochs}  {values}  {row['seconds']:.1f} s  "

@@ -6,6 +6,7 @@ shorter than the longest one gets neither a wide kernel nor a stride until the o
 in nnU-Net, Isensee et al. 2021, doi:10.1038/s41592-020-01008-z).
 """
 
+import functools
 import inspect
 import math
 from pathlib import Path
@@ -16,6 +17,7 @@ from medlab.pipeline import keras
 
 layers, ops = keras.layers, keras.ops
 HEADS = ("binary", "multiclass", "ordinal", "multilabel")
+VIEWS = ("auto", "2.5d")
 
 
 def _wide(x):
@@ -145,7 +147,7 @@ def transfer(x, backbone, weights):
 
 def freeze(model, frozen=True):
     """Freeze or free the backbone of a `transfer` network; its batch normalisation always stays frozen."""
-    for layer in model.layers:
+    for layer in model._flatten_layers(include_self=False):
         if layer.name == "backbone":
             layer.trainable = not frozen
             for inner in layer.layers:
@@ -195,8 +197,54 @@ def head(x, kind, n_outputs):
     return layers.Dense(columns, activation, kernel_initializer=small, name="probabilities")(x)
 
 
-def build(name, input_shape, head_kind, n_outputs, *, capacity=1.0, attention=False, dropout=0.2, mean=0.0,
-          std=1.0, backbone="", weights=""):
+def features(inputs, name, *, capacity=1.0, attention=False, mean=0.0, std=1.0, backbone="", weights="",
+             view="auto"):
+    """Feature vectors of images of grey values 0..255, by one of `NETWORKS` or ``transfer``; see `build`."""
+    if name not in (*NETWORKS, "transfer"):
+        raise ValueError(f"network {name!r} is unknown; expected one of {', '.join(NETWORKS)}, transfer")
+    if capacity <= 0:
+        raise ValueError(f"capacity must be above 0, found {capacity}")
+    if view not in VIEWS:
+        raise ValueError(f"view {view!r} is unknown; expected one of {', '.join(VIEWS)}")
+    if view == "2.5d" and len(inputs.shape) != 5:
+        raise ValueError("view 2.5d takes volumes, this cohort has pictures: set it to auto")
+    channels = inputs.shape[-1]
+    if name == "transfer":
+        network = functools.partial(transfer, backbone=backbone, weights=weights)
+        x = inputs
+    else:
+        network = functools.partial(NETWORKS[name], width=max(8, 4 * round(32 * capacity / 4)), attention=attention)
+        scale = [np.broadcast_to(np.asarray(v, float) * 255, channels).tolist() for v in (mean, std)]
+        x = layers.Normalization(mean=scale[0], variance=[max(s, 1.0) ** 2 for s in scale[1]])(inputs)
+    return network(x) if view != "2.5d" else _by_slice(x, network)
+
+
+def _by_slice(x, network):
+    """2.5-D: every slice with its two neighbours as channels through one 2-D network, pooled by attention."""
+    depth, *side = x.shape[1:]
+    around = ops.concatenate([ops.roll(x, 1, axis=1), x, ops.roll(x, -1, axis=1)], axis=-1)
+    flat = ops.reshape(around, (-1, *side[:-1], 3 * side[-1]))
+    each = network(flat)
+    each = ops.reshape(each, (-1, depth, each.shape[-1]))
+    return over_instances(each, None)
+
+
+def over_instances(x, present, how="attention"):
+    """Several feature vectors of a patient or volume (b, k, f) to one (b, f).
+
+    Gated attention (Ilse et al. 2018, arXiv:1802.04712) or the mean; `present` (b, k) of 1/0 says which count, a
+    patient without any gets zeros. None: all.
+    """
+    weight = ops.ones_like(x[..., 0]) if present is None else present
+    if how == "attention":
+        gate = layers.Multiply()([layers.Dense(32, "tanh")(x), layers.Dense(32, "sigmoid")(x)])
+        score = ops.squeeze(layers.Dense(1, kernel_initializer="zeros")(gate), -1)
+        weight = weight * ops.exp(score - ops.max(score, axis=-1, keepdims=True))
+    total = ops.maximum(ops.sum(weight, -1, keepdims=True), 1e-6)
+    return ops.sum(x * ops.expand_dims(weight / total, -1), axis=1)
+
+
+def build(name, input_shape, head_kind, n_outputs, *, dropout=0.2, **options):
     """Network for images of grey values 0..255.
 
     Parameters
@@ -209,22 +257,15 @@ def build(name, input_shape, head_kind, n_outputs, *, capacity=1.0, attention=Fa
         Factor on the width of every layer.
     mean, std : float or (c,)
         Of grey values / 255 over the training images; part of the model, so that it takes raw arrays.
+    view : str
+        ``auto`` (pictures in 2-D, volumes in 3-D) or ``2.5d`` (see `_by_slice`).
 
     Returns
     -------
     keras.Model
     """
-    if name not in (*NETWORKS, "transfer"):
-        raise ValueError(f"network {name!r} is unknown; expected one of {', '.join(NETWORKS)}, transfer")
-    if capacity <= 0:
-        raise ValueError(f"capacity must be above 0, found {capacity}")
     inputs = keras.Input(tuple(input_shape), name="image")
-    if name == "transfer":
-        x = transfer(inputs, backbone, weights)
-    else:
-        scale = [np.broadcast_to(np.asarray(v, float) * 255, input_shape[-1]).tolist() for v in (mean, std)]
-        x = layers.Normalization(mean=scale[0], variance=[max(s, 1.0) ** 2 for s in scale[1]])(inputs)
-        x = NETWORKS[name](x, max(8, 4 * round(32 * capacity / 4)), attention)
+    x = features(inputs, name, **options)
     x = layers.Dropout(dropout)(x) if dropout else x
     return keras.Model(inputs, head(x, head_kind, n_outputs), name=name)
 

@@ -139,10 +139,18 @@ def read_rows(images, rows):
     return batch
 
 
-def batches(n, batch_size, seed=0, epoch=0, shuffle=False):
-    """Positions 0..n-1 of one epoch as a list of arrays of nearly equal size (never one left-over image)."""
-    order = np.random.default_rng([seed, epoch]).permutation(n) if shuffle else np.arange(n)
-    return np.array_split(order, steps(n, batch_size))
+def batches(n, batch_size, seed=0, epoch=0, shuffle=False, spread=None):
+    """Positions 0..n-1 of one epoch as a list of arrays of nearly equal size (never one left-over image).
+
+    With `spread` (n,) bool, such as the events of a Cox loss, every batch gets its share of them.
+    """
+    rng, count = np.random.default_rng([seed, epoch]), steps(n, batch_size)
+    order = rng.permutation(n) if shuffle else np.arange(n)
+    if spread is None:
+        return np.array_split(order, count)
+    spread = np.asarray(spread, bool)[order]
+    dealt = np.concatenate([order[spread], order[~spread]])  # as cards: the k-th batch gets every count-th
+    return [dealt[k::count] for k in range(count)]
 
 
 def steps(n, batch_size):
@@ -150,50 +158,81 @@ def steps(n, batch_size):
     return max(1, -(-n // batch_size))
 
 
-def dataset(images, targets=None, batch_size=32, *, rows=None, weights=None, masks=None, policy=None, seed=0,
-            shuffle=False, repeat=False, first_epoch=0):
+def _read(part, rows):
+    """Rows (b,) or (b, k) of an array, flat; rows below 0 are absent: zeros."""
+    rows = rows.ravel()
+    found = read_rows(part, np.maximum(rows, 0)) if len(part) else np.zeros((len(rows), *part.shape[1:]), part.dtype)
+    found[rows < 0] = 0
+    return found
+
+
+def gather(images, rows, inputs, places):
+    """What `dataset` gives of some units at once, without augmentation: x, float32."""
+    if images is None:
+        return {name: part[places] for name, part in inputs.items()}
+    chosen = np.asarray(rows)[places]
+    x = _read(images, chosen).astype("float32").reshape(*chosen.shape, *images.shape[1:])
+    return {"image": x} | {name: part[places] for name, part in inputs.items()} if inputs else x
+
+
+def _floats(part):
+    if isinstance(part, dict):
+        return {name: _floats(value) for name, value in part.items()}
+    return None if part is None else np.asarray(part, "float32")
+
+
+def dataset(images, targets=None, batch_size=32, *, rows=None, weights=None, masks=None, inputs=None, policy=None,
+            seed=0, shuffle=False, repeat=False, first_epoch=0, spread=None, marks=0):
     """Batches of images, augmented.
 
     Parameters
     ----------
-    images : (n, h, w, c) or (n, d, h, w, c) uint8 array, best ``np.load(..., mmap_mode="r")``
-    targets : (m, ...) array, optional
+    images : (n, h, w, c) or (n, d, h, w, c) uint8 array, best ``np.load(..., mmap_mode="r")``; None for a table
+    targets : (m, ...) array or dict of them, optional
         One per entry of `rows`.
-    rows : (m,) int array, optional
-        Which rows of `images` (and `masks`), default all.
-    weights : (m,) array, optional
+    rows : (m,) or (m, k) int array, optional
+        Which rows of `images` (and `masks`), default all; (m, k): the k images of a patient, -1 for none (zeros).
+    weights : (m,) array or dict of them, optional
         Sample weights.
     masks : array like `images`, optional
         Follow the geometry of the image by nearest neighbour.
+    inputs : dict of (m, ...) arrays, optional
+        Given beside the image: x is then a dict of these and ``image``.
     policy : dict, optional
         See `POLICIES`; None changes nothing. ``mixup`` (a Beta parameter) needs float targets.
     repeat : bool
         Endless, epoch after epoch from `first_epoch` on (use ``steps_per_epoch=steps(m, batch_size)``);
         what comes is the same whether or not a run was interrupted. False: one pass.
+    spread : (m,) bool array, optional
+        See `batches`.
+    marks : int
+        The last channels are masks: they follow the geometry, their grey values are left alone.
 
     Returns
     -------
     tf.data.Dataset
         Of x, (x, y), (x, y, w), or with masks of (x, mask), x float32 in 0..255.
     """
-    rows = np.arange(len(images)) if rows is None else np.asarray(rows)
-    policy = {key: value for key, value in (policy or {}).items() if value}
-    extras = [None if part is None else np.asarray(part, "float32") for part in (targets, weights)]
-    shapes = [images.shape[1:]] + ([] if masks is None else [masks.shape[1:]])
+    m = len(next(iter(inputs.values()))) if images is None else len(images if rows is None else rows)
+    rows = np.arange(m) if rows is None else np.asarray(rows)
+    k = rows.shape[1] if rows.ndim == 2 else 1
+    policy = {key: value for key, value in (policy or {}).items() if value} | ({"marks": marks} if marks else {})
+    arrays = [part for part in (images, masks) if part is not None]
+    beside = tuple(_floats(part) for part in (inputs or {}, targets, weights))
+    extras = [part for part in tf.nest.flatten(beside) if part is not None]
 
     def index():
         for epoch in itertools.count(first_epoch) if repeat else [first_epoch]:
-            chance = np.random.default_rng([seed, epoch, 1]).random((len(rows), 12), dtype=np.float32)
-            for position in batches(len(rows), batch_size, seed, epoch, shuffle):
-                yield position, chance[position], np.array([seed * 65537 + epoch, position[0]], np.int64)
+            chance = np.random.default_rng([seed, epoch, 1]).random((m, k, 12), dtype=np.float32)
+            for position in batches(m, batch_size, seed, epoch, shuffle, spread):
+                key = np.array([seed * 65537 + epoch, position[0]], np.int64)
+                yield position, chance[position].reshape(-1, 12), key
 
     def load(position):
-        read = [read_rows(part, rows[position]) for part in (images, masks) if part is not None]
-        return *read, *(part[position] for part in extras if part is not None)
+        return *(_read(part, rows[position]) for part in arrays), *(part[position] for part in extras)
 
-    types = [part.dtype for part in (images, masks) if part is not None] + [
-        np.float32 for part in extras if part is not None]
-    shapes += [part.shape[1:] for part in extras if part is not None]
+    types = [part.dtype for part in arrays] + [np.float32] * len(extras)
+    shapes = [part.shape[1:] for part in arrays + extras]
 
     @tf.autograph.experimental.do_not_convert  # every branch below is decided while building
     def fetch(position, chance, key):
@@ -204,16 +243,21 @@ def dataset(images, targets=None, batch_size=32, *, rows=None, weights=None, mas
     def finish(parts, chance, key):
         if masks is not None:
             return augment(parts[0], chance, key, policy), augment(parts[1], chance, key, policy, mask=True)
-        x = augment(parts[0], chance, key, policy)
-        if policy.get("mixup") and targets is not None:
-            x, parts[1] = _mixup(x, parts[1], chance, policy["mixup"])
-        return (x, *parts[1:]) if len(parts) > 1 else x
+        x = augment(parts[0], chance, key, policy) if arrays else None
+        others = iter(parts[len(arrays):])
+        named, y, w = tf.nest.map_structure(lambda part: None if part is None else next(others), beside)
+        if policy.get("mixup") and y is not None:
+            x, y = _mixup(x, y, chance, policy["mixup"])
+        if x is not None and rows.ndim == 2:
+            x = tf.reshape(x, [-1, k, *x.shape[1:]])
+        x = x if not named else named if x is None else {"image": x, **named}
+        return (x, y, w) if w is not None else (x, y) if y is not None else x
 
     signature = (tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, 12], tf.float32),
                  tf.TensorSpec([2], tf.int64))
     source = tf.data.Dataset.from_generator(index, output_signature=signature)
     if not repeat:
-        source = source.apply(tf.data.experimental.assert_cardinality(steps(len(rows), batch_size)))
+        source = source.apply(tf.data.experimental.assert_cardinality(steps(m, batch_size)))
     return source.map(fetch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
 
 
@@ -229,7 +273,11 @@ def augment(images, chance, key, policy, mask=False):
     x = images
     if any(policy.get(name) for name in ("rotation_deg", "shift", "zoom", "shear_deg", "flip")):
         x = _resample(x, affine(chance, policy, *images.shape[-3:-1]), policy.get("fill", "constant"), mask)
-    return x if mask else _grey(tf.cast(x, tf.float32), chance, key, policy)
+    if mask:
+        return x
+    x, marks = tf.cast(x, tf.float32), policy.get("marks", 0)
+    return tf.concat([_grey(x[..., :-marks], chance, key, policy), x[..., -marks:]], -1) if marks else _grey(
+        x, chance, key, policy)
 
 
 def affine(chance, policy, height, width):

@@ -5,12 +5,46 @@ import os
 import numpy as np
 import pandas as pd
 
-from medlab import models
+from medlab import losses, models
 from medlab.pipeline import keras
 
+MANY_EVENTS, TABLE_UNITS = 300, "32, 32"
 
-def outcome(table, facts, target="auto", head="auto"):
-    """What is to be predicted: the kind of head and the names of its outputs.
+TARGETS = ("auto", "label", "survival", "both")
+
+
+def wanted(table, target="auto"):
+    """What is learnt: a list of ``label`` and ``survival``.
+
+    Parameters
+    ----------
+    table : DataFrame
+        split.parquet.
+    target : str
+        ``auto`` is whichever the cohort has. Both together need one image per patient, because a label belongs to
+        an image and survival to a patient: with several, ``auto`` is the label.
+    """
+    if target not in TARGETS:
+        raise ValueError(f"target {target!r} is unknown; expected one of {', '.join(TARGETS)}")
+    pictured = "has_image" not in table or bool(table["has_image"].any())
+    label = pictured and ("label" in table or any(name.startswith("label_") for name in table))
+    survival = "time_days" in table and bool(table["time_days"].notna().any())
+    several = pictured and bool(table["patient_id"].duplicated().any())
+    found = [name for name, there in (("label", label), ("survival", survival)) if there]
+    if target == "auto":
+        found = found[:1] if several else found
+    lacking = {"label": ["label"], "survival": ["survival"], "both": ["label", "survival"]}.get(target, found[:1])
+    if not found or set(lacking) - set(found):
+        there = " and ".join(found) or "neither a label nor follow-up"
+        raise ValueError(f"target {target}: the cohort has {there} to learn")
+    if target == "both" and several:
+        raise ValueError("target both needs one image per patient, here some patients have several: train the label "
+                         "and survival in two runs")
+    return found if target == "auto" else lacking
+
+
+def outcome(table, facts, head="auto"):
+    """What a label is: the kind of head and the names of its outputs.
 
     Parameters
     ----------
@@ -18,8 +52,8 @@ def outcome(table, facts, target="auto", head="auto"):
         split.parquet.
     facts : dict
         dataset.json: ``classes``, ``positive``, ``card``.
-    target, head : str
-        The parameters; ``auto`` takes several ``label_*`` columns as multilabel, ordered classes as ordinal,
+    head : str
+        The parameter; ``auto`` takes several ``label_*`` columns as multilabel, ordered classes as ordinal,
         a positive class (or just two classes, the second positive) as binary, the rest as multiclass.
 
     Returns
@@ -28,11 +62,6 @@ def outcome(table, facts, target="auto", head="auto"):
         For a binary head ``outputs`` is [name of the rest, positive class].
     """
     several = [name for name in table if name.startswith("label_")]
-    if target not in ("auto", "label"):
-        raise ValueError(f"target {target!r}: 03 trains networks for labels, expected auto or label")
-    if "label" not in table and not several:
-        raise ValueError("the cohort has neither a column label nor label_<name>: nothing to train here; "
-                         "survival without a label is the work of 05")
     classes, positive = [str(name) for name in facts.get("classes") or []], facts.get("positive")
     ordered = (facts.get("card") or {}).get("classes_ordered")
     if head == "auto":
@@ -44,6 +73,92 @@ def outcome(table, facts, target="auto", head="auto"):
         return head, classes
     positive = str(positive or classes[-1])
     return head, [" or ".join(name for name in classes if name != positive), positive]
+
+
+def known(units, what, kind=None):
+    """Which units have an outcome, (m,) bool: a label on an image, or a time and whether the event was seen."""
+    if what == "survival":
+        return (units["time_days"].notna() & units["event"].notna()).to_numpy()
+    labels = units.filter(regex="^label_").notna().all(axis=1) if kind == "multilabel" else units["label"].notna()
+    return (labels & (units["n_images"] > 0)).to_numpy()
+
+
+def targets(units, what, kind=None, outputs=()):
+    """Outcomes as the losses want them: ``label`` as `encode`, ``survival`` (m, 2) of time in days and event.
+
+    Unknown follow-up is (0, 0): in no risk set, so it counts for nothing. An unknown label is the first class; it
+    needs a sample weight of 0 (`sample_weights`).
+    """
+    found = {}
+    if "label" in what:
+        there = known(units, "label", kind)
+        labels = units.filter(regex="^label_") if kind == "multilabel" else units["label"]
+        found["label"] = encode(labels.where(there, outputs[0] if kind != "multilabel" else 0), kind, outputs)
+    if "survival" in what:
+        there = known(units, "survival")
+        pairs = units[["time_days", "event"]].astype(float).where(np.c_[there, there], 0)
+        found["survival"] = pairs.to_numpy("float32")
+    return found
+
+
+def counts(y, places, names):
+    """How often each outcome occurs among some units: labels by name, patients with an event and censored."""
+    found = {}
+    if "label" in y:
+        found |= dict(zip(names, y["label"][places].sum(0).astype(int), strict=True))
+    if "survival" in y:
+        time, event = y["survival"][places].T
+        found |= {"event seen": int(event.sum()), "censored": int(((event == 0) & (time > 0)).sum())}
+    return found
+
+
+def by_events(events, fusion, units):
+    """How free a survival network may be with so many events in training: kind of fusion, layers on the table.
+
+    ``auto`` is the plainest (weighted risks, linear in the table, as a Cox model) below 300 events.
+    """
+    many = events >= MANY_EVENTS
+    return ("joint" if many else "late") if fusion == "auto" else fusion, (
+        TABLE_UNITS if many else "") if units == "auto" else units
+
+
+def main_output(model):
+    """Name of the output that decides about epochs and risk groups: fused, else image, table, radiomics; or None."""
+    names = model.output if isinstance(model.output, dict) else ()
+    return next((name for name in ("fused", "image", "table", "radiomics") if name in names), None)
+
+
+def loss_of(main, ties="efron", cuts=None):
+    """Loss of a survival output: Cox, or discrete time where there are cuts; None without one."""
+    return None if not main else losses.cox(ties) if cuts is None else losses.hazard(cuts)
+
+
+def objective(model, kind, n_outputs, label_smoothing=0.0, ties="efron", cuts=None):
+    """Arguments of ``compile``: a loss and a metric for each output."""
+    if not main_output(model):
+        return {"loss": models.loss(kind, label_smoothing), "metrics": [auc_metric(kind, n_outputs)]}
+    loss = {name: loss_of(name, ties, cuts) for name in model.output}
+    metrics = {name: [losses.Concordance(name="c")] for name in model.output}
+    if kind:
+        loss["label"], metrics["label"] = models.loss(kind, label_smoothing), [auc_metric(kind, n_outputs)]
+    return {"loss": loss, "metrics": metrics}
+
+
+def sample_weights(units, y, places, how, kind, model=None):
+    """Sample weights (m,) of a label, 0 where it is unknown; for a network for patients a dict, or None."""
+    if not kind:
+        return None
+    weight = class_weights(y["label"][places], how) * known(units, "label", kind)[places]
+    if model is None:
+        return weight
+    if (weight == 1).all():
+        return None
+    return {"label": weight}
+
+
+def rows_of(arrays, places):
+    """Some rows of an array, or of each in a dict."""
+    return {name: part[places] for name, part in arrays.items()} if isinstance(arrays, dict) else arrays[places]
 
 
 def encode(labels, kind, outputs):
@@ -101,13 +216,12 @@ def auc_metric(kind, n_outputs):
     return keras.metrics.AUC(multi_label=several, num_labels=n_outputs if several else None, name="auc")
 
 
-def check_memory(model, batch_size):
-    """Estimated memory of training in bytes; a ValueError if this machine has less."""
-    needed = models.memory_bytes(model, batch_size)
+def check_memory(needed):
+    """The estimated memory of training in bytes, if this machine has it; else a ValueError."""
     present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > 0.9 * present:
-        raise ValueError(f"training needs about {needed / 1e9:.1f} GB, this machine has "
-                         f"{present / 1e9:.1f} GB: lower batch_size or capacity, or prepare smaller images in 02")
+        raise ValueError(f"training needs about {needed / 1e9:.1f} GB, this machine has {present / 1e9:.1f} GB: lower "
+                         "batch_size, patients_per_batch or capacity, or prepare smaller images in 02")
     return needed
 
 

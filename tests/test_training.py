@@ -33,10 +33,20 @@ def test_outcome_follows_card_and_columns():
     assert training.outcome(table, ordered | {"classes": [0, 1, 2]}) == ("ordinal", list("012"))
     several = pd.DataFrame({"label_x": [0], "label_y": [1]})
     assert training.outcome(several, CARD) == ("multilabel", ["label_x", "label_y"])
-    with pytest.raises(ValueError, match="neither"):
-        training.outcome(pd.DataFrame({"time_days": [3]}), CARD)
-    with pytest.raises(ValueError, match="expected auto or label"):
-        training.outcome(table, CARD, target="survival")
+
+
+def test_what_is_wanted():
+    label = pd.DataFrame({"patient_id": ["a", "b"], "label": ["x", "y"]})
+    both = label.assign(time_days=[3, 4], event=True)
+    assert training.wanted(label) == ["label"] and training.wanted(both) == ["label", "survival"]
+    assert training.wanted(both.drop(columns="label")) == ["survival"] == training.wanted(both, "survival")
+    assert training.wanted(both.assign(has_image=False)) == ["survival"], "a label is that of an image"
+    several = both.assign(patient_id="a")
+    assert training.wanted(several) == ["label"] and training.wanted(several, "survival") == ["survival"]
+    for table, target, said in ((label, "survival", "has label"), (several, "both", "one image per patient"),
+                                (label, "time", "expected one of"), (label[["patient_id"]], "auto", "neither")):
+        with pytest.raises(ValueError, match=said):
+            training.wanted(table, target)
 
 
 def test_targets():
@@ -66,6 +76,11 @@ def test_schedule_warms_up_and_ends_at_zero():
     assert np.argmax(rates) == 20 and rates[20] == pytest.approx(0.01)
     assert rates[-1] == pytest.approx(0, abs=1e-7)
     assert (np.diff(rates[:20]) > 0).all() and (np.diff(rates[20:]) < 0).all()
+
+
+def reader(images):
+    """What a sanity gate reads."""
+    return lambda places: images[places].astype("float32")
 
 
 def fit(folder, key="k", stop_after=None, epochs=6, ema=True, rate=0.01, dropout=0.3, **options):
@@ -210,10 +225,10 @@ def small(dropout=0.0):
 def test_sanity_gate_passes_and_finds_leaks():
     images, y = blobs(160)
     keras.utils.set_random_seed(0)
-    gate = diagnosis.sanity_gate(small, images, y, np.arange(100), np.arange(100, 160))
+    gate = diagnosis.sanity_gate(small, reader(images), y, np.arange(100), np.arange(100, 160))
     assert gate["passed"] and gate["memorised"] == 1
-    assert abs(gate["shuffled_auc"] - 0.5) < gate["shuffled_limit"] < 0.3
-    dead = diagnosis.sanity_gate(small, np.zeros_like(images), y, np.arange(100), np.arange(100, 160))
+    assert abs(gate["shuffled_rank"] - 0.5) < gate["shuffled_limit"] < 0.3
+    dead = diagnosis.sanity_gate(small, reader(np.zeros_like(images)), y, np.arange(100), np.arange(100, 160))
     assert not dead["passed"] and dead["memorised"] < 0.8
 
 
@@ -271,10 +286,10 @@ def test_mirrored_model_averages_and_is_saved_safely(tmp_path):
 
 
 def test_memory_is_refused_before_loading(monkeypatch):
-    assert training.check_memory(small(), 8) > 0
+    assert training.check_memory(models.memory_bytes(small(), 8)) > 0
     monkeypatch.setattr(training.os, "sysconf", lambda name: 1)
     with pytest.raises(ValueError, match="lower batch_size"):
-        training.check_memory(small(), 8)
+        training.check_memory(models.memory_bytes(small(), 8))
 
 
 def test_a_state_depends_on_every_parameter_of_the_notebook():

@@ -1,0 +1,239 @@
+"""Networks for patients: images, clinical table and radiomics, alone and together, to survival (and a label).
+
+The unit is the patient. Each kind of input has an output of its own with a loss of its own, so that one training
+gives the image network, the table network and the fused one on the same patients, and a patient who lacks images
+still has an answer.
+"""
+
+import numpy as np
+import pandas as pd
+
+from medlab import models, pipeline
+from medlab.pipeline import keras
+
+layers, ops = keras.layers, keras.ops
+RADIOMICS = ("radiomics_", "original_")  # how names of columns of image features begin
+FUSIONS = ("auto", "late", "joint")
+
+
+def units(table, most=8, by="patient"):
+    """What one example is, and the rows of its images.
+
+    Parameters
+    ----------
+    table : DataFrame
+        split.parquet: ``patient_id``, ``split``, ``has_image``, and what is known of the patient.
+    most : int
+        Images per patient at most; of more, evenly spaced ones are taken.
+    by : str
+        ``patient``, or ``image``: every image is an example of its own.
+
+    Returns
+    -------
+    units : DataFrame
+        One row per patient of train, val and test, the first of the patient's in the table; ``n_images``.
+    rows : (m, k) int array
+        Rows of images.npy, -1 where there is no (further) image.
+    first : (m,) int array
+        Row of the table (and of covariates.parquet) that stands for the unit.
+    """
+    has = table["has_image"].to_numpy(bool) if "has_image" in table else np.ones(len(table), bool)
+    used = table["split"].isin(["train", "val", "test"]).to_numpy() & (has | (by == "patient"))
+    places, names = np.flatnonzero(used), table["patient_id"].astype(str).to_numpy()
+    codes = pd.factorize(names[places])[0] if by == "patient" else np.arange(len(places))
+    order = np.argsort(codes, kind="stable")
+    own = np.split(places[order], np.flatnonzero(np.diff(codes[order])) + 1) if len(places) else []
+    pictured = [rows[has[rows]] for rows in own]
+    k = max(1, min(most, max((len(rows) for rows in pictured), default=1)))
+    found, first = np.full((len(own), k), -1), np.array([rows[0] for rows in own], int)
+    for target, rows in zip(found, pictured, strict=True):
+        rows = rows if len(rows) <= k else rows[np.round(np.linspace(0, len(rows) - 1, k)).astype(int)]
+        target[:len(rows)] = rows
+    return table.iloc[first].reset_index(drop=True).assign(n_images=[len(rows) for rows in pictured]), found, first
+
+
+def parts_of(covariates):
+    """Columns of covariates.parquet: (clinical, radiomics)."""
+    radiomics = [name for name in covariates if str(name).startswith(RADIOMICS)]
+    return [name for name in covariates if name not in radiomics], radiomics
+
+
+def inputs_of(covariates, rows=None):
+    """What the network gets beside the image, float32: table (m, t), radiomics (m, r), present (m, k)."""
+    clinical, radiomics = parts_of(covariates)
+    given = {"table": covariates[clinical], "radiomics": covariates[radiomics]}
+    given = {name: part.to_numpy("float32") for name, part in given.items() if part.shape[1]}
+    return given if rows is None else given | {"present": (rows >= 0).astype("float32")}
+
+
+def encoder(name, image_shape, **options):
+    """Model from one image to its feature vector; options as `models.features`."""
+    image = keras.Input(tuple(image_shape), name="one_image")
+    return keras.Model(image, models.features(image, name, **options), name="encoder")
+
+
+def build(name, image_shape, n_images, sizes, *, n_intervals=0, label=None, dropout=0.2, units="", fusion="late",
+          pooling="attention", missing=0.1, penalty=0.0, **options):
+    """Network for patients with an output per kind of input.
+
+    Parameters
+    ----------
+    name : str
+        Network of the images, see `models.build` (`options` go there); "" without images.
+    image_shape : (h, w, c) or (d, h, w, c)
+    n_images : int
+        Images per patient, k.
+    sizes : dict
+        Columns of the other inputs: ``{"table": t, "radiomics": r}``.
+    n_intervals : int
+        0: outputs are log risks (b, 1) for a Cox loss; K: hazard logits (b, K).
+    label : (kind, n_outputs), optional
+        A class label as further output, learned from the same features.
+    units : str
+        Hidden layers of the table, "64, 32"; empty: linear, a Cox model.
+    fusion : str
+        ``late``: the image risk beside the columns of the tables, as in a Cox model; ``joint``: and a small network
+        on all features together.
+    missing : float
+        Share of the patients whose images are withheld from the fused output in training, so that it learns to do
+        without.
+    penalty : float
+        Ridge penalty on the coefficients of table and radiomics, see `penalty_of`.
+
+    Returns
+    -------
+    keras.Model
+        Inputs (dict): image (b, k, ...), present (b, k), table (b, t), radiomics (b, r), as far as there are;
+        outputs (dict): image, table, radiomics, fused, label. A higher risk is worse.
+    """
+    inputs, features, outputs = {}, {}, {}
+    columns = max(1, n_intervals)
+    if name:
+        inputs |= {"image": keras.Input((n_images, *image_shape), name="image"),
+                   "present": keras.Input((n_images,), name="present")}
+        features["image"] = _pooled(inputs, encoder(name, image_shape, **options), pooling)
+        shown = layers.Dropout(dropout)(features["image"]) if dropout else features["image"]
+        outputs["image"] = _risk(shown, columns, "image_risk")
+        if label:
+            outputs["label"] = models.head(shown, *label)
+    for part, size in sizes.items():
+        inputs[part] = keras.Input((size,), name=part)
+        features[part], outputs[part] = _from_table(inputs[part], part, units, columns, dropout, penalty)
+    if len(features) > 1:
+        outputs["fused"] = _fused(inputs, features, outputs, columns, fusion, dropout, missing, penalty)
+    return keras.Model(inputs, outputs, name="patients")
+
+
+def _pooled(inputs, encode, pooling):
+    image = inputs["image"]
+    each = encode(ops.reshape(image, (-1, *image.shape[2:])))
+    each = ops.reshape(each, (-1, image.shape[1], each.shape[-1]))
+    return models.over_instances(each, inputs["present"], pooling if image.shape[1] > 1 else "mean")
+
+
+def penalty_of(prior, n_events):
+    """Ridge penalty per event of a Cox loss that stands for a prior: the log hazard ratio per standard deviation of a
+    covariate is normal with mean 0 and standard deviation `prior`; 0 is no penalty."""
+    return 1 / (2 * prior**2 * max(1, n_events)) if prior else 0.0
+
+
+def _risk(x, columns, name, penalty=0.0):
+    """Log risk without a constant, which a Cox loss cannot know, or logits of the hazard."""
+    start = keras.initializers.RandomNormal(stddev=0.01)
+    return layers.Dense(columns, use_bias=columns > 1, kernel_initializer=start, name=name,
+                        kernel_regularizer=keras.regularizers.L2(penalty) if penalty else None,
+                        bias_initializer=keras.initializers.Constant(-2.0))(x)
+
+
+def _from_table(x, part, units, columns, dropout, penalty):
+    """Features and risk of a table: a linear part, and beside it a network if `units` names layers."""
+    linear, hidden = _risk(x, columns, f"{part}_linear", penalty), x
+    for number in [int(word) for word in str(units).split(",") if word.strip()]:
+        hidden = layers.Dense(number, kernel_initializer="he_normal")(hidden)
+        hidden = layers.Activation("gelu")(layers.LayerNormalization()(hidden))
+        hidden = layers.Dropout(dropout)(hidden) if dropout else hidden
+    if hidden is x:
+        return x, layers.Identity(name=f"{part}_risk")(linear)
+    return hidden, layers.Add(name=f"{part}_risk")([linear, _risk(hidden, columns, f"{part}_network")])
+
+
+@keras.saving.register_keras_serializable("medlab")
+class Scaled(layers.Layer):
+    """Input times one learned number, 1 at the start."""
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(), initializer="ones", name="scale")
+
+    def call(self, x):
+        return self.scale * x
+
+
+def _fused(inputs, features, outputs, columns, fusion, dropout, missing, penalty):
+    if fusion not in FUSIONS:
+        raise ValueError(f"fusion {fusion!r} is unknown; expected one of {', '.join(FUSIONS)}")
+    tables = [part for part in features if part != "image"]
+    seen = {part: features[part] for part in tables}
+    risks = [_risk(inputs[part], columns, f"{part}_fused", penalty) for part in tables]
+    if "image" in features:
+        there = ops.max(inputs["present"], axis=-1, keepdims=True)
+        there = ops.minimum(layers.Dropout(missing)(there), 1.0) if missing else there
+        seen["image"] = features["image"] * there
+        risks.append(Scaled(name="image_scaled")(outputs["image"] * there))
+    total = layers.Add()(risks)
+    if fusion != "joint":
+        return layers.Identity(name="fused_risk")(total)
+    x = layers.Concatenate()(list(seen.values()))
+    x = layers.Dropout(dropout)(x) if dropout else x
+    x = layers.Dense(32, "gelu")(x)
+    return layers.Add(name="fused_risk")([total, _risk(x, columns, "together")])
+
+
+def label_model(model):
+    """The part of a network for patients that gives the label of one image, as a model of its own."""
+    encode, known = model.get_layer("encoder"), {layer.name: layer for layer in model.layers}
+    image = keras.Input(encode.input_shape[1:], name="image")
+    x = encode(image)
+    for name in ("score", "probabilities"):
+        x = known[name](x) if name in known else x
+    return keras.Model(image, x, name="label")
+
+
+def predict(model, images, rows, given, batch_size=64):
+    """Outputs for patients, read from disk batch by batch.
+
+    Parameters
+    ----------
+    model : keras.Model of `build`
+    images : array of images.npy, or None
+    rows : (m, k) rows of the images; given : dict of `inputs_of`, each (m, ...)
+
+    Returns
+    -------
+    dict output -> (m, 1) log risk or (m, K) hazard logits, float
+    """
+    if not len(rows):
+        return {name: np.empty((0, *shape[1:])) for name, shape in model.output_shape.items()}
+    with_images = "image" in model.input
+    batches = pipeline.dataset(images if with_images else None, rows=rows if with_images else None,
+                               inputs={name: part for name, part in given.items() if name in model.input},
+                               batch_size=batch_size)
+    return {name: np.asarray(part, float) for name, part in model.predict(batches, verbose=0).items()}
+
+
+def log_risk(output):
+    """One number per patient from an output, (n,), higher is worse: the log risk itself; of hazard logits (n, K) the
+    complementary log-log of the mean survival at the cuts, by which `losses.Concordance` ranks them too."""
+    output = np.asarray(output, float)
+    if output.shape[1] == 1:
+        return output[:, 0]
+    mean = np.exp(-np.cumsum(np.logaddexp(0, output), axis=1)).mean(1)
+    return np.log(-np.log(np.clip(mean, 1e-12, 1 - 1e-12)))
+
+
+def memory_bytes(model, batch_size):
+    """`models.memory_bytes`, of a network for patients too: its encoder works on every image."""
+    if not isinstance(model.input, dict):
+        return models.memory_bytes(model, batch_size)
+    if "image" not in model.input:
+        return int(16 * model.count_params() + 4e6)
+    return models.memory_bytes(model.get_layer("encoder"), batch_size * model.input["image"].shape[1])
