@@ -9,11 +9,13 @@ import re
 
 import pandas as pd
 
+from medlab import pages
 from medlab.parameters import contract, known_parameters, notebooks, read_params, run_folder
 from medlab.stamps import read_stamp
 from medlab.storage import read_json
 
 RESULTS = {"survival": ("survival.json", "risk.parquet"), "classification": ("metrics.json", "predictions.parquet")}
+LABELS = pages.LABELS | {"integrated_brier": "integrated Brier score"}
 MEANT_TO_DIFFER = ("seed", "fold")  # between repeats of one group
 ORDER = ("fused", "image", "network", "table_network", "clinical_volume", "clinical", "volume", "forest", "source",
          "kaplan_meier", "truth")  # models, as they are listed
@@ -107,8 +109,8 @@ def remarks(table):
             found.append(f"WARNING: inside {group} two runs have the same fold and seed.")
         if part["seed"].nunique() == 1:
             found.append(f"{group} has one seed: what another initialisation would give is not known.")
-    odd = ready.index[~ready["state"].isin(["done"])]
-    found += [f"{name}: {ready.loc[name, 'state']}, its numbers may not be current." for name in odd]
+    found += [f"{', '.join(part.index)}: {state}; these numbers may not be current."
+              for state, part in ready.groupby("state") if state != "done"]
     found += [f"{name}: no results ({table.loc[name, 'state']}), left out." for name in lost]
     if len({code(name) for name in ready.index}) > 1:
         found.append("The code (package or notebooks) changed between the runs; 'medlab run' brings them to one state.")

@@ -15,7 +15,7 @@ from medlab.measures import measure
 from medlab.parameters import run_folder
 from medlab.storage import read_json
 
-MEASURES = {"survival": ("c_harrell", "c_within"), "classification": ("auc", "accuracy")}
+MEASURES = {"survival": ("c_harrell", "c_within_site"), "classification": ("auc", "accuracy")}
 MOST_UNDEFINED = 0.05  # share of undefined resamples above which no interval is given
 PAIRS = (("fused", "clinical"), ("fused", "clinical_volume"), ("fused", "image"), ("image", "volume"),
          ("image", "source"), ("image", "clinical"), ("fused", "truth"))
@@ -118,6 +118,18 @@ def complete(table):
     return table[~(lacking & few).any(axis=1)].reset_index(drop=True), notes
 
 
+def _overlap(part):
+    """Whether the sets of test patients of a group share some of their patients, but not all."""
+    return part.drop_duplicates(["part", "item"])["item"].duplicated().any()
+
+
+def overlaps(table):
+    """What the test patients of the runs of one group have in common, where it is neither all nor nothing."""
+    return [f"{group}: the test patients differ from run to run but overlap (set split_seed, so that the seeds share a "
+            "split): the spread over seeds holds that of the split, and there is no ensemble."
+            for group, part in table.groupby("group", sort=False) if _overlap(part)]
+
+
 def ensembles(table):
     """One run per part instead of one per seed: mean of standardised risks, or of probabilities, over its runs.
 
@@ -130,7 +142,7 @@ def ensembles(table):
     for _, part in table.groupby("group", sort=False):
         first = part.drop_duplicates(["part", "item"])
         several = part.groupby("part")["run"].nunique().min() > 1
-        if not several or first["item"].duplicated().any():
+        if not several or _overlap(part):
             continue
         numbers = [name for name in part if name.startswith(("risk_", "p_", "threshold")) and part[name].notna().any()]
         mean = part.groupby(["part", "item"], sort=False)[numbers].mean()
@@ -201,7 +213,7 @@ def vectors(table, kind, w, within=False):
     Parameters
     ----------
     table : as `rows` (or `ensembles`) returns it; w : as `resamples` returns it
-    within : also C inside one level only (``c_within``)
+    within : also C inside one level only (``c_within_site``)
 
     Returns
     -------
@@ -215,7 +227,7 @@ def vectors(table, kind, w, within=False):
         for model in models(table, group):
             out[group, model, "c_harrell", seed] = concordance(part, model, w)
             if within and part["level"].nunique() > 1:
-                out[group, model, "c_within", seed] = concordance(part, model, w, ("run", "level"))
+                out[group, model, "c_within_site", seed] = concordance(part, model, w, ("run", "level"))
     return out
 
 
