@@ -13,7 +13,7 @@ from medlab.pipeline import keras
 
 layers, ops = keras.layers, keras.ops
 RADIOMICS = ("radiomics_", "original_")  # how names of columns of image features begin
-FUSIONS = ("auto", "late", "joint")
+FUSIONS, TABLES = ("equal", "joint"), ("table", "radiomics")
 
 
 def units(table, most=8, by="patient"):
@@ -72,8 +72,8 @@ def encoder(name, image_shape, **options):
     return keras.Model(image, models.features(image, name, **options), name="encoder")
 
 
-def build(name, image_shape, n_images, sizes, *, n_intervals=0, label=None, dropout=0.2, units="", fusion="late",
-          pooling="attention", missing=0.1, penalty=0.0, **options):
+def build(name, image_shape, n_images, sizes, *, n_intervals=0, label=None, dropout=0.2, units="", fusion="equal",
+          pooling="attention", missing=0.1, prior=None, n_events=0, **options):
     """Network for patients with an output per kind of input.
 
     Parameters
@@ -92,13 +92,14 @@ def build(name, image_shape, n_images, sizes, *, n_intervals=0, label=None, drop
     units : str
         Hidden layers of the table, "64, 32"; empty: linear, a Cox model.
     fusion : str
-        ``late``: the image risk beside the columns of the tables, as in a Cox model; ``joint``: and a small network
-        on all features together.
+        ``equal``: the sum of the standardised risks of the inputs, best for few patients, where a fitted combination
+        follows whichever input was learned by heart; ``joint``: the image risk beside the columns of the tables, as in
+        a Cox model, and a small network on all features together.
     missing : float
         Share of the patients whose images are withheld from the fused output in training, so that it learns to do
         without.
-    penalty : float
-        Ridge penalty on the coefficients of table and radiomics, see `penalty_of`.
+    prior, n_events : dict of `priors`, events in training
+        Ridge penalty on the coefficients of the tables, see `penalty_of`.
 
     Returns
     -------
@@ -106,8 +107,8 @@ def build(name, image_shape, n_images, sizes, *, n_intervals=0, label=None, drop
         Inputs (dict): image (b, k, ...), present (b, k), table (b, t), radiomics (b, r), as far as there are;
         outputs (dict): image, table, radiomics, fused, label. A higher risk is worse.
     """
-    inputs, features, outputs = {}, {}, {}
-    columns = max(1, n_intervals)
+    inputs, features, outputs, columns = {}, {}, {}, max(1, n_intervals)
+    penalty = {part: penalty_of((prior or {}).get(part), n_events) for part in sizes}
     if name:
         inputs |= {"image": keras.Input((n_images, *image_shape), name="image"),
                    "present": keras.Input((n_images,), name="present")}
@@ -118,7 +119,7 @@ def build(name, image_shape, n_images, sizes, *, n_intervals=0, label=None, drop
             outputs["label"] = models.head(shown, *label)
     for part, size in sizes.items():
         inputs[part] = keras.Input((size,), name=part)
-        features[part], outputs[part] = _from_table(inputs[part], part, units, columns, dropout, penalty)
+        features[part], outputs[part] = _from_table(inputs[part], part, units, columns, dropout, penalty[part])
     if len(features) > 1:
         outputs["fused"] = _fused(inputs, features, outputs, columns, fusion, dropout, missing, penalty)
     return keras.Model(inputs, outputs, name="patients")
@@ -134,7 +135,62 @@ def _pooled(inputs, encode, pooling):
 def penalty_of(prior, n_events):
     """Ridge penalty per event of a Cox loss that stands for a prior: the log hazard ratio per standard deviation of a
     covariate is normal with mean 0 and standard deviation `prior`; 0 is no penalty."""
-    return 1 / (2 * prior**2 * max(1, n_events)) if prior else 0.0
+    return float(1 / (2 * prior**2 * max(1, n_events))) if prior else 0.0
+
+
+PRIORS = (0.05, 0.08, 0.12, 0.2, 0.35, 0.6, 1.0)
+
+
+def ridge_cox(x, y, prior):
+    """Coefficients of a ridge Cox model, (columns,); y (m, 2) of time and event, prior as in `penalty_of`."""
+    from sksurv.linear_model import CoxPHSurvivalAnalysis
+    from sksurv.util import Surv
+
+    model = CoxPHSurvivalAnalysis(alpha=1 / prior**2, ties="efron")
+    return model.fit(x, Surv.from_arrays(y[:, 1] > 0, y[:, 0])).coef_
+
+
+def choose_prior(x, y, seed=0, folds=5, repeats=2):
+    """The prior of `PRIORS` with the best C in cross-validation within these (training) patients."""
+    from sksurv.metrics import concordance_index_censored
+
+    random, found = np.random.default_rng(seed), np.zeros(len(PRIORS))
+    for _ in range(repeats):
+        fold = random.permutation(len(y)) % folds
+        for out in (fold == k for k in range(folds)):
+            if y[out, 1].sum() and y[~out, 1].sum():
+                risks = (x[out] @ ridge_cox(x[~out], y[~out], prior) for prior in PRIORS)
+                found += [concordance_index_censored(y[out, 1] > 0, y[out, 0], risk)[0] for risk in risks]
+    return PRIORS[int(np.argmax(found.round(6)))]
+
+
+def priors(given, y, prior=0.0):
+    """Prior of each table of `inputs_of` (of the training patients): the given one, or for 0 by `choose_prior`."""
+    known = (y > 0).any(axis=1)
+    return {part: prior or choose_prior(given[part][known], y[known]) for part in TABLES if part in given}
+
+
+def start_at_cox(model, given, y, prior):
+    """Give the linear parts of the tables the coefficients of a ridge Cox model of the same patients.
+
+    A network takes hundreds of steps to what Newton's method has at once; from here it only learns what is new. The
+    model of a table alone is finished with that and is frozen.
+
+    Parameters
+    ----------
+    model : of `build`; given : dict of `inputs_of`, of the training patients
+    y : (m, 2) time and event, (0, 0) unknown
+    prior : dict of `priors`
+    """
+    known = (y > 0).any(axis=1)
+    for layer in model.layers:
+        part, _, kind = layer.name.rpartition("_")
+        if part in TABLES and kind in ("linear", "fused"):
+            coefficients = ridge_cox(given[part][known], y[known], prior[part])
+            kernel = np.repeat(coefficients[:, None], layer.units, axis=1)
+            layer.set_weights([kernel, *layer.get_weights()[1:]])
+            layer.trainable = kind == "fused" or layer.units > 1
+    return model
 
 
 def _risk(x, columns, name, penalty=0.0):
@@ -171,18 +227,18 @@ class Scaled(layers.Layer):
 def _fused(inputs, features, outputs, columns, fusion, dropout, missing, penalty):
     if fusion not in FUSIONS:
         raise ValueError(f"fusion {fusion!r} is unknown; expected one of {', '.join(FUSIONS)}")
-    tables = [part for part in features if part != "image"]
-    seen = {part: features[part] for part in tables}
-    risks = [_risk(inputs[part], columns, f"{part}_fused", penalty) for part in tables]
+    there = {part: 1.0 for part in features}
     if "image" in features:
-        there = ops.max(inputs["present"], axis=-1, keepdims=True)
-        there = ops.minimum(layers.Dropout(missing)(there), 1.0) if missing else there
-        seen["image"] = features["image"] * there
-        risks.append(Scaled(name="image_scaled")(outputs["image"] * there))
-    total = layers.Add()(risks)
-    if fusion != "joint":
-        return layers.Identity(name="fused_risk")(total)
-    x = layers.Concatenate()(list(seen.values()))
+        there["image"] = ops.max(inputs["present"], axis=-1, keepdims=True)
+    if fusion == "equal":
+        each = [layers.BatchNormalization(momentum=0.9, center=False, scale=False, name=f"{part}_standard")(
+            ops.stop_gradient(outputs[part])) * there[part] for part in features]
+        return Scaled(name="fused_risk")(layers.Add()(each))
+    if "image" in features and missing:
+        there["image"] = ops.minimum(layers.Dropout(missing)(there["image"]), 1.0)
+    risks = [Scaled(name="image_scaled")(outputs["image"] * there["image"]) if part == "image" else
+             _risk(inputs[part], columns, f"{part}_fused", penalty[part]) for part in features]
+    total, x = layers.Add()(risks), layers.Concatenate()([features[part] * there[part] for part in features])
     x = layers.Dropout(dropout)(x) if dropout else x
     x = layers.Dense(32, "gelu")(x)
     return layers.Add(name="fused_risk")([total, _risk(x, columns, "together")])

@@ -115,10 +115,10 @@ def counts(y, places, names):
 def by_events(events, fusion, units):
     """How free a survival network may be with so many events in training: kind of fusion, layers on the table.
 
-    ``auto`` is the plainest (weighted risks, linear in the table, as a Cox model) below 300 events.
+    ``auto`` is the plainest (equal weights, linear in the table, as a Cox model) below 300 events.
     """
     many = events >= MANY_EVENTS
-    return ("joint" if many else "late") if fusion == "auto" else fusion, (
+    return ("joint" if many else "equal") if fusion == "auto" else fusion, (
         TABLE_UNITS if many else "") if units == "auto" else units
 
 
