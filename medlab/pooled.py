@@ -272,12 +272,15 @@ def difference(found, a, b, n_bootstrap):
 
     Returns
     -------
-    dict: value, low, high, seeds (dict seed -> difference; only seeds that both have)
+    dict: value, low, high (0, 0, 0 for the same predictions), seeds (dict seed -> difference; only seeds that both
+    have)
     """
     mean = over_seeds({key: one for key, one in found.items() if key[:3] in (a, b)})
     seeds = [key[3] for key in found if key[:3] == a and (*b, key[3]) in found]
-    return summary(mean[a] - mean[b], n_bootstrap) | {
-        "seeds": {seed: float(found[*a, seed][0] - found[*b, seed][0]) for seed in seeds}}
+    gain = mean[a] - mean[b]
+    same = np.abs(gain[np.isfinite(gain)]).max(initial=0) < 1e-12
+    out = {"value": 0.0, "low": 0.0, "high": 0.0} if same else summary(gain, n_bootstrap)
+    return out | {"seeds": {seed: float(found[*a, seed][0] - found[*b, seed][0]) for seed in seeds}}
 
 
 # ---------------------------------------------------------------- one patient

@@ -1,0 +1,322 @@
+"""Comparison of runs: made-up run folders whose answers are known, then notebook 13 on them."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from sklearn.metrics import roc_auc_score
+
+from medlab import comparison, engine, metrics, pages, pooled
+
+
+def folder_of(reports, name, params, n_patients, fingerprint="abc"):
+    """A run folder with parameters and dataset.json."""
+    folder = reports / name
+    folder.mkdir(parents=True)
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    about = {"name": "made_up", "fingerprint": fingerprint, "n_patients": n_patients, "synthetic": True,
+             "sites": ["site"], "covariates": ["site", "age_years"]}
+    (folder / "dataset.json").write_text(json.dumps(about))
+    return folder
+
+
+def interval(name, value):
+    return {name: value, f"{name}_low": value - 0.05, f"{name}_high": value + 0.05}
+
+
+def survival_patients(n=200, seed=0):
+    """Patients with a true risk, exponential times, censoring and a hospital that shifts the risk."""
+    rng = np.random.default_rng(seed)
+    site = rng.integers(0, 2, n)
+    risk = rng.normal(size=n) + 0.8 * site
+    time, censored = rng.exponential(900 * np.exp(-risk)), rng.exponential(1500, n)
+    return pd.DataFrame({"patient_id": [f"P{i:03d}" for i in range(n)], "site": np.array(["l1", "l2"])[site],
+                         "time_days": np.minimum(time, censored) + 1, "event": time <= censored, "truth": risk})
+
+
+def survival_runs(reports, name="lung", folds=5, seeds=3, noise=None, params=None, fingerprint="abc", n=200):
+    """Runs NAME-f0-s0 ...: risk = truth + noise that differs from seed to seed, on a scale of its own per run."""
+    table = survival_patients(n)
+    noise = noise or {"clinical": 1.5, "volume": 2.0, "image": 1.2, "fused": 0.6}
+    part = np.random.default_rng(1).permutation(n) % max(folds, 3)
+    for fold in range(max(folds, 1)):
+        for seed in range(seeds):
+            rng = np.random.default_rng([7, fold, seed])
+            own = (params or {}) | {"seed": seed} | ({"n_folds": folds, "fold": fold} if folds else {})
+            child = f"{name}-f{fold}-s{seed}" if folds else f"{name}-s{seed}"
+            folder = folder_of(reports, child, own, n, fingerprint)
+            risk = table.drop(columns=["truth", "site"]).assign(split=np.where(part == fold, "test", "train"))
+            fixed = np.random.default_rng(99)
+            for model, size in noise.items():
+                is_network = model in ("image", "fused")
+                wrong = (rng if is_network else fixed).normal(size=n) * size
+                risk[f"risk_{model}"] = (table["truth"] + wrong) * (1 + fold) + 10 * seed
+            risk.to_parquet(folder / "risk.parquet")
+            table.drop(columns="truth").to_parquet(folder / "cohort.parquet")
+            test = risk[risk["split"] == "test"]
+            models = {model: interval("c_harrell", brute_force(test, f"risk_{model}")) for model in noise}
+            models["kaplan_meier"] = interval("integrated_brier", 0.2)
+            (folder / "survival.json").write_text(json.dumps({"models": models, "horizon_days": 730}))
+
+
+def brute_force(table, column):
+    """Harrell's C, pair by pair."""
+    good, total = pairs(table.reset_index(drop=True), column)
+    return good / total
+
+
+def pairs(table, column, keep=lambda i, j: True):
+    """Concordant (ties half) and comparable pairs, one by one; no two times are equal here."""
+    time, event, risk = (table[name].to_numpy() for name in ("time_days", "event", column))
+    good = total = 0.0
+    for i in np.flatnonzero(event):
+        for j in np.flatnonzero(time > time[i]):
+            if keep(table.index[i], table.index[j]):
+                total += 1
+                good += (risk[i] > risk[j]) + 0.5 * (risk[i] == risk[j])
+    return good, total
+
+
+def classification_runs(reports, name="brain", seeds=3, sure=1.0, classes=("no", "yes"), params=None, n=120):
+    """Runs NAME-s0 ...: the same test images, probabilities that differ from seed to seed."""
+    fixed = np.random.default_rng(3)
+    y, quality = fixed.integers(0, len(classes), n), fixed.normal(size=(n, len(classes)))
+    for seed in range(seeds):
+        folder = folder_of(reports, f"{name}-s{seed}", (params or {}) | {"seed": seed, "split_seed": 0}, n // 2)
+        rng = np.random.default_rng([5, seed])
+        score = sure * np.eye(len(classes))[y] + quality + rng.normal(size=quality.shape) * 0.4
+        p = np.exp(score) / np.exp(score).sum(1, keepdims=True)
+        called = p.argmax(1)
+        table = pd.DataFrame({"row": np.arange(n), "patient_id": [f"P{i // 2}" for i in range(n)], "split": "test",
+                              "outcome": np.array(classes)[y], "called": np.array(classes)[called],
+                              "correct": y == called})
+        for k, one in enumerate(classes):
+            if len(classes) > 2 or k:
+                table[f"p_{one}"] = table[f"p_{one}_calibrated"] = p[:, k]
+        table.to_parquet(folder / "predictions.parquet")
+        facts = {"head": "binary" if len(classes) == 2 else "multiclass", "classes": list(classes), "threshold": 0.5}
+        auc = roc_auc_score(y, p[:, 1] if len(classes) == 2 else p, multi_class="ovr")
+        facts |= interval("auc", float(auc)) | interval("accuracy", float((y == called).mean()))
+        (folder / "metrics.json").write_text(json.dumps(facts | {"baselines": {"auc": 0.5}}))
+
+
+# ---------------------------------------------------------------- what differs
+
+def test_runs_are_grouped_by_name_and_described(workspace):
+    survival_runs(workspace / "reports", folds=2, seeds=2, n=40)
+    classification_runs(workspace / "reports", seeds=1, params={"epochs": 7})
+    table = comparison.runs(["lung-f0-s0", "lung-f1-s1", "brain-s0"])
+    assert table["group"].tolist() == ["lung", "lung", "brain"] and table["seed"].tolist() == [0, 1, 0]
+    assert table["fold"].tolist() == [0, 1, 0] and table["survival"].tolist() == [True, True, False]
+    assert table["classification"].tolist() == [False, False, True] and table["synthetic"].all()
+    assert comparison.parameters(table).loc["epochs"].tolist() == ["20", "7"]
+    assert "fold" not in comparison.parameters(table).index
+
+
+def test_warnings_about_what_cannot_be_compared(workspace):
+    reports = workspace / "reports"
+    classification_runs(reports, seeds=2)
+    table = comparison.runs(["brain-s0", "brain-s1"])
+    assert not [text for text in comparison.remarks(table) if "WARNING" in text]
+    (reports / "brain-s1" / "params.yaml").write_text("seed: 1\nsplit_seed: 0\nepochs: 3\n")
+    about = json.loads((reports / "brain-s1" / "dataset.json").read_text())
+    (reports / "brain-s1" / "dataset.json").write_text(json.dumps(about | {"fingerprint": "other"}))
+    (reports / "brain-s0" / "metrics.json").rename(reports / "brain-s0" / "kept.json")
+    found = " ".join(comparison.remarks(comparison.runs(["brain-s0", "brain-s1"])))
+    assert "brain-s0: no results" in found
+    (reports / "brain-s0" / "kept.json").rename(reports / "brain-s0" / "metrics.json")
+    found = " ".join(comparison.remarks(comparison.runs(["brain-s0", "brain-s1"])))
+    assert "WARNING: inside brain the runs differ in epochs" in found
+    assert "WARNING: the runs are about different data" in found and "inside brain the data differ" in found
+    (reports / "brain-s1" / "params.yaml").write_text("split_seed: 0\n")
+    assert "two runs have the same fold and seed" in " ".join(
+        comparison.remarks(comparison.runs(["brain-s0", "brain-s1"])))
+
+
+def test_spread_over_folds_and_seeds():
+    values = {("f0", 0): 0.6, ("f0", 1): 0.7, ("f1", 0): 0.8, ("f1", 1): 0.7}
+    found = pd.DataFrame([{"run": f"a-{fold}-s{seed}", "group": "a", "fold": fold, "seed": seed, "model": "fused",
+                           "measure": "c_harrell", "value": value} for (fold, seed), value in values.items()])
+    row = comparison.spread(found).loc[("a", "fused", "c_harrell")]
+    assert row["mean"] == pytest.approx(0.7) and row["runs"] == 4 and (row["min"], row["max"]) == (0.6, 0.8)
+    assert row["sd_seeds"] == pytest.approx(0.0), "seed means 0.7 and 0.7"
+    assert row["sd_folds"] == pytest.approx(np.std([0.65, 0.75], ddof=1))
+    one = comparison.spread(found[found["seed"] == 0]).loc[("a", "fused", "c_harrell")]
+    assert np.isnan(one["sd_seeds"])
+
+
+# ---------------------------------------------------------------- pooled predictions
+
+@pytest.fixture
+def lung(workspace):
+    """Pooled rows of 3 folds x 2 seeds of 60 patients, and the raw test tables of each run."""
+    reports = workspace / "reports"
+    survival_runs(reports, folds=3, seeds=2, n=60)
+    names = [f"lung-f{fold}-s{seed}" for fold in range(3) for seed in range(2)]
+    raw = {}
+    for name in names:
+        table = pd.read_parquet(reports / name / "risk.parquet")
+        site = pd.read_parquet(reports / name / "cohort.parquet")["site"]
+        raw[name] = table.assign(site=site)[table["split"] == "test"].reset_index(drop=True)
+    return comparison.runs(names), raw
+
+
+def by_hand(raw, column, seed, keep=lambda table: lambda i, j: True):
+    """C over the runs of one seed: concordant over comparable pairs, pairs only within a run."""
+    counted = [pairs(table, column, keep(table)) for name, table in raw.items() if name.endswith(f"-s{seed}")]
+    return sum(good for good, _ in counted) / sum(total for _, total in counted)
+
+
+def test_pooled_concordance_counts_pairs_within_one_run_only(lung):
+    table, raw = lung
+    rows = pooled.rows(table, "survival", "site")
+    found = pooled.vectors(rows, "survival", pooled.resamples(60, 0), within=True)
+    for seed in (0, 1):
+        expected = by_hand(raw, "risk_fused", seed)
+        assert found["lung", "fused", "c_harrell", seed][0] == pytest.approx(expected, abs=1e-12)
+        expected = by_hand(raw, "risk_fused", seed, lambda t: lambda i, j: t["site"][i] == t["site"][j])
+        assert found["lung", "fused", "c_within_site", seed][0] == pytest.approx(expected, abs=1e-12)
+    mean = pooled.over_seeds(found)["lung", "image", "c_harrell"][0]
+    assert mean == pytest.approx(np.mean([by_hand(raw, "risk_image", seed) for seed in (0, 1)]))
+
+
+def test_a_resample_draws_patients_with_all_their_runs(lung):
+    table, raw = lung
+    rows = pooled.rows(table, "survival")
+    w = pooled.resamples(60, 5, seed=3)
+    assert w.shape == (1 + 5 + 60, 60) and (w[1:6].sum(1) == 60).all() and (w[6:].sum(1) == 59).all()
+    times = dict(zip(rows["patient"], w[2][rows["unit"]].astype(int), strict=True))
+    again = {name: one.loc[one.index.repeat(one["patient_id"].map(times))].reset_index(drop=True)
+             for name, one in raw.items()}
+    found = pooled.vectors(rows, "survival", w)
+    for seed in (0, 1):
+        assert found["lung", "volume", "c_harrell", seed][2] == pytest.approx(by_hand(again, "risk_volume", seed))
+
+
+def test_ensembles_average_standardised_risks(lung):
+    table, raw = lung
+    rows = pooled.rows(table, "survival")
+    joint = pooled.ensembles(rows)
+    assert len(joint) == 60 and set(joint["seed"]) == {"ensemble"}
+    one = joint.set_index("patient")["risk_clinical"]
+    seen = rows[rows["seed"] == 0].set_index("patient")["risk_clinical"]
+    assert np.allclose(one, seen.reindex(one.index)), "a model that knows no seed: the shift of each run is gone"
+    w = pooled.resamples(60, 0)
+    single, several = (pooled.vectors(one, "survival", w) for one in (rows, joint))
+    mean = np.mean([single["lung", "image", "c_harrell", seed][0] for seed in (0, 1)])
+    assert several["lung", "image", "c_harrell", "ensemble"][0] > mean, "half of the seeds' noise is gone"
+
+
+def test_differences_are_paired_and_those_between_data_are_not(workspace):
+    reports = workspace / "reports"
+    survival_runs(reports, "a", folds=0, seeds=2, n=300)
+    survival_runs(reports, "b", folds=0, seeds=2, n=300, noise={"clinical": 1.5, "fused": 0.3})
+    survival_runs(reports, "c", folds=0, seeds=2, n=300, noise={"clinical": 1.5, "fused": 0.3}, fingerprint="new")
+    rows = pooled.rows(comparison.runs([f"{name}-s{seed}" for name in "abc" for seed in (0, 1)]), "survival")
+    units = rows["unit"].max() + 1
+    assert units == 2 * rows.loc[rows["group"] == "a", "unit"].nunique(), "other data, other patients"
+    found = pooled.vectors(rows, "survival", pooled.resamples(units, 400))
+    near, far = (pooled.difference(found, (group, "fused", "c_harrell"), ("a", "fused", "c_harrell"), 400)
+                 for group in "bc")
+    assert near["value"] == pytest.approx(far["value"]) and near["value"] > 0 and near["low"] > 0
+    assert far["high"] - far["low"] > 1.3 * (near["high"] - near["low"]), "unpaired: wider"
+    assert near["value"] == pytest.approx(np.mean(list(near["seeds"].values())))
+    same = pooled.difference(found, ("b", "clinical", "c_harrell"), ("a", "clinical", "c_harrell"), 400)
+    assert (same["value"], same["low"], same["high"]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("classes", [("no", "yes"), ("a", "b", "c")])
+def test_classification_of_one_seed_is_that_of_its_page(workspace, classes):
+    classification_runs(workspace / "reports", seeds=3, classes=classes)
+    names = [f"brain-s{seed}" for seed in range(3)]
+    table = comparison.runs(names)
+    rows = pooled.rows(table, "classification")
+    w = pooled.resamples(60, 300, seed=4)
+    found = pooled.vectors(rows, "classification", w)
+    written = comparison.scores(table, "classification")
+    for run, measure, value in written[["run", "measure", "value"]].itertuples(index=False):
+        assert found["brain", "network", measure, int(run[-1])][0] == pytest.approx(value)
+    one = rows[rows["run"] == "brain-s1"]
+    p = one[[name for name in one if name.startswith("p_")]].to_numpy()
+    head = "binary" if len(classes) == 2 else "multiclass"
+    page = metrics.scores(one["y"], p, one["patient"], head, n_bootstrap=300, seed=4).loc["auc"]
+    mine = pooled.summary(found["brain", "network", "auc", 1], 300)
+    assert [mine[name] for name in ("value", "low", "high")] == pytest.approx(page[:3].tolist())
+    joint = pooled.vectors(pooled.ensembles(rows), "classification", w)
+    assert joint["brain", "network", "auc", "ensemble"][0] > np.mean(
+        [found["brain", "network", "auc", seed][0] for seed in range(3)])
+
+
+def test_splits_that_differ_between_seeds_are_said_and_make_no_ensemble(workspace):
+    reports = workspace / "reports"
+    classification_runs(reports, seeds=2)
+    path = reports / "brain-s1" / "predictions.parquet"
+    pd.read_parquet(path).iloc[40:].to_parquet(path)
+    rows = pooled.rows(comparison.runs(["brain-s0", "brain-s1"]), "classification")
+    assert "overlap" in pooled.overlaps(rows)[0] and pooled.ensembles(rows).empty
+    both = pooled.vectors(rows, "classification", pooled.resamples(60, 0))
+    assert len(both) == 4
+
+
+def test_patients_without_a_risk_are_left_out_for_all_and_said(lung):
+    rows = pooled.rows(lung[0], "survival")
+    who = rows["patient"].unique()[:5]
+    rows.loc[rows["patient"].isin(who), "risk_image"] = np.nan
+    rows.loc[rows["patient"] != who[0], "risk_volume"] = np.nan
+    kept, notes = pooled.complete(rows)
+    assert kept["patient"].nunique() == 55 and pooled.models(kept, "lung") == ["fused", "image", "clinical"]
+    assert any("image has no risk for 5 patients: they are left out for all" in note for note in notes)
+    assert any("volume has no risk for 59 patients" in note for note in notes)
+
+
+def test_standing_and_stability():
+    p = {0: [0.1, 0.2, 0.9, 0.8], 1: [0.1, 0.6, 0.9, 0.7]}
+    rows = pd.concat([pd.DataFrame({"run": f"a-s{seed}", "group": "a", "seed": seed, "item": list("wxyz"),
+                                    "y": [0, 0, 1, 1], "head": "binary", "p_yes": chance})
+                      for seed, chance in p.items()], ignore_index=True)
+    stand = pooled.standing(rows, "classification")
+    assert stand.loc[("a", "x")].tolist() == pytest.approx([0.8, 0.4])
+    table, facts = pooled.stability(stand, "a")
+    assert facts["switched"] == 0.25 and table.index[0] == "x" and table.loc["x", "low"] == pytest.approx(0.4)
+    risks = rows.assign(risk_fused=rows["p_yes"])
+    assert pooled.standing(risks, "survival", "fused").loc[("a", "w")].tolist() == [0.125, 0.125]
+
+
+def test_pairs_of_models():
+    present = ["fused", "image", "clinical", "volume"]
+    assert pooled.wanted_pairs("auto", present)[0] == ("fused", "clinical")
+    wanted = pooled.wanted_pairs("image - clinical, fused-volume", present)
+    assert wanted == [("image", "clinical"), ("fused", "volume")]
+    for text in ("fused-forest", "fused"):
+        with pytest.raises(ValueError, match="no difference of two of fused, image"):
+            pooled.wanted_pairs(text, present)
+
+
+# ---------------------------------------------------------------- notebook 13
+
+def test_notebook_13_on_two_groups_of_survival_runs(workspace):
+    reports = workspace / "reports"
+    survival_runs(reports, "a", folds=3, seeds=2, n=90)
+    survival_runs(reports, "b", folds=3, seeds=2, n=90, params={"epochs": 9}, noise={"clinical": 1.5, "fused": 0.3})
+    (reports / "ab").mkdir()
+    (reports / "ab" / "params.yaml").write_text('dataset: ""\ncompare: a-f*, b-f*\ncompare_bootstrap: 200\n')
+    assert engine.run_many(["ab"])
+    found = json.loads((reports / "ab" / "comparison.json").read_text())
+    assert found["synthetic"] and found["n_patients"] == 90 and found["n_runs"] == 12
+    assert found["differing_parameters"] == {"epochs": {"a": "20", "b": "9"}}
+    assert {"a fused", "b fused", "a clinical", "b fused ensemble"} <= set(found["models"])
+    first = found["differences"][0]
+    assert (first["group"], first["first"], first["second"]) == ("a", "fused", "clinical")
+    models = found["models"]
+    assert first["value"] == pytest.approx(models["a fused"]["c_harrell"] - models["a clinical"]["c_harrell"])
+    between = {(one["group"], one["model"]): one for one in found["between_groups"]}
+    assert between["b", "fused"]["same_patients"] and between["b", "fused"]["value"] > 0
+    rows = pages.key_numbers(found)
+    assert rows[0]["name"] == "a fused: C, Harrell" and rows[0]["low"] < rows[0]["value"] < rows[0]["high"]
+    index = (reports / "ab" / "index.html").read_text()
+    assert "Comparison of runs" in index and "Synthetic data." in index and index.count("<figure>") == 2
+    page = (reports / "ab" / "13_run_comparison.html").read_text()
+    for text in ("fused minus clinical", "the same test patients", "C within one site", "rank correlation"):
+        assert text in page, text
