@@ -118,7 +118,8 @@ def over_time(times_days, values, ylabel, reference=None, ax=None, marked=()):
 
 
 def measures(table, reference=0.5, xlabel="C", ax=None):
-    """Estimates with intervals, one row per model and the numbers written at the right.
+    """Estimates with intervals, one row each, the numbers written at the right; filled where the interval leaves out
+    the reference.
 
     Parameters
     ----------
@@ -127,7 +128,7 @@ def measures(table, reference=0.5, xlabel="C", ax=None):
     ax = axes(ax, figsize=(7.2, 0.8 + 0.3 * max(2, len(table))))
     y = np.arange(len(table))[::-1]
     colours = ["#000000" if name == "truth" else GREY if name == "kaplan_meier" else COLOURS[0] for name in table.index]
-    clear = (table["low"] > reference).to_numpy()
+    clear = ((table["low"] > reference) | (table["high"] < reference)).to_numpy()
     ax.hlines(y, table["low"], table["high"], color=colours, lw=1.4)
     face = ["#ffffff" if not full else c for c, full in zip(colours, clear, strict=True)]
     ax.scatter(table["value"], y, s=30, c=face, edgecolors=colours, zorder=3)
@@ -145,20 +146,22 @@ def calibration(curves, groups, horizon_days, axs=None):
 
     Parameters
     ----------
-    curves : list of (predicted (g,), observed (g,)), one per horizon
+    curves : list of DataFrames predicted, observed, low, high (smooth; NaN limits: no band), one per horizon
     groups : list of DataFrames predicted, observed, low, high (Kaplan-Meier of fifths), one per horizon
     horizon_days : list of float
     """
     n = len(horizon_days)
     if axs is None:
-        _, axs = plt.subplots(1, n, figsize=(max(3.6, 3.1 * n), 3.4), squeeze=False, sharey=True)
+        _, axs = plt.subplots(1, n, figsize=(max(3.6, 3.1 * n), 3.6), squeeze=False, sharey=True,
+                              layout="compressed")
     axs = np.ravel(axs)
-    for ax, (predicted, observed), group, days in zip(axs, curves, groups, horizon_days, strict=True):
+    for ax, curve, group, days in zip(axs, curves, groups, horizon_days, strict=True):
         ax.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls="--")
-        ax.plot(predicted, observed, color=COLOURS[0])
+        ax.fill_between(curve["predicted"], curve["low"], curve["high"], color=COLOURS[0], alpha=0.15, lw=0)
+        ax.plot(curve["predicted"], curve["observed"], color=COLOURS[0])
         gap = np.abs([group["observed"] - group["low"], group["high"] - group["observed"]])
         ax.errorbar(group["predicted"], group["observed"], gap, fmt="o", ms=4.5, lw=1, color=COLOURS[1])
-        ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="predicted", title=f"{days / YEAR:.3g} years")
+        ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="predicted", title=f"by {days:.0f} days")
     axs[0].set_ylabel("observed share with the event")
     return axs
 

@@ -64,9 +64,9 @@ def test_ten_models_can_be_told_apart():
 
 def test_calibration_has_a_panel_per_horizon_and_the_points_of_the_groups():
     group = pd.DataFrame({"predicted": [0.2, 0.8], "observed": [0.3, 0.7], "low": [0.1, 0.5], "high": [0.5, 0.9]})
-    line = (np.array([0.1, 0.9]), np.array([0.2, 0.8]))
+    line = pd.DataFrame({"predicted": [0.1, 0.9], "observed": [0.2, 0.8], "low": [0.1, 0.6], "high": np.nan})
     axs = figures.calibration([line, line], [group, group], [365.25, 730.5])
-    assert [ax.get_title(loc="left") or ax.get_title() for ax in axs] == ["1 years", "2 years"]
+    assert [ax.get_title(loc="left") or ax.get_title() for ax in axs] == ["by 365 days", "by 730 days"]
     assert list(axs[0].get_lines()[1].get_ydata()) == [0.2, 0.8]
     assert list(axs[1].containers[0].lines[0].get_ydata()) == [0.3, 0.7]
 
