@@ -32,8 +32,16 @@ def runs(names):
     -------
     DataFrame indexed by run: group, n_folds, fold, seed, dataset, data (fingerprint), synthetic, patients_known,
     survival and classification (whether there are results of that kind), state (done, stale, hand, ...).
+
+    Raises
+    ------
+    ValueError
+        Without any name.
     """
     rows = []
+    if not names:
+        raise ValueError("no run to compare: repeat this one ('medlab repeat RUN --folds 5 --seeds 3'), or name the "
+                         "runs in the parameter 'compare'")
     for name in names:
         folder, about = run_folder(name), read_json(run_folder(name) / "dataset.json")
         used = known_parameters() | read_params(name)
