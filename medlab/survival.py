@@ -136,7 +136,7 @@ def at(grid, survival, t):
 
 def median_days(grid, survival):
     """First grid day at which a curve is at or below one half, (n,); inf = not reached within the grid."""
-    low = np.atleast_2d(survival) <= 0.5
+    low = np.atleast_2d(survival) <= 0.5 + 1e-12  # a product of steps misses one half by rounding
     return np.where(low.any(1), np.asarray(grid, float)[low.argmax(1)], np.inf)
 
 
