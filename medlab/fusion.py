@@ -215,13 +215,20 @@ def _from_table(x, part, units, columns, dropout, penalty):
 
 @keras.saving.register_keras_serializable("medlab")
 class Scaled(layers.Layer):
-    """Input times one learned number, 1 at the start."""
+    """Input times one learned number."""
+
+    def __init__(self, start=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.start = start
 
     def build(self, shape):
-        self.scale = self.add_weight(shape=(), initializer="ones", name="scale")
+        self.scale = self.add_weight(shape=(), initializer=keras.initializers.Constant(self.start), name="scale")
 
     def call(self, x):
         return self.scale * x
+
+    def get_config(self):
+        return super().get_config() | {"start": self.start}
 
 
 def _fused(inputs, features, outputs, columns, fusion, dropout, missing, penalty):
@@ -233,7 +240,7 @@ def _fused(inputs, features, outputs, columns, fusion, dropout, missing, penalty
     if fusion == "equal":
         each = [layers.BatchNormalization(momentum=0.9, center=False, scale=False, name=f"{part}_standard")(
             ops.stop_gradient(outputs[part])) * there[part] for part in features]
-        return Scaled(name="fused_risk")(layers.Add()(each))
+        return Scaled(0.3, name="fused_risk")(layers.Add()(each))
     if "image" in features and missing:
         there["image"] = ops.minimum(layers.Dropout(missing)(there["image"]), 1.0)
     risks = [Scaled(name="image_scaled")(outputs["image"] * there["image"]) if part == "image" else

@@ -90,17 +90,25 @@ def _partial_likelihood(risk, time, event, stratum, efron):
     return value, gradient - ops.cast(event, risk.dtype)
 
 
+def _taking_part(y_true, sample_weight):
+    """Patients of weight 0 become unknown follow-up; other weights have no place in a likelihood of risk sets.
+
+    Keras asks for weights for every output if one has them, so the weights of a label arrive here as ones.
+    """
+    if sample_weight is None:
+        return y_true
+    weight = ops.reshape(ops.convert_to_tensor(sample_weight, y_true.dtype), (-1, 1))
+    return ops.where(weight > 0, y_true, ops.zeros_like(y_true))
+
+
 class _SurvivalLoss(keras.losses.Loss):
-    """One number for the batch, not a mean of rows: sample weights have no place in it."""
+    """One number for the batch, not a mean of rows; of a sample weight only whether it is 0 counts."""
 
     def __init__(self, name=None, dtype=None):
         super().__init__(name=name, dtype=dtype)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        if sample_weight is not None:
-            raise ValueError(f"the loss {self.name} takes no sample or class weights, but some were given: leave them "
-                             "out of fit for this output, and code a patient who shall not count as time 0, event 0")
-        return super().__call__(y_true, y_pred)
+        return super().__call__(_taking_part(ops.convert_to_tensor(y_true), sample_weight), y_pred)
 
     def get_config(self):
         return {"name": self.name, "dtype": self.dtype}
@@ -280,9 +288,8 @@ class Concordance(keras.metrics.Metric):
         self.comparable = self.add_weight(name="comparable", initializer="zeros")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        if sample_weight is not None:
-            raise ValueError("the metric Concordance takes no weights: give it in metrics, not in weighted_metrics")
         y_true, y_pred = (ops.convert_to_tensor(v, self.dtype) for v in (y_true, y_pred))
+        y_true = _taking_part(y_true, sample_weight)
         known = _known(y_true)
         time, event = ops.where(known, y_true[:, 0], -1), y_true[:, 1] > 0.5
         stratum = y_true[:, 2] if y_true.shape[1] == 3 else ops.zeros_like(time)

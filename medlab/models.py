@@ -17,7 +17,7 @@ from medlab.pipeline import keras
 
 layers, ops = keras.layers, keras.ops
 HEADS = ("binary", "multiclass", "ordinal", "multilabel")
-VIEWS = ("auto", "2.5d")
+VIEWS = ("auto", "2.5d", "planes")
 
 
 def _wide(x):
@@ -206,8 +206,11 @@ def features(inputs, name, *, capacity=1.0, attention=False, mean=0.0, std=1.0, 
         raise ValueError(f"capacity must be above 0, found {capacity}")
     if view not in VIEWS:
         raise ValueError(f"view {view!r} is unknown; expected one of {', '.join(VIEWS)}")
-    if view == "2.5d" and len(inputs.shape) != 5:
-        raise ValueError("view 2.5d takes volumes, this cohort has pictures: set it to auto")
+    if view != "auto" and len(inputs.shape) != 5:
+        raise ValueError(f"view {view} takes volumes, this cohort has pictures: set it to auto")
+    if view == "planes" and len(set(inputs.shape[1:4])) > 1:
+        raise ValueError(f"view planes takes cubes, the volumes are {inputs.shape[1:4]}: set image_size and image_depth "
+                         "(and spacing_mm) in 02, or take 2.5d")
     channels = inputs.shape[-1]
     if name == "transfer":
         network = functools.partial(transfer, backbone=backbone, weights=weights)
@@ -216,7 +219,7 @@ def features(inputs, name, *, capacity=1.0, attention=False, mean=0.0, std=1.0, 
         network = functools.partial(NETWORKS[name], width=max(8, 4 * round(32 * capacity / 4)), attention=attention)
         scale = [np.broadcast_to(np.asarray(v, float) * 255, channels).tolist() for v in (mean, std)]
         x = layers.Normalization(mean=scale[0], variance=[max(s, 1.0) ** 2 for s in scale[1]])(inputs)
-    return network(x) if view != "2.5d" else _by_slice(x, network)
+    return network(x) if view == "auto" else _planes(x, network) if view == "planes" else _by_slice(x, network)
 
 
 def _by_slice(x, network):
@@ -227,6 +230,16 @@ def _by_slice(x, network):
     each = network(flat)
     each = ops.reshape(each, (-1, depth, each.shape[-1]))
     return over_instances(each, None)
+
+
+def _planes(x, network):
+    """Three orthogonal planes through the centre of a cube, each with two parallel ones 1/15 of the side away as
+    channels, through one 2-D network; the mean of the three. For volumes cut around a lesion."""
+    side = x.shape[1]
+    depths = [side // 2 + step * max(1, round(side / 15)) for step in (-1, 0, 1)]
+    planes = [ops.concatenate([ops.take(x, depth, axis=axis) for depth in depths], axis=-1) for axis in (1, 2, 3)]
+    each = network(ops.reshape(ops.stack(planes, axis=1), (-1, *planes[0].shape[1:])))
+    return ops.mean(ops.reshape(each, (-1, 3, each.shape[-1])), axis=1)
 
 
 def over_instances(x, present, how="attention"):
@@ -258,7 +271,7 @@ def build(name, input_shape, head_kind, n_outputs, *, dropout=0.2, **options):
     mean, std : float or (c,)
         Of grey values / 255 over the training images; part of the model, so that it takes raw arrays.
     view : str
-        ``auto`` (pictures in 2-D, volumes in 3-D) or ``2.5d`` (see `_by_slice`).
+        ``auto`` (pictures in 2-D, volumes in 3-D), or of volumes ``2.5d`` (`_by_slice`) or ``planes`` (`_planes`).
 
     Returns
     -------

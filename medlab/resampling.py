@@ -13,6 +13,7 @@ WINDOWS = {  # name: (centre, width) in HU
     "abdomen": (50, 400),
     "liver": (60, 160),
     "full": (0, 2048),
+    "wide": (-300, 1400),  # air to contrast, for lung lesions with their mediastinum
 }
 
 

@@ -153,7 +153,7 @@ def sample_weights(units, y, places, how, kind, model=None):
         return weight
     if (weight == 1).all():
         return None
-    return {"label": weight}
+    return {name: weight if name == "label" else np.ones(len(places), "float32") for name in model.output}
 
 
 def rows_of(arrays, places):

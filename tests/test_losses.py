@@ -274,11 +274,19 @@ def test_cuts_of_tied_times_and_without_events():
     (lambda: losses.cox()(np.ones((4, 2)), np.ones((4, 2))), r"y_pred of shape \(batch, 1\)"),
     (lambda: losses.cox(strata=True)(np.ones((4, 2)), np.ones((4, 1))), r"y_true of shape \(batch, 3\)"),
     (lambda: losses.hazard([0, 1])(np.ones((4, 2)), np.ones((4, 2))), r"y_pred of shape \(batch, 1\)"),
-    (lambda: losses.cox()(np.ones((4, 2)), np.ones((4, 1)), np.ones(4)), "no sample or class weights"),
 ])
 def test_mistakes_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_weight_of_zero_leaves_a_patient_out():
+    y, risk = np.c_[[5.0, 3, 4, 1], [1, 1, 0, 1]], np.array([[0.3], [-1], [2], [0.5]])
+    some = np.array([1.0, 0, 1, 2])
+    for loss in (losses.cox(dtype="float64"), losses.hazard([0, 2, 6], dtype="float64")):
+        p = risk if loss.name == "cox" else np.c_[risk, -risk]
+        assert float(loss(y, p, some)) == pytest.approx(float(loss(y[some > 0], p[some > 0])))
+        assert float(loss(y, p, np.ones(4))) == pytest.approx(float(loss(y, p)))
 
 
 @pytest.mark.parametrize("loss", [losses.cox("breslow", True, dtype="float64"), losses.hazard(CUTS, name="h")])
