@@ -209,8 +209,8 @@ def features(inputs, name, *, capacity=1.0, attention=False, mean=0.0, std=1.0, 
     if view != "auto" and len(inputs.shape) != 5:
         raise ValueError(f"view {view} takes volumes, this cohort has pictures: set it to auto")
     if view == "planes" and len(set(inputs.shape[1:4])) > 1:
-        raise ValueError(f"view planes takes cubes, the volumes are {inputs.shape[1:4]}: set image_size and image_depth "
-                         "(and spacing_mm) in 02, or take 2.5d")
+        raise ValueError(f"view planes takes cubes, the volumes are {inputs.shape[1:4]}: set image_size and "
+                         "image_depth (and spacing_mm) in 02, or take 2.5d")
     channels = inputs.shape[-1]
     if name == "transfer":
         network = functools.partial(transfer, backbone=backbone, weights=weights)

@@ -216,7 +216,7 @@ def net_benefit(time, event, p, horizon, thresholds):
     """Decision curve: net benefit of treating those whose predicted probability exceeds a threshold.
 
     Vickers et al., BMC Med Inform Decis Mak 2008;8:53 with censoring: the events by the horizon among the treated come
-    from their Kaplan-Meier curve. In units of true positives per patient; none is 0.
+    out of their Kaplan-Meier curve. In units of true positives per patient; none is 0.
 
     Returns
     -------

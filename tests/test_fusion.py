@@ -41,7 +41,8 @@ def test_units_are_patients_with_their_images():
 def test_inputs_are_told_apart_by_name():
     _, _, covariates = cohort(4)
     given = fusion.inputs_of(covariates, np.array([[0], [1], [-1], [3]]))
-    assert {name: part.shape for name, part in given.items()} == {"table": (4, 2), "radiomics": (4, 1), "present": (4, 1)}
+    shapes = {"table": (4, 2), "radiomics": (4, 1), "present": (4, 1)}
+    assert {name: part.shape for name, part in given.items()} == shapes
     assert given["present"].ravel().tolist() == [1, 1, 0, 1]
     assert set(fusion.inputs_of(covariates[["x"]])) == {"table"}
 
@@ -53,7 +54,8 @@ def test_a_patient_without_image_has_an_answer_and_is_saved(tmp_path, kind):
     rows[3] = -1
     given = fusion.inputs_of(covariates, rows)
     model = build(sizes={"table": 2, "radiomics": 1}, fusion=kind, label=("binary", 2), units="4")
-    assert training.main_output(model) == "fused" and set(model.output) == {"image", "table", "radiomics", "fused", "label"}
+    assert training.main_output(model) == "fused"
+    assert set(model.output) == {"image", "table", "radiomics", "fused", "label"}
     found = fusion.predict(model, images, rows, given)
     assert found["image"][3] == 0 and all(np.isfinite(part).all() for part in found.values())
     other = images.copy()
