@@ -9,7 +9,7 @@ import re
 
 import pandas as pd
 
-from medlab import pages
+from medlab import metrics, pages
 from medlab.parameters import contract, known_parameters, notebooks, read_params, run_folder
 from medlab.stamps import read_stamp
 from medlab.storage import read_json
@@ -17,27 +17,30 @@ from medlab.storage import read_json
 RESULTS = {"survival": ("survival.json", "risk.parquet"), "classification": ("metrics.json", "predictions.parquet")}
 LABELS = pages.LABELS | {"integrated_brier": "integrated Brier score"}
 MEANT_TO_DIFFER = ("seed", "fold")  # between repeats of one group
-ORDER = ("fused", "image", "network", "table_network", "clinical_volume", "clinical", "volume", "forest", "source",
+ORDER = ("fused", "image", "network", "table", "clinical_volume", "clinical", "volume", "forest", "source",
          "kaplan_meier", "truth")  # models, as they are listed
 
 
-def runs(names):
+def runs(names, part="test"):
     """The runs that are compared.
 
     Parameters
     ----------
     names : list of str
+    part : "test", or "val" for choosing settings while the test parts stay closed
 
     Returns
     -------
     DataFrame indexed by run: group, n_folds, fold, seed, dataset, data (fingerprint), synthetic, patients_known,
-    survival and classification (whether there are results of that kind), state (done, stale, hand, ...).
+    survival and classification (whether there are results of that kind about that part), state (done, stale, ...).
 
     Raises
     ------
     ValueError
-        Without any name.
+        Without any name, or for another part.
     """
+    if part not in ("test", "val"):
+        raise ValueError(f"compare_part is {part!r}; expected test or val")
     rows = []
     if not names:
         raise ValueError("no run to compare: repeat this one ('medlab repeat RUN --folds 5 --seeds 3'), or name the "
@@ -49,12 +52,21 @@ def runs(names):
                      "n_folds": used.get("n_folds", 0), "fold": used.get("fold", 0) if used.get("n_folds") else 0,
                      "seed": used.get("seed", 0), "dataset": about.get("name"), "data": about.get("fingerprint"),
                      "synthetic": bool(about.get("synthetic")), "patients_known": about.get("n_patients") is not None,
-                     **{kind: all((folder / file).exists() for file in files) for kind, files in RESULTS.items()},
+                     **{kind: all((folder / file).exists() for file in files) and about_part(name, kind, part)
+                        for kind, files in RESULTS.items()},
                      "state": state(name)})
     table = pd.DataFrame(rows).set_index("run")
     mixed = table.groupby("group")["n_folds"].transform("nunique") > 1
     folds = table["n_folds"].map(lambda n: f" ({n} folds)" if n else " (one split)")
     return table.assign(group=table["group"] + folds.where(mixed, ""))
+
+
+def about_part(run, kind, part):
+    """Whether the results of a run are about the test (or the validation) part."""
+    found = read_json(run_folder(run) / RESULTS[kind][0])
+    if kind == "survival":  # its other rows are patients that the models have learnt from
+        return found.get("part", "test") == part and found.get("n_patients") != 0
+    return (found if part == "test" else found.get("validation") or {}).get("n_images") != 0
 
 
 def state(run):
@@ -117,9 +129,10 @@ def remarks(table):
             found.append(f"WARNING: inside {group} two runs have the same fold and seed.")
         if part["seed"].nunique() == 1:
             found.append(f"{group} has one seed: what another initialisation would give is not known.")
-    found += [f"{', '.join(part.index)}: {state}; these numbers may not be current."
+    words = {"hand": "last executed by hand", "running": "running or interrupted"}
+    found += [f"{', '.join(part.index)}: {words.get(state, state)}; these numbers may not be current."
               for state, part in ready.groupby("state") if state != "done"]
-    found += [f"{name}: no results ({table.loc[name, 'state']}), left out." for name in lost]
+    found += [f"{name}: no results about this part ({table.loc[name, 'state']}), left out." for name in lost]
     if len({code(name) for name in ready.index}) > 1:
         found.append("The code (package or notebooks) changed between the runs; 'medlab run' brings them to one state.")
     if not ready["patients_known"].all():
@@ -134,12 +147,12 @@ def _measures(values):
     return {key: value for key, value in values.items() if f"{key}_low" in values and isinstance(value, (int, float))}
 
 
-def scores(table, kind):
-    """What each run wrote about its own test part.
+def scores(table, kind, part="test"):
+    """What each run wrote about its own test (or validation) part.
 
     Parameters
     ----------
-    table : as `runs` returns it; kind : survival or classification
+    table : as `runs` returns it, for the same part; kind : survival or classification
 
     Returns
     -------
@@ -150,6 +163,7 @@ def scores(table, kind):
         found = read_json(run_folder(run) / RESULTS[kind][0])
         models = found.get("models") or {}
         if kind == "classification":
+            found = found if part == "test" else found.get("validation") or {}
             others = {name: one for name, one in (found.get("baselines") or {}).items() if isinstance(one, dict)}
             models = {"network": found} | others
         rows += [{"run": run, **about[["group", "fold", "seed"]], "model": model, "measure": measure, "value": value}
@@ -191,4 +205,35 @@ def per_run(found, measures):
     wide = chosen.pivot(index="run", columns=["measure", "model"], values="value")
     columns = [(measure, model) for measure in measures for model in in_order(chosen["model"].unique())
                if (measure, model) in wide]
-    return wide.reindex(chosen["run"].unique())[columns]
+    wide = wide.reindex(chosen["run"].unique())[columns]
+    return wide.rename(columns=LABELS, level="measure").rename(columns=in_words, level="model")
+
+
+def in_words(name):
+    """Name of a model as a page shows it."""
+    return str(name).replace("_", " ")
+
+
+def compact(spread, main, others):
+    """One row per group and model: mean and spread of the main measure, means of the others; for the page."""
+    names = {"mean": "mean", "sd_seeds": "SD over seeds", "sd_folds": "SD over folds", "min": "min", "max": "max"}
+    wide = spread.xs(main, level="measure")[[*names, "runs"]].rename(columns=names)
+    for measure in [m for m in others if m in spread.index.unique("measure")]:
+        wide[f"{LABELS.get(measure, measure)}, mean"] = spread.xs(measure, level="measure")["mean"]
+    return wide.sort_index(level="group", sort_remaining=False, kind="stable").rename(in_words, level="model")
+
+
+def side_by_side(tables, names):
+    """Values with intervals, one row per group and model, a pair of columns per measure; for the page.
+
+    Parameters
+    ----------
+    tables : dict heading -> DataFrame indexed by group, model, measure: value, low, high; the first has every row
+    names : dict measure -> heading, in order
+    """
+    texts = pd.DataFrame({name: metrics.written(one) for name, one in tables.items()})
+    first = next(iter(tables.values())).index
+    wide = texts.unstack().swaplevel(axis=1).reindex(list(dict.fromkeys(key[:2] for key in first)))
+    wide = wide[[measure for measure in names if measure in wide]].dropna(axis=1, how="all")
+    wide = wide.rename_axis(["group", "model"]).rename(columns=names, level=0).fillna("-")
+    return wide.rename(in_words, level="model")

@@ -18,20 +18,23 @@ from medlab.storage import read_json
 MEASURES = {"survival": ("c_harrell", "c_within_site"), "classification": ("auc", "accuracy")}
 MOST_UNDEFINED = 0.05  # share of undefined resamples above which no interval is given
 PAIRS = (("fused", "clinical"), ("fused", "clinical_volume"), ("fused", "image"), ("image", "volume"),
-         ("image", "source"), ("image", "clinical"), ("fused", "truth"))
+         ("image", "source"), ("image", "clinical"), ("table", "clinical"), ("clinical_volume", "clinical"),
+         ("clinical", "source"), ("fused", "truth"))
+NO_RANKING = "risk_kaplan_meier"  # the same for everybody
 BLOCK = 2_000_000  # numbers of a block of weights
 
 
 # ---------------------------------------------------------------- rows
 
-def rows(table, kind, within=None):
+def rows(table, kind, within=None, split="test"):
     """Test predictions of all runs below one another.
 
     Parameters
     ----------
-    table : as `medlab.comparison.runs` returns it
+    table : as `medlab.comparison.runs` returns it for the same part
     kind : survival (risk.parquet) or classification (predictions.parquet)
     within : column of the cohort, or None; its levels are in the column ``level`` ("" where unknown)
+    split : test or val
 
     Returns
     -------
@@ -42,12 +45,10 @@ def rows(table, kind, within=None):
     """
     found = []
     for run, about in table[table[kind]].iterrows():
-        one = _survival(run) if kind == "survival" else _classification(run)
+        one = (_survival if kind == "survival" else _classification)(run, split)
         one = one.assign(run=run, group=about["group"], seed=about["seed"], data=str(about["data"]))
         one["level"] = _levels(run, within, one["patient"]) if within else ""
         found.append(one)
-    if not found:
-        return pd.DataFrame(columns=["run", "group", "seed", "patient", "unit", "part"])
     every = pd.concat(found, ignore_index=True)
     every["unit"] = pd.factorize(every["data"] + "/" + every["patient"])[0]
     test_sets = every.groupby("run")["item"].agg(lambda items: "|".join(sorted(items)))
@@ -55,23 +56,23 @@ def rows(table, kind, within=None):
     return every
 
 
-def _survival(run):
+def _survival(run, split):
     table = pd.read_parquet(run_folder(run) / RESULTS["survival"][1])
-    test = table[(table["split"] == "test") & table["time_days"].notna() & table["event"].notna()]
-    risks = [name for name in test if name.startswith("risk_")]
+    test = table[(table["split"] == split) & table["time_days"].notna() & table["event"].notna()]
+    risks = [name for name in test if name.startswith("risk_") and name != NO_RANKING]
     out = test[["time_days", *risks]].astype(float).assign(event=test["event"].astype(bool))
     out["patient"] = test["patient_id"].astype(str)
-    fitted = table[table["split"] != "test"]
+    fitted = table[table["split"] != split]
     for name in risks:  # the scale for averaging over seeds: of the patients that are not tested, where they have one
         seen = fitted[name].astype(float).dropna() if fitted[name].notna().sum() > 1 else out[name].dropna()
         out[name] = (out[name] - seen.mean()) / (seen.std() or 1.0)
     return out.assign(item=out["patient"]).reset_index(drop=True)
 
 
-def _classification(run):
+def _classification(run, split):
     facts = read_json(run_folder(run) / RESULTS["classification"][0])
     table = pd.read_parquet(run_folder(run) / RESULTS["classification"][1])
-    test, classes = table[table["split"] == "test"].reset_index(drop=True), [str(name) for name in facts["classes"]]
+    test, classes = table[table["split"] == split].reset_index(drop=True), [str(name) for name in facts["classes"]]
     chances = classes[1:] if facts["head"] == "binary" else classes
     out = test[[f"p_{name}" for name in chances]].astype(float)
     if facts["head"] == "multilabel":

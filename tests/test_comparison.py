@@ -320,3 +320,25 @@ def test_notebook_13_on_two_groups_of_survival_runs(workspace):
     page = (reports / "ab" / "13_run_comparison.html").read_text()
     for text in ("fused minus clinical", "the same test patients", "C within one site", "rank correlation"):
         assert text in page, text
+
+
+def test_the_part_that_is_compared(workspace):
+    """Validation only where the page is about validation: elsewhere those patients were learnt from."""
+    reports = workspace / "reports"
+    survival_runs(reports, folds=3, seeds=1, n=60)
+    for fold in (0, 1):
+        folder = reports / f"lung-f{fold}-s0"
+        risk = pd.read_parquet(folder / "risk.parquet")
+        risk.assign(split=risk["split"].replace("test", "val")).to_parquet(folder / "risk.parquet")
+        found = json.loads((folder / "survival.json").read_text())
+        (folder / "survival.json").write_text(json.dumps(found | {"part": "val"}))
+    names = ["lung-f0-s0", "lung-f1-s0", "lung-f2-s0"]
+    assert comparison.runs(names)["survival"].tolist() == [False, False, True]
+    table = comparison.runs(names, "val")
+    assert table["survival"].tolist() == [True, True, False]
+    assert any("lung-f2-s0: no results about this part" in text for text in comparison.remarks(table))
+    assert pooled.rows(table, "survival", split="val")["run"].unique().tolist() == names[:2]
+    with pytest.raises(ValueError, match="compare_part is 'train'"):
+        comparison.runs(names, "train")
+    with pytest.raises(ValueError, match="no run to compare"):
+        comparison.runs([])
