@@ -8,11 +8,10 @@ still has an answer.
 import numpy as np
 import pandas as pd
 
-from medlab import models, pipeline
+from medlab import models, pipeline, preparation
 from medlab.pipeline import keras
 
 layers, ops = keras.layers, keras.ops
-RADIOMICS = ("radiomics_", "original_")  # how names of columns of image features begin
 FUSIONS, TABLES = ("equal", "joint"), ("table", "radiomics")
 
 
@@ -52,15 +51,9 @@ def units(table, most=8, by="patient"):
     return table.iloc[first].reset_index(drop=True).assign(n_images=[len(rows) for rows in pictured]), found, first
 
 
-def parts_of(covariates):
-    """Columns of covariates.parquet: (clinical, radiomics)."""
-    radiomics = [name for name in covariates if str(name).startswith(RADIOMICS)]
-    return [name for name in covariates if name not in radiomics], radiomics
-
-
 def inputs_of(covariates, rows=None):
     """What the network gets beside the image, float32: table (m, t), radiomics (m, r), present (m, k)."""
-    clinical, radiomics = parts_of(covariates)
+    clinical, radiomics = preparation.parts_of(covariates)
     given = {"table": covariates[clinical], "radiomics": covariates[radiomics]}
     given = {name: part.to_numpy("float32") for name, part in given.items() if part.shape[1]}
     return given if rows is None else given | {"present": (rows >= 0).astype("float32")}

@@ -21,12 +21,19 @@ from medlab import datasets, storage
 LIMITS = (("age", 0, 120), ("percent", 0, 100), ("bmi", 8, 100), ("height_cm", 20, 260),
           ("weight_kg", 0.2, 500), ("packyears", 0, 300),
           *((unit, 0, np.inf) for unit in ("mm", "cm", "mm3", "ml", "kg", "days", "months", "years")))
+RADIOMICS = ("radiomics_", "original_")  # how names of image features begin (the second as IBSI software writes them)
 OUTLIERS = ("impossible", "iqr", "keep")
 
 
 def is_text(series):
     """Whether a covariate holds words (booleans and numbers do not)."""
     return not (pd.api.types.is_numeric_dtype(series) or pd.api.types.is_bool_dtype(series))
+
+
+def parts_of(columns):
+    """Names of covariates in two lists: clinical ones, and features measured in the images (radiomics)."""
+    radiomics = [name for name in columns if str(name).startswith(RADIOMICS)]
+    return [name for name in columns if name not in radiomics], radiomics
 
 
 def limits(column):
