@@ -12,21 +12,15 @@ from medlab.plots import COLOURS, axes
 YEAR = 365.25
 GREY = COLOURS[6]
 BASELINES = ("kaplan_meier", "truth")  # drawn in grey and black: no models to choose
+MODELS = ("fused", "clinical", "image", "volume", "clinical_volume", "table", "forest", "source", "radiomics")
 
 
-def colour_of(name, names):
-    """The colour of a model, the same in every figure that is given the same list of names."""
+def line_of(name):
+    """Colour and dashes of a model, the same in every figure of every run."""
     if name in BASELINES:
-        return GREY if name == "kaplan_meier" else "#000000"
-    models = [other for other in names if other not in BASELINES]
-    return [c for c in COLOURS[:6]][models.index(name) % 6]
-
-
-def _line(name, names):
-    models = [other for other in names if other not in BASELINES]
-    dash = "-" if name not in models or models.index(name) < 6 else "--"
-    return {"color": colour_of(name, names), "ls": {"kaplan_meier": "--", "truth": ":"}.get(name, dash),
-            "lw": 1.2 if name in BASELINES else 1.7}
+        return {"lw": 1.2} | ({"color": GREY, "ls": "--"} if name == "kaplan_meier" else {"color": "k", "ls": ":"})
+    place = MODELS.index(name) if name in MODELS else len(MODELS) + sum(map(ord, str(name))) % 3
+    return {"color": COLOURS[place % 6], "ls": ("-", (0, (5, 1.5)))[place // 6], "lw": 1.7}
 
 
 def follow_up(time_days, event, n=45, seed=0, ax=None):
@@ -108,7 +102,7 @@ def over_time(times_days, values, ylabel, reference=None, ax=None, marked=()):
     for day in marked:
         ax.axvline(day / YEAR, color="#d5dae0", lw=0.9, zorder=0)
     for name, value in values.items():
-        ax.plot(np.asarray(times_days) / YEAR, value, label=name.replace("_", " "), **_line(name, list(values)))
+        ax.plot(np.asarray(times_days) / YEAR, value, label=name.replace("_", " "), **line_of(name))
     if reference is not None:
         ax.axhline(reference, color=GREY, lw=0.8, ls="--")
     ax.set(xlabel="time, years", ylabel=ylabel)
@@ -194,9 +188,8 @@ def net_benefit(table, ax=None):
     for name in lines:
         style = {"all": {"color": GREY, "ls": "--", "lw": 1.2}, "none": {"color": "#000000", "ls": "-", "lw": 0.8}}
         names = {"all": "act on everybody", "none": "act on nobody"}
-        models = [other for other in lines if other not in style]
         ax.plot(table["threshold"], table[name], label=names.get(name, name.replace("_", " ")),
-                **(style.get(name) or _line(name, models)))
+                **(style.get(name) or line_of(name)))
     top = np.nanmax(table[lines].to_numpy())
     ax.set(xlabel="risk from which one would act", ylabel="net benefit", ylim=(-0.25 * top, 1.1 * top))
     ax.legend(loc="upper right")
