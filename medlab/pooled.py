@@ -176,7 +176,7 @@ def concordance(part, model, w, by=("run",)):
                            for one in _blocks(w, part["unit"].to_numpy())])
 
 
-def _arrays(one):
+def arrays(one):
     """Outcome, probabilities and head of the rows of one run, as `medlab.measures.measure` takes them."""
     head = one["head"].iloc[0]
     p = one[[name for name in one if name.startswith("p_") and one[name].notna().all()]].to_numpy()
@@ -189,7 +189,7 @@ def classified(part, w):
     """AUC and accuracy over the rows of one seed: mean over its runs, weighted by the images drawn; dict of (b,)."""
     found, sizes = [], []
     for _, one in part.groupby("run", sort=False):
-        units, (y, p, head) = one["unit"].to_numpy(), _arrays(one)
+        units, (y, p, head) = one["unit"].to_numpy(), arrays(one)
         options = dict(head=head, threshold=one["threshold"].iloc[0])
         each = [measure(y, p, block, **options) for block in _blocks(w, units)]
         found.append({name: np.concatenate([m[name] for m in each]) for name in MEASURES["classification"]})
@@ -282,52 +282,3 @@ def difference(found, a, b, n_bootstrap):
     same = np.abs(gain[np.isfinite(gain)]).max(initial=0) < 1e-12
     out = {"value": 0.0, "low": 0.0, "high": 0.0} if same else summary(gain, n_bootstrap)
     return out | {"seeds": {seed: float(found[*a, seed][0] - found[*b, seed][0]) for seed in seeds}}
-
-
-# ---------------------------------------------------------------- one patient
-
-def standing(table, kind, model=None):
-    """Where each patient (or image) stands in each run, from 0 to 1.
-
-    Returns
-    -------
-    DataFrame indexed by group, item, with a column per seed: survival: the share of the run's test patients with a
-    lower risk (ties half); classification: the probability given to the true class.
-    """
-    if kind == "survival":
-        one = table.groupby("run")[f"risk_{model}"].rank()
-        size = table.groupby("run")[f"risk_{model}"].transform("count")
-        value = (one - 0.5) / size
-    else:
-        value = pd.concat([_of_truth(one) for _, one in table.groupby("run", sort=False)])
-    return table.assign(value=value).pivot_table(index=["group", "item"], columns="seed", values="value", sort=False)
-
-
-def _of_truth(one):
-    """Probability of the true class, of each row of one run; several labels: the mean over those that are known."""
-    y, p, head = _arrays(one)
-    if head == "multilabel":
-        return pd.Series(np.nanmean(np.where(np.isnan(y), np.nan, np.where(y == 1, p, 1 - p)), axis=1), one.index)
-    return pd.Series(np.where(y == 1, p, 1 - p) if head == "binary" else p[np.arange(len(y)), y], one.index)
-
-
-def stability(stand, group):
-    """How far a patient's standing depends on the seed.
-
-    Parameters
-    ----------
-    stand : as `standing` returns it
-
-    Returns
-    -------
-    DataFrame indexed by item: mean, low, high (over the seeds), sorted by the mean; and a dict with ``agreement``
-    (mean rank correlation between two seeds), ``sd`` (mean over patients of the SD over seeds), ``switched`` (share
-    of patients on both sides of 0.5).
-    """
-    one = stand.loc[group].dropna(axis=1, how="all").dropna()
-    both = one.corr(method="spearman").to_numpy() if one.shape[1] > 1 else np.ones((1, 1))
-    facts = {"seeds": one.shape[1], "n": len(one), "sd": float(one.std(axis=1).mean()),
-             "agreement": float(both[np.triu_indices(len(both), 1)].mean()) if one.shape[1] > 1 else np.nan,
-             "switched": float(((one > 0.5).any(axis=1) & (one <= 0.5).any(axis=1)).mean())}
-    table = pd.DataFrame({"mean": one.mean(axis=1), "low": one.min(axis=1), "high": one.max(axis=1)})
-    return table.sort_values("mean"), facts

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from medlab import comparison, engine, metrics, pages, pooled
+from medlab import comparison, engine, metrics, pages, pooled, stability
 
 
 def folder_of(reports, name, params, n_patients, fingerprint="abc"):
@@ -276,12 +276,12 @@ def test_standing_and_stability():
     rows = pd.concat([pd.DataFrame({"run": f"a-s{seed}", "group": "a", "seed": seed, "item": list("wxyz"),
                                     "y": [0, 0, 1, 1], "head": "binary", "p_yes": chance})
                       for seed, chance in p.items()], ignore_index=True)
-    stand = pooled.standing(rows, "classification")
+    stand = stability.standing(rows, "classification")
     assert stand.loc[("a", "x")].tolist() == pytest.approx([0.8, 0.4])
-    table, facts = pooled.stability(stand, "a")
+    table, facts = stability.over_seeds(stand, "a")
     assert facts["switched"] == 0.25 and table.index[0] == "x" and table.loc["x", "low"] == pytest.approx(0.4)
     risks = rows.assign(risk_fused=rows["p_yes"])
-    assert pooled.standing(risks, "survival", "fused").loc[("a", "w")].tolist() == [0.125, 0.125]
+    assert stability.standing(risks, "survival", "fused").loc[("a", "w")].tolist() == [0.125, 0.125]
 
 
 def test_pairs_of_models():
