@@ -167,7 +167,7 @@ def start_at_cox(model, given, y, prior):
     """Give the linear parts of the tables the coefficients of a ridge Cox model of the same patients.
 
     A network takes hundreds of steps to what Newton's method has at once; from here it only learns what is new. The
-    model of a table alone is finished with that and is frozen.
+    model of a table alone is finished with that and is frozen, unless a network stands beside it.
 
     Parameters
     ----------
@@ -175,14 +175,14 @@ def start_at_cox(model, given, y, prior):
     y : (m, 2) time and event, (0, 0) unknown
     prior : dict of `priors`
     """
-    known = (y > 0).any(axis=1)
+    known, names = (y > 0).any(axis=1), {layer.name for layer in model.layers}
     for layer in model.layers:
         part, _, kind = layer.name.rpartition("_")
         if part in TABLES and kind in ("linear", "fused"):
             coefficients = ridge_cox(given[part][known], y[known], prior[part])
             kernel = np.repeat(coefficients[:, None], layer.units, axis=1)
             layer.set_weights([kernel, *layer.get_weights()[1:]])
-            layer.trainable = kind == "fused" or layer.units > 1
+            layer.trainable = kind == "fused" or f"{part}_network" in names or layer.units > 1
     return model
 
 
@@ -198,8 +198,7 @@ def _from_table(x, part, units, columns, dropout, penalty):
     """Features and risk of a table: a linear part, and beside it a network if `units` names layers."""
     linear, hidden = _risk(x, columns, f"{part}_linear", penalty), x
     for number in [int(word) for word in str(units).split(",") if word.strip()]:
-        hidden = layers.Dense(number, kernel_initializer="he_normal")(hidden)
-        hidden = layers.Activation("gelu")(layers.LayerNormalization()(hidden))
+        hidden = layers.Dense(number, "silu", kernel_initializer="he_normal")(hidden)
         hidden = layers.Dropout(dropout)(hidden) if dropout else hidden
     if hidden is x:
         return x, layers.Identity(name=f"{part}_risk")(linear)

@@ -8,7 +8,7 @@ import pandas as pd
 from medlab import losses, models
 from medlab.pipeline import keras
 
-MANY_EVENTS, TABLE_UNITS = 300, "32, 32"
+MANY_EVENTS, TABLE_UNITS = 300, "128, 64"
 
 TARGETS = ("auto", "label", "survival", "both")
 
@@ -112,14 +112,15 @@ def counts(y, places, names):
     return found
 
 
-def by_events(events, fusion, units):
+def by_events(events, fusion, units, pictured):
     """How free a survival network may be with so many events in training: kind of fusion, layers on the table.
 
-    ``auto`` is the plainest (equal weights, linear in the table, as a Cox model) below 300 events.
+    ``auto`` is the plainest (equal weights, linear in the table, as a Cox model) below 300 events; beside images the
+    table stays linear.
     """
     many = events >= MANY_EVENTS
     return ("joint" if many else "equal") if fusion == "auto" else fusion, (
-        TABLE_UNITS if many else "") if units == "auto" else units
+        TABLE_UNITS if many and not pictured else "") if units == "auto" else units
 
 
 def main_output(model):

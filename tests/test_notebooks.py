@@ -11,13 +11,13 @@ from conftest import medlab
 
 from medlab import ROOT
 
-RUN_OF_LABELS = ("01_data_exploration", "02_preprocessing", "03_cnn_training", "04_evaluation")
+PAGES = ("01_data_exploration", "02_preprocessing", "03_cnn_training", "04_evaluation", "05_survival_analysis")
 
 
 def test_the_demo_run_is_complete(demo):
     folder, _ = demo
     run = folder / "reports" / "demo"
-    for name in RUN_OF_LABELS:
+    for name in PAGES:
         page = (run / f"{name}.html").read_text()
         assert 'class="badge">done' in page and "Synthetic data." in page and "Research use only" in page
         assert not re.search(r"<script|https?://(?!www\.w3\.org)[^\"<]*\.(js|css)", page)
@@ -25,8 +25,12 @@ def test_the_demo_run_is_complete(demo):
     metrics = json.loads((run / "metrics.json").read_text())
     assert 0 <= metrics["auc_low"] <= metrics["auc"] <= metrics["auc_high"] <= 1
     assert metrics["n_patients"] > 5 and metrics["n_images"] >= metrics["n_patients"]
+    survival = json.loads((run / "survival.json").read_text())
+    assert {"kaplan_meier", "clinical", "image", "fused", "truth"} <= set(survival["models"])
+    fused = survival["models"]["fused"]
+    assert 0 <= fused["c_harrell_low"] <= fused["c_harrell"] <= fused["c_harrell_high"] <= 1
     index = (run / "index.html").read_text()
-    assert f"{metrics['auc']:.3f}" in index and index.count("<figure>") >= 4
+    assert f"{metrics['auc']:.3f}" in index and f"{fused['c_harrell']:.3f}" in index and index.count("<figure>") >= 4
     assert "demo/index.html" in (folder / "reports" / "index.html").read_text()
 
 
@@ -41,12 +45,12 @@ def test_a_second_run_executes_nothing_and_a_changed_parameter_only_what_follows
     try:
         changed = medlab("run", "demo2", env=environment)
         ran = re.findall(r"(\d\d)_\w+: running", changed.stderr)
-        assert changed.returncode == 0 and ran == ["01", "02", "03", "04"], "a copy has another name"
+        assert changed.returncode == 0 and ran == ["01", "02", "03", "04", "05"], "a copy has another name"
         (folder / "reports" / "demo2" / "params.yaml").write_text(
             "epochs: 3\nn_bootstrap: 200\nsanity_gate: false\n"
         )
         changed = medlab("run", "demo2", env=environment)
-        assert re.findall(r"(\d\d)_\w+: running", changed.stderr) == ["03", "04"], changed.stderr
+        assert re.findall(r"(\d\d)_\w+: running", changed.stderr) == ["03", "04", "05"], changed.stderr
     finally:
         shutil.rmtree(folder / "reports" / "demo2")
 
@@ -66,7 +70,7 @@ def test_nbval_runs_every_notebook(demo):
             "-p",
             "no:cacheprovider",
             "-q",
-            *map(str, sorted((ROOT / "notebooks").glob("0[1-4]*.ipynb"))),
+            *map(str, sorted((ROOT / "notebooks").glob("0[1-5]*.ipynb"))),
         ],
         env={**environment, "MEDLAB_REPORTS": str(copy)},
         cwd=ROOT,

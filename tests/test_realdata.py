@@ -27,6 +27,7 @@ IMPORTS = {
     "retina": "medmnist/retinamnist.npz",
     "odd": "dicom_odd",
 }
+SURVIVAL = "epochs: 2\nnetwork: simple\nimage_size: 24\nsanity_gate: false\nsurvival_bootstrap: 100\n"
 QUICK = "epochs: 1\nnetwork: simple\nsanity_gate: false\nn_bootstrap: 100\n"
 
 
@@ -69,9 +70,9 @@ def place(tmp_path_factory, datasets_folder):
 
 def test_lung_cancer_with_survival(place):
     place.bring("nsclc")
-    done = place.run("nsclc", "nsclc")
+    done = place.run("nsclc", "nsclc", f"{SURVIVAL}image_depth: 24\nmask_channel: true\n")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert re.findall(r"(\d\d)_\w+: done", done.stderr) == ["01", "02"], "without a label the rest has nothing to do"
+    assert re.findall(r"(\d\d)_\w+: done", done.stderr) == ["01", "02", "03", "05"], "without a label no 04"
     assert "Not part of this run: the dataset has no label" in (place.reports / "nsclc" / "index.html").read_text()
     page, facts = place.page("nsclc", "01"), place.facts("nsclc")
     source = pd.read_csv(place.source / "nsclc_ct_survival" / "clinical_data.csv")
@@ -87,13 +88,20 @@ def test_lung_cancer_with_survival(place):
     said = f"site alone predicts survival: C {site['value']:.2f} ({site['low']:.2f} to {site['high']:.2f})"
     assert f"{said}: a confounder to report beside every model." in page
     prepared = place.facts("nsclc", "preprocessing.json")
-    assert prepared["image_shape"] == [46, 46, 46, 1]
+    assert prepared["image_shape"] == [24, 24, 24, 2] and prepared["marks"] == 1
     assert sum(part["patients"] for part in prepared["counts"].values()) == 244
+
+
+    survival = place.facts("nsclc", "survival.json")
+    assert {"image", "fused", "table", "clinical", "volume", "source", "forest"} <= set(survival["models"])
+    source = survival["models"]["source"]
+    assert source["c_harrell_low"] < source["c_harrell"] < source["c_harrell_high"], "the hospital alone has a number"
+    assert "research use only" in place.page("nsclc", "05").lower()
 
 
 def test_glioma_with_masks_and_survival(place):
     printed = place.bring("lgg")
-    done = place.run("lgg", "lgg")
+    done = place.run("lgg", "lgg", SURVIVAL)
     assert done.returncode == 0, done.stderr[-3000:]
     page = place.page("lgg", "01")
     assert "453 images, 76 patients" in page and "28 events in 76 patients" in page
@@ -107,6 +115,10 @@ def test_glioma_with_masks_and_survival(place):
     split = pd.read_parquet(place.reports / "lgg" / "split.parquet")
     assert len(split) == 453 and (split.groupby("patient_id")["split"].nunique() == 1).all()
     assert split.drop_duplicates("patient_id")["event"].sum() == 28
+    survival = place.facts("lgg", "survival.json")
+    assert {"image", "fused", "clinical", "volume"} <= set(survival["models"])
+    assert place.facts("lgg", "survival_training.json")["images_per_patient"] == 8
+    assert survival["n_patients"] == 15 and "patients" in place.page("lgg", "05")
 
 
 def test_brain_tumours_stop_at_the_leak_and_run_when_it_is_resolved(place):

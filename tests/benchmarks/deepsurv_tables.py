@@ -28,7 +28,7 @@ from sksurv.util import Surv
 DATASETS = Path(os.environ.get("MEDLAB_REALDATA", Path(__file__).parents[3] / "shared" / "datasets"))
 SETS = {"gaussian": (0.645, 0.649), "linear": (0.772, 0.774), "metabric": (0.640, 0.643),
         "support": (0.615, 0.618)}  # wanted, published DeepSurv
-UNITS, DROPOUT = (128, 64), 0.2
+DROPOUT = 0.2
 EPOCHS, BATCH, LEARNING_RATE, WARMUP, WEIGHT_DECAY = 30, 256, 0.003, 0.1, 1.0
 
 
@@ -73,35 +73,22 @@ def classical(train, test, seed=0):
     return {"Cox": concordance(test, cox.predict(x[1])), "forest": concordance(test, forest.predict(x[1]))}
 
 
-def mlp(n_columns):
-    """Two hidden layers and, beside them, a linear part; the output is a log risk without a constant."""
-    from medlab.pipeline import keras
-
-    table = hidden = keras.Input((n_columns,), name="table")
-    for units in UNITS:
-        hidden = keras.layers.Dense(units, "silu", kernel_initializer="he_normal")(hidden)
-        hidden = keras.layers.Dropout(DROPOUT)(hidden)
-    small = keras.initializers.RandomNormal(stddev=0.01)
-    parts = [keras.layers.Dense(1, use_bias=False, kernel_initializer=small)(part) for part in (table, hidden)]
-    return keras.Model(table, keras.layers.Add()(parts))
-
-
 def network(train, test, seed):
     """Log risk of the test patients by a network of that seed, the weights of the last step."""
-    from medlab import losses, training
+    from medlab import fusion, losses, training
     from medlab.pipeline import keras, steps
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
     x, per_epoch = scaled(train, test), steps(len(train["t"]), BATCH)
-    model = mlp(x[0].shape[1])
+    model = fusion.build("", None, 1, {"table": x[0].shape[1]}, units=training.TABLE_UNITS, dropout=DROPOUT)
     optimizer = keras.optimizers.AdamW(training.schedule(LEARNING_RATE, EPOCHS * per_epoch, WARMUP),
                                        weight_decay=WEIGHT_DECAY)
     optimizer.exclude_from_weight_decay(var_names=["bias"])
-    model.compile(optimizer, losses.cox())
-    model.fit(x[0], np.c_[train["t"], train["e"]].astype("float32"), epochs=EPOCHS,
+    model.compile(optimizer, {"table": losses.cox()})
+    model.fit({"table": x[0]}, {"table": np.c_[train["t"], train["e"]].astype("float32")}, epochs=EPOCHS,
               batch_size=-(-len(x[0]) // per_epoch), verbose=0)
-    return model.predict(x[1], batch_size=4096, verbose=0)[:, 0]
+    return model.predict({"table": x[1]}, batch_size=4096, verbose=0)["table"][:, 0]
 
 
 def ensemble(risks):
