@@ -342,3 +342,25 @@ def test_the_part_that_is_compared(workspace):
         comparison.runs(names, "train")
     with pytest.raises(ValueError, match="no run to compare"):
         comparison.runs([])
+
+
+def test_several_labels_at_once(workspace):
+    rng, names = np.random.default_rng(0), [f"chest-s{seed}" for seed in range(2)]
+    y = rng.integers(0, 2, (50, 2)).astype(float)
+    y[:5, 1] = np.nan
+    for name in names:
+        folder = folder_of(workspace / "reports", name, {"seed": int(name[-1])}, 50)
+        p = 1 / (1 + np.exp(-(2 * np.nan_to_num(y) - 1 + rng.normal(size=y.shape))))
+        table = pd.DataFrame({"row": range(50), "patient_id": [f"P{i}" for i in range(50)], "split": "test",
+                              "label_a": y[:, 0], "label_b": y[:, 1], "p_label_a": p[:, 0], "p_label_b": p[:, 1]})
+        table.to_parquet(folder / "predictions.parquet")
+        facts = {"head": "multilabel", "classes": ["label_a", "label_b"], "threshold": None}
+        auc = np.mean([roc_auc_score(y[known, k], p[known, k]) for k, known in enumerate((~np.isnan(y)).T)])
+        (folder / "metrics.json").write_text(json.dumps(facts | interval("auc", auc)))
+    table = comparison.runs(names)
+    rows = pooled.rows(table, "classification")
+    found = pooled.vectors(rows, "classification", pooled.resamples(50, 0))
+    for value, seed in comparison.scores(table, "classification")[["value", "seed"]].itertuples(index=False):
+        assert found["chest", "network", "auc", seed][0] == pytest.approx(value)
+    assert stability.standing(rows, "classification").notna().all(axis=None)
+    assert len(pooled.ensembles(rows)) == 50
