@@ -12,7 +12,8 @@ from medlab.plots import COLOURS, axes
 YEAR = 365.25
 GREY = COLOURS[6]
 BASELINES = ("kaplan_meier", "truth")  # drawn in grey and black: no models to choose
-MODELS = ("fused", "clinical", "image", "volume", "clinical_volume", "table", "forest", "source", "radiomics")
+MODELS = ("fused", "clinical", "image", "volume", "clinical_volume", "table", "forest", "source", "radiomics",
+          "clinical_radiomics")
 
 
 def line_of(name):
