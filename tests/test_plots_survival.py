@@ -39,6 +39,11 @@ def test_hazard_ratios_fills_only_those_that_leave_out_1_and_keeps_huge_limits_i
     assert ax.get_xlim()[1] <= 150 and "1.10 (0.40 to 5000.00)" in {text.get_text() for text in ax.texts}
 
 
+def test_narrow_hazard_ratios_still_have_a_scale():
+    table = pd.DataFrame({"value": [1.05, 0.98], "low": [1.01, 0.95], "high": [1.1, 1.02]}, list("ab"))
+    assert len(figures.hazard_ratios(table).get_xticks()) >= 3
+
+
 def test_measures_writes_the_numbers_and_stands_a_missing_interval():
     table = pd.DataFrame({"value": [0.7, 0.6], "low": [0.6, np.nan], "high": [0.8, np.nan]}, ["fused", "truth"])
     ax = figures.measures(table)

@@ -203,3 +203,23 @@ def test_a_network_of_notebook_03_is_used_and_recalibrated(workspace, head):
     assert (np.diff(curves, axis=1) <= 1e-12).all() and curves.max() <= 1
     opened = json.loads((folder / "survival_openings.json").read_text())["openings"]
     assert len(opened) == 1 and len(opened[0]["model"]) > 20
+
+
+@pytest.mark.realdata
+def test_the_cox_model_of_metabric_is_the_published_one(workspace, datasets_folder):
+    """Fixed test split: Cox 0.632 (0.589 to 0.671); random survival forest, published with DeepSurv: 0.624."""
+    import h5py
+
+    with h5py.File(next((datasets_folder / "survival_deepsurv" / "metabric").glob("*.h5"))) as file:
+        parts = [pd.DataFrame(file[part]["x"][:]).add_prefix("x").assign(
+            split=part, time_days=30.4 * file[part]["t"][:], event=file[part]["e"][:] == 1)
+            for part in ("train", "test")]
+    patients = pd.concat(parts, ignore_index=True)
+    patients.insert(0, "patient_id", [f"p{i}" for i in range(len(patients))])
+    folder = make_run(workspace, patients, [c for c in patients if c.startswith("x")])
+    models = execute(folder, horizons_years="5, 10", survival_bootstrap=400)[0]["models"]
+    assert models["clinical"]["c_harrell"] == pytest.approx(0.632, abs=0.006)
+    assert 0.58 < models["clinical"]["c_harrell_low"] < 0.60 and 0.66 < models["clinical"]["c_harrell_high"] < 0.68
+    assert models["forest"]["c_harrell"] > 0.61
+    for name in ("clinical", "forest"):
+        assert models[name]["integrated_brier"] < models["kaplan_meier"]["integrated_brier"]
