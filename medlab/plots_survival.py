@@ -87,6 +87,8 @@ def _plain_ticks(ax, table):
     ax.set_xlim(min(low, 0.8) * 0.9, max(high, 1.25) * 1.1)
     left, right = ax.get_xlim()
     steps = [t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if left <= t <= right]
+    if len(steps) > 7:
+        steps = [t for t in steps if t in (0.01, 0.1, 1, 10, 100)]
     if len(steps) < 3:
         steps = [t for t in (0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.4, 1.6, 1.8, 2) if left <= t <= right]
     ax.set_xticks(steps, [f"{t:g}" for t in steps])
