@@ -93,7 +93,7 @@ def validate(cohort, card, folder):
     yes_no = pa.Check.isin([0, 1], error="0 or 1")
     columns = {
         "patient_id": pa.Column(nullable=False),
-        "image": pa.Column(checks=exists, nullable=False, required=False),
+        "image": pa.Column(checks=exists, nullable="time_days" in cohort, required=False),
         "frame": pa.Column(checks=pa.Check(_whole, error="a whole number from 0"), required=False, nullable=True),
         "mask": pa.Column(checks=exists, nullable=True, required=False),
         "events": pa.Column(checks=exists, nullable=True, required=False),
@@ -113,9 +113,15 @@ def validate(cohort, card, folder):
         pa.DataFrameSchema(columns).validate(cohort, lazy=True)
     except pa.errors.SchemaErrors as error:
         raise ValueError(_failures(error.failure_cases, "cohort.csv")) from None
-    keys = [c for c in ("image", "frame") if c in cohort]
-    if keys and cohort.duplicated(keys).any():
-        row = int(np.flatnonzero(cohort.duplicated(keys))[0])
+    keys, twice = [c for c in ("image", "frame") if c in cohort], np.zeros(len(cohort), bool)
+    if "image" in cohort:
+        twice = (cohort.duplicated(keys) & cohort["image"].notna()).to_numpy()
+        without = np.flatnonzero(cohort["image"].isna() & cohort.get("time_days", cohort["image"]).isna())
+        if len(without):
+            raise ValueError(f"cohort.csv, line {without[0] + 2}: found neither an image nor follow-up, expected at "
+                             "least one of them; fill it in or remove the row")
+    if twice.any():
+        row = int(np.flatnonzero(twice)[0])
         raise ValueError(f"cohort.csv, line {row + 2}: image {cohort.image[row]!r} occurs twice; expected one row "
                          "per image (several images in one file need different 'frame'); remove one of the rows")
     if "event" in cohort:

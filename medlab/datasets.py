@@ -197,6 +197,8 @@ def scan(dataset, progress=True, rows=None):
 def _measure(dataset, row):
     from medlab import images
 
+    if not isinstance(row["image"], str):
+        return {"problem": "no image"}
     try:
         return screening.measure(read(dataset, row))
     except images.BadImage as error:

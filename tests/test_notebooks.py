@@ -7,7 +7,11 @@ import subprocess
 import sys
 import time
 
+import numpy as np
+import pandas as pd
+import pytest
 from conftest import medlab
+from PIL import Image
 
 from medlab import ROOT
 
@@ -133,3 +137,46 @@ def test_a_training_killed_in_the_middle_goes_on_where_it_was(demo):
     losses = [[line.split(",")[1] for line in lines[1:]] for lines in (history, again)]
     assert losses[0] == losses[1] and json.loads((run / "metrics.json").read_text())["auc"] == first["auc"]
     shutil.rmtree(run)
+
+
+def small_cohort(folder, pictured):
+    """Seventy patients whose age, and the brightness of their pictures, shorten the survival; four have no picture."""
+    random, rows = np.random.default_rng(3), []
+    (folder / "pictures").mkdir(parents=True)
+    for i in range(70):
+        bright, age = random.random(), random.normal(60, 10)
+        time = 2000 * random.exponential() / np.exp(2 * (bright - 0.5) + 0.06 * (age - 60))
+        patient = {"patient_id": f"p{i:02d}", "time_days": int(min(time, 1500)) + 1, "event": time < 1500,
+                   "age_years": round(age, 1), "site": "ab"[i % 2]}
+        names = [f"pictures/{i:02d}_{k}.png" for k in range(i % 3)] if pictured else []
+        for name in names:
+            pixels = np.clip(200 * bright + random.normal(20, 10, (24, 24)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name)
+        rows += [patient | {"image": name} for name in names] or [patient]
+    pd.DataFrame(rows).to_csv(folder / "cohort.csv", index=False)
+    card = "title: Made up\npatients: known\nsynthetic: true\n" + "modality: OT\n" * pictured
+    (folder / "card.yaml").write_text(card)
+
+
+@pytest.mark.parametrize("pictured, head", [(True, "hazard"), (False, "cox")])
+def test_survival_with_several_images_or_none_and_with_a_table_alone(workspace, pictured, head):
+    small_cohort(workspace / "data" / "made_up", pictured)
+    run = workspace / "reports" / "made-up"
+    run.mkdir()
+    (run / "params.yaml").write_text(f"dataset: made_up\nepochs: 2\nnetwork: simple\nsurvival_head: {head}\n"
+                                     "survival_bootstrap: 50\nforest_trees: 10\ntable_units: '8'\n")
+    done = medlab("run", "made-up")
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert re.findall(r"(\d\d)_\w+: done", done.stderr) == ["01", "02", "03", "05"]
+    split, facts = pd.read_parquet(run / "split.parquet"), json.loads((run / "survival_training.json").read_text())
+    assert split["patient_id"].nunique() == 70 and (run / "images.npy").exists() == pictured
+    risk = pd.read_parquet(run / "risk.parquet")
+    assert len(risk) == 70, "who has no picture is not lost"
+    models = json.loads((run / "survival.json").read_text())["models"]
+    if pictured:
+        assert (~split["has_image"]).sum() == 24 and not split["has_image"].iloc[-24:].any()
+        assert facts["main"] == "fused" and {"image", "table", "fused"} <= set(models)
+        assert np.load(run / "images.npy", mmap_mode="r").shape[0] == split["has_image"].sum()
+        assert risk["risk_fused"].notna().all()
+    else:
+        assert facts["main"] == "table" and facts["table_units"] == "8" and "image" not in models
