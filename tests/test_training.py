@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.utils.class_weight import compute_sample_weight
 
-from medlab import diagnosis, models, pipeline, training
+from medlab import diagnosis, fusion, losses, models, pipeline, training
 from medlab import journal as journals
 from medlab.pipeline import keras
 
@@ -296,3 +296,40 @@ def test_a_state_depends_on_every_parameter_of_the_notebook():
     from medlab.parameters import declared
 
     assert set(journals.PARAMETERS) == set(declared("03_cnn_training")) - {"run", "sanity_gate", "mirrored"}
+
+
+def test_follow_up_that_is_unknown_is_coded_as_nothing_and_weights_follow_the_label():
+    units = pd.DataFrame({"time_days": [5.0, np.nan, 7], "event": pd.array([True, None, False], "boolean"),
+                          "label": ["a", "b", None], "n_images": [1, 1, 1]})
+    y = training.targets(units, ["label", "survival"], "binary", ["a", "b"])
+    np.testing.assert_array_equal(y["survival"], [[5, 1], [0, 0], [7, 0]])
+    np.testing.assert_array_equal(y["label"], [[0], [1], [0]])
+    assert training.counts(y, np.arange(3), ["b"]) == {"b": 1, "event seen": 1, "censored": 1}
+    assert training.known(units, "survival").tolist() == [True, False, True]
+    assert training.known(units.assign(n_images=[1, 0, 1]), "label").tolist() == [True, False, False]
+    np.testing.assert_array_equal(training.sample_weights(units, y, np.arange(3), "none", "binary"), [1, 1, 0])
+
+
+@pytest.mark.parametrize("events, pictured, expected", [(40, True, ("equal", "")), (400, True, ("joint", "")),
+                                                        (400, False, ("joint", training.TABLE_UNITS))])
+def test_few_events_allow_a_plain_network_only(events, pictured, expected):
+    assert training.by_events(events, "auto", "auto", pictured) == expected
+    assert training.by_events(events, "equal", "7", pictured) == ("equal", "7")
+
+
+def test_sanity_gate_of_survival_passes_and_notices_a_dead_network():
+    random = np.random.default_rng(0)
+    x = random.normal(size=(160, 6)).astype("float32")
+    y = np.c_[random.exponential(np.exp(-x[:, 0])), random.random(160) < 0.6].astype("float32")
+    given = {"table": x}
+
+    def make():
+        return fusion.build("", None, 1, {"table": 6}, units="64, 64", dropout=0)
+
+    def gate(given):
+        return diagnosis.sanity_gate(make, lambda rows: {"table": given["table"][rows]}, y, np.arange(100),
+                                     np.arange(100, 160), main="table", loss=losses.cox(), learning_rate=0.01)
+
+    good, dead = gate(given), gate({"table": 0 * x})
+    assert good["passed"] and abs(good["shuffled_rank"] - 0.5) < good["shuffled_limit"] < 0.4
+    assert not dead["passed"] and dead["memorised"] < 0.9
