@@ -12,6 +12,7 @@ import pandas as pd
 from medlab.datasets import clean_text
 from medlab.measures import check
 from medlab.metrics import value_of
+from medlab.preparation import parts_of
 
 ACQUISITION = re.compile(
     r"(^|_)(site|hospital|cent(er|re)|institution|scanner|manufacturer|vendor|device|model_name|kvp|tube|kernel|"
@@ -32,7 +33,8 @@ def varied(table, columns, most=0.5):
 
 def acquisition(cohort):
     """Columns of cohort.parquet that say how an image was taken, not what is on it, and that vary."""
-    return varied(cohort, [name for name in cohort if ACQUISITION.search(name) or name in SIZE])
+    clinical, _ = parts_of(cohort)  # a texture feature may be called contrast
+    return varied(cohort, [name for name in clinical if ACQUISITION.search(name) or name in SIZE])
 
 
 def table_model(table, y, train, head="binary"):

@@ -361,7 +361,8 @@ def test_a_scanner_that_predicts_the_outcome_is_found_and_test_rows_do_not_matte
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, 300)
     cohort = pd.DataFrame({"site": np.where(rng.random(300) < 0.2 + 0.6 * y, "A", "B"), "width": 128,
-                           "age_years": rng.normal(60, 9, 300), "spacing_mm": "1 x 1"})
+                           "age_years": rng.normal(60, 9, 300), "spacing_mm": "1 x 1",
+                           "original_glcm_Contrast": rng.random(300)})
     assert baselines.acquisition(cohort) == ["site"]
     train = np.arange(150)
     p = baselines.table_model(cohort[["site"]], y, train)
