@@ -222,6 +222,28 @@ def forest_curves(forest, table, grid):
     return curves[:, np.searchsorted(forest.unique_times_, np.asarray(grid, float), side="right")]
 
 
+def drawn_together(curves, fitted_curves, slope):
+    """Survival curves with the differences between patients scaled by a slope, on the scale of log(-log S).
+
+    For curves that do not come from one baseline hazard: at each time the fitted patients' mean stays where it is
+    and a slope below 1 draws all patients nearer to it.
+
+    Parameters
+    ----------
+    curves : (n, g); fitted_curves : (m, g) of the fitted patients, on the same grid; slope : float above 0
+
+    Returns
+    -------
+    (n, g); never rising along the grid
+    """
+    def scale(s):
+        return np.log(-np.log(np.clip(s, 1e-12, 1 - 1e-12)))
+
+    middle = scale(fitted_curves).mean(0)
+    drawn = np.exp(-np.exp(middle + slope * (scale(curves) - middle)))
+    return np.minimum.accumulate(np.where(np.asarray(curves) == 1, 1.0, drawn), axis=1)
+
+
 def tumour_size(cohort):
     """Size of the marked tumour per patient: the largest among the patient's images.
 

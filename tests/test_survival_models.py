@@ -118,6 +118,16 @@ def test_forest_keeps_few_times_however_many_patients():
     assert 100 < len(forest.unique_times_) <= survival_models.MOST_TIMES + 1
 
 
+def test_curves_are_drawn_together_around_the_fitted_mean():
+    grid, risk = np.linspace(0, 2000, 50), np.array([-1.5, 0.0, 1.5])
+    curves = np.exp(-np.outer(np.exp(risk), grid / 900))
+    assert survival_models.drawn_together(curves, curves, 1.0) == pytest.approx(curves, abs=1e-9)
+    half = survival_models.drawn_together(curves, curves, 0.5)
+    assert half == pytest.approx(np.exp(-np.outer(np.exp(risk / 2), grid / 900)), abs=1e-9), "as a Cox model's slope"
+    wide = survival_models.drawn_together(np.linspace(1, [0.9, 0.5, 0.1], 50).T, curves, 3.0)
+    assert (np.diff(wide, axis=1) <= 0).all() and (wide[:, 0] == 1).all()
+
+
 def cohort(sizes, patients, spacing="2 x 1 x 1", depth=10):
     return pd.DataFrame({"mask_size": sizes, "patient_id": patients, "spacing_mm": spacing, "depth": depth})
 

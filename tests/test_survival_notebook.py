@@ -198,7 +198,7 @@ def test_a_network_of_notebook_03_is_used_and_recalibrated(workspace, head):
                                                         "images_per_patient": 8, "models": ["table"]})
     result, page = execute(folder)
     assert result["main"] == "table" and result["models"]["table"]["c_harrell"] > 0.6
-    assert result["slopes"]["table"] == 1.0 if head == "hazard" else 0.5 < result["slopes"]["table"] < 1.5
+    assert 0.5 < result["slopes"]["table"] < 1.5 and result["slopes"]["table"] != 1.0
     curves = page["curves"]["table"]
     assert (np.diff(curves, axis=1) <= 1e-12).all() and curves.max() <= 1
     opened = json.loads((folder / "survival_openings.json").read_text())["openings"]
