@@ -19,8 +19,7 @@ PARAMETERS = ("seed", "network", "target", "head", "epochs", "batch_size", "lear
               "weight_decay", "capacity", "attention", "dropout", "label_smoothing", "class_weights",
               "augmentation", "ema", "checkpoint", "patience", "backbone", "weights_file", "head_epochs",
               "survival_head", "ties", "n_intervals", "fusion_kind", "table_prior",
-              "table_units", "images_per_patient", "pooling",
-              "patients_per_batch", "missing", "view")
+              "table_units", "images_per_patient", "pooling", "missing", "view")
 METRICS = {"loss": np.less, "auc": np.greater, "last": None}
 
 

@@ -221,8 +221,8 @@ def check_memory(needed):
     """The estimated memory of training in bytes, if this machine has it; else a ValueError."""
     present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > 0.9 * present:
-        raise ValueError(f"training needs about {needed / 1e9:.1f} GB, this machine has {present / 1e9:.1f} GB: lower "
-                         "batch_size, patients_per_batch or capacity, or prepare smaller images in 02")
+        raise ValueError(f"training needs about {needed / 1e9:.1f} GB, this machine has {present / 1e9:.1f} GB: "
+                         "lower batch_size or capacity, or prepare smaller images in 02")
     return needed
 
 

@@ -21,7 +21,7 @@ import yaml
 from brain_tumor import DATASETS, medlab
 
 COMMON = {"network": "simple", "capacity": 0.25, "epochs": 16, "learning_rate": 0.002, "warmup": 0.1,
-          "weight_decay": 0.01, "ema": 0.9, "checkpoint": "last", "patients_per_batch": 40, "mask_channel": True,
+          "weight_decay": 0.01, "ema": 0.9, "checkpoint": "last", "batch_size": 40, "mask_channel": True,
           "sanity_gate": False}
 COHORTS = {
     "lung": (
