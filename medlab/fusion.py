@@ -10,6 +10,7 @@ import pandas as pd
 
 from medlab import models, pipeline, preparation
 from medlab.pipeline import keras
+from medlab.survival_scores import concordance
 
 layers, ops = keras.layers, keras.ops
 FUSIONS, TABLES = ("equal", "joint"), ("table", "radiomics")
@@ -145,25 +146,38 @@ def ridge_cox(x, y, prior):
 
 def choose_prior(x, y, seed=0, folds=5, repeats=2):
     """The prior of `PRIORS` with the best C in cross-validation within these (training) patients."""
-    from sksurv.metrics import concordance_index_censored
-
     random, found = np.random.default_rng(seed), np.zeros(len(PRIORS))
     for _ in range(repeats):
-        fold = random.permutation(len(y)) % folds
+        order = random.permutation(len(y))
+        order, fold = order[np.argsort(y[order, 1], kind="stable")], np.empty(len(y), int)
+        fold[order] = np.arange(len(y)) % folds  # each fold gets its share of the events
         for out in (fold == k for k in range(folds)):
-            if y[out, 1].sum() and y[~out, 1].sum():
+            if y[~out, 1].sum():
                 risks = (x[out] @ ridge_cox(x[~out], y[~out], prior) for prior in PRIORS)
-                found += [concordance_index_censored(y[out, 1] > 0, y[out, 0], risk)[0] for risk in risks]
+                each = [concordance(y[out, 0], y[out, 1] > 0, risk) for risk in risks]
+                found += np.nan_to_num(each, nan=0.5)
     return PRIORS[int(np.argmax(found.round(6)))]
 
 
 def priors(given, y, prior=0.0):
     """Prior of each table of `inputs_of` (of the training patients): the given one, or for 0 by `choose_prior`."""
     known = (y > 0).any(axis=1)
+    if not y[:, 1].any():
+        raise ValueError(f"no event among {known.sum()} training patients with follow-up: nothing can be learnt; "
+                         "choose another split (seed, n_folds) or another outcome")
     return {part: prior or choose_prior(given[part][known], y[known]) for part in TABLES if part in given}
 
 
-def start_at_cox(model, given, y, prior):
+def hazard_level(y, cuts):
+    """Logit of events / at risk in each interval of a discrete-time head, (K,), kept from 0 and 1."""
+    time, event = y[(y > 0).any(axis=1)].T
+    at_risk = (time[:, None] > np.asarray(cuts)[:-1]).sum(0)
+    died = ((event > 0)[:, None] & (time[:, None] > cuts[:-1]) & (time[:, None] <= cuts[1:])).sum(0)
+    share = (died + 0.5) / (at_risk + 1)
+    return np.log(share / (1 - share))
+
+
+def start_at_cox(model, given, y, prior, cuts=None):
     """Give the linear parts of the tables the coefficients of a ridge Cox model of the same patients.
 
     A network takes hundreds of steps to what Newton's method has at once; from here it only learns what is new. The
@@ -174,6 +188,7 @@ def start_at_cox(model, given, y, prior):
     model : of `build`; given : dict of `inputs_of`, of the training patients
     y : (m, 2) time and event, (0, 0) unknown
     prior : dict of `priors`
+    cuts : of a discrete-time head, whose outputs then start at the hazards of these patients
     """
     known, names = (y > 0).any(axis=1), {layer.name for layer in model.layers}
     for layer in model.layers:
@@ -182,7 +197,31 @@ def start_at_cox(model, given, y, prior):
             coefficients = ridge_cox(given[part][known], y[known], prior[part])
             kernel = np.repeat(coefficients[:, None], layer.units, axis=1)
             layer.set_weights([kernel, *layer.get_weights()[1:]])
-            layer.trainable = kind == "fused" or f"{part}_network" in names or layer.units > 1
+            alone = "encoder" not in names and not any(name.endswith("_network") for name in names)
+            layer.trainable = kind == "fused" or f"{part}_network" in names or layer.units > 1 or alone
+    return model if cuts is None else _set_level(model, hazard_level(y, cuts), names)
+
+
+def _set_level(model, level, names):
+    """Each output once the level of the hazards: its further parts start at 0."""
+    first = next((name for name in names if name.endswith("_fused")), None) if "image_scaled" not in names else None
+    for layer in model.layers:
+        values = layer.get_weights()
+        if values and values[-1].shape == level.shape and isinstance(layer, (layers.Dense, Scaled)):
+            whole = layer.name in ("image_risk", "fused_risk", first) or layer.name.endswith("_linear")
+            layer.set_weights([*values[:-1], level if whole else 0 * level])
+    return model
+
+
+def standardise(model, images, rows, given):
+    """Give the parts of an ``equal`` fusion mean and variance of their risks over these (training) patients: the
+    moving ones of training are those of its last batches."""
+    found = predict(model, images, rows, given)
+    for layer in model.layers:
+        part, _, kind = layer.name.rpartition("_")
+        if kind == "standard":
+            risk = found[part][given["present"].any(axis=1)] if part == "image" else found[part]
+            layer.set_weights([risk.mean(0), np.maximum(risk.var(0), 1e-6)])
     return model
 
 
@@ -207,20 +246,21 @@ def _from_table(x, part, units, columns, dropout, penalty):
 
 @keras.saving.register_keras_serializable("medlab")
 class Scaled(layers.Layer):
-    """Input times one learned number."""
+    """Input times one learned number, and plus a learned level per column if asked for."""
 
-    def __init__(self, start=1.0, **kwargs):
+    def __init__(self, start=1.0, level=False, **kwargs):
         super().__init__(**kwargs)
-        self.start = start
+        self.start, self.with_level = start, level
 
     def build(self, shape):
         self.scale = self.add_weight(shape=(), initializer=keras.initializers.Constant(self.start), name="scale")
+        self.level = self.add_weight(shape=(shape[-1],), initializer="zeros", name="level") if self.with_level else 0.0
 
     def call(self, x):
-        return self.scale * x
+        return self.scale * x + self.level
 
     def get_config(self):
-        return super().get_config() | {"start": self.start}
+        return super().get_config() | {"start": self.start, "level": self.with_level}
 
 
 def _fused(inputs, features, outputs, columns, fusion, dropout, missing, penalty):
@@ -232,7 +272,7 @@ def _fused(inputs, features, outputs, columns, fusion, dropout, missing, penalty
     if fusion == "equal":
         each = [layers.BatchNormalization(momentum=0.9, center=False, scale=False, name=f"{part}_standard")(
             ops.stop_gradient(outputs[part])) * there[part] for part in features]
-        return Scaled(0.3, name="fused_risk")(layers.Add()(each))
+        return Scaled(0.3, columns > 1, name="fused_risk")(layers.Add()(each))
     if "image" in features and missing:
         there["image"] = ops.minimum(layers.Dropout(missing)(there["image"]), 1.0)
     risks = [Scaled(name="image_scaled")(outputs["image"] * there["image"]) if part == "image" else

@@ -139,7 +139,8 @@ class Journal(keras.callbacks.Callback):
         """Is this epoch the one to keep so far?"""
         value = logs.get(self._judged())
         rule = METRICS[self.checkpoint]
-        return rule is None or value is None or self.best is None or bool(rule(value, self.best["value"]))
+        first = self.best is None or np.isnan(self.best["value"])
+        return rule is None or value is None or first or bool(rule(value, self.best["value"]))
 
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.perf_counter() - self.start

@@ -137,6 +137,8 @@ def results_of(run):
             writer = next((n for n in notebooks() if file in contract(n)["writes"]), None)
             state = describe(writer, run)[0] if writer else "done"
             note = f"n = {', '.join(sizes)}." if sizes else ""
+            if values.get("part") == "val":
+                heading = f"{heading.split(',')[0]}, VALIDATION (the test part is closed)"
             found.append((heading, rows, note if state == "done" else f"{note} NOT CURRENT: {state}."))
     return found
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from medlab.parameters import compared_runs, contract, effective, run_folder, source
 from medlab.storage import digest, plain, read_json, write_json
 
-COMPARED = ("params.yaml", "metrics.json", "survival.json", "risk.parquet", "predictions.parquet")
+COMPARED = ("params.yaml", "dataset.json", "cohort.parquet", "metrics.json", "survival.json", "risk.parquet",
+            "predictions.parquet")
 
 
 def package_digest():

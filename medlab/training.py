@@ -129,6 +129,13 @@ def main_output(model):
     return next((name for name in ("fused", "image", "table", "radiomics") if name in names), None)
 
 
+def gated_output(model):
+    """Output of a network for patients that has something to learn by heart; None for a ridge Cox model."""
+    linear = all(layer.name.rpartition("_")[2] not in ("network", "risk", "together") or not layer.trainable_weights
+                 for layer in model.layers if isinstance(layer, keras.layers.Dense))
+    return "image" if "image" in model.output else None if linear else main_output(model)
+
+
 def loss_of(main, ties="efron", cuts=None):
     """Loss of a survival output: Cox, or discrete time where there are cuts; None without one."""
     return None if not main else losses.cox(ties) if cuts is None else losses.hazard(cuts)
@@ -139,22 +146,24 @@ def objective(model, kind, n_outputs, label_smoothing=0.0, ties="efron", cuts=No
     if not main_output(model):
         return {"loss": models.loss(kind, label_smoothing), "metrics": [auc_metric(kind, n_outputs)]}
     loss = {name: loss_of(name, ties, cuts) for name in model.output}
-    metrics = {name: [losses.Concordance(name="c")] for name in model.output}
+    metrics = {name: [losses.Concordance(name="c")] for name in model.output}  # weighted: unknown outcomes are left out
     if kind:
         loss["label"], metrics["label"] = models.loss(kind, label_smoothing), [auc_metric(kind, n_outputs)]
-    return {"loss": loss, "metrics": metrics}
+    return {"loss": loss, "weighted_metrics": metrics}
 
 
-def sample_weights(units, y, places, how, kind, model=None):
-    """Sample weights (m,) of a label, 0 where it is unknown; for a network for patients a dict, or None."""
-    if not kind:
-        return None
-    weight = class_weights(y["label"][places], how) * known(units, "label", kind)[places]
+def sample_weights(units, y, places, how="none", kind=None, model=None):
+    """Sample weights: of a label (m,), 0 where it is unknown; of a network for patients a dict with one for each
+    output, 0 for the image output where a patient has no image."""
+    weights, there = {}, np.zeros(len(places), bool)
+    if kind:
+        there = known(units, "label", kind)[places]
+        weights["label"] = np.zeros(len(places), "float32")
+        weights["label"][there] = class_weights(y["label"][places][there], how)
     if model is None:
-        return weight
-    if (weight == 1).all():
-        return None
-    return {name: weight if name == "label" else np.ones(len(places), "float32") for name in model.output}
+        return weights["label"]
+    weights["image"] = (units["n_images"].to_numpy()[places] > 0).astype("float32")
+    return {name: weights.get(name, np.ones(len(places), "float32")) for name in model.output}
 
 
 def rows_of(arrays, places):

@@ -113,7 +113,9 @@ def test_tables_start_at_the_ridge_cox_model():
     # lifelines' penalty is on the mean likelihood: penalizer / 2 w^2 n = w^2 / (2 prior^2)
     fitted = CoxPHFitter(penalizer=1 / 0.4**2 / len(y)).fit(frame, "t", "e").params_
     np.testing.assert_allclose(model.get_layer("table_linear").get_weights()[0][:, 0], fitted, atol=2e-3)
-    assert not model.get_layer("table_linear").trainable
+    assert model.get_layer("table_linear").trainable, "alone it stays what there is to train"
+    beside = fusion.start_at_cox(build(sizes={"table": 2}), given, y, {"table": 0.4})
+    assert not beside.get_layer("table_linear").trainable
     assert fusion.choose_prior(given["table"], y) in fusion.PRIORS
     assert fusion.priors(given, y, 0.2) == {"table": 0.2}
 
@@ -178,3 +180,32 @@ def test_patients_in_the_pipeline_absent_images_are_black_and_marks_keep_their_v
     assert x["image"].numpy()[0, 0, ..., 0].std() > 5 and (x["image"].numpy()[1, 1, ..., 1] == 0).all()
     table = next(iter(pipeline.dataset(None, np.zeros((5, 2)), 3, inputs={"table": np.ones((5, 4))})))
     assert table[0]["table"].shape == (2, 4) or table[0]["table"].shape == (3, 4)
+
+
+@pytest.mark.parametrize("sizes, name", [({"table": 2}, ""), ({"table": 2}, "simple")])
+def test_hazards_start_and_stay_at_the_level_of_the_cohort(sizes, name):
+    table, images, covariates = cohort(200)
+    units, rows, first = fusion.units(table)
+    given = fusion.inputs_of(covariates[["x", "noise"]].iloc[first], rows if name else None)
+    y = training.targets(units, ["survival"])["survival"]
+    cuts = losses.cuts(*y.T, 6)
+    model = build(name, sizes=sizes, n_intervals=len(cuts) - 1)
+    fusion.start_at_cox(model, given, y, {"table": 0.4}, cuts)
+    if name:
+        fusion.standardise(model, images, rows, given)
+    found = fusion.predict(model, images, rows, given)
+    plain = 1 / (1 + np.exp(-fusion.hazard_level(y, cuts)))
+    for output, logits in found.items():
+        mean = (1 / (1 + np.exp(-logits))).mean(0)
+        np.testing.assert_allclose(mean, plain, atol=0.1, err_msg=output)
+
+
+def test_what_can_be_memorised_is_gated_and_no_event_is_a_message():
+    assert training.gated_output(build(sizes={"table": 2})) == "image"
+    assert training.gated_output(build("", sizes={"table": 2}, units="4")) == "table"
+    assert training.gated_output(build("", sizes={"table": 2})) is None
+    with pytest.raises(ValueError, match="no event among 3 training patients"):
+        fusion.priors({"table": np.zeros((4, 1))}, np.array([[3, 0], [4, 0], [5, 0], [0, 0]]))
+    table = pd.DataFrame({"n_images": [1, 0], "time_days": [1, 2], "event": [True, False]})
+    weights = training.sample_weights(table, {}, np.arange(2), model=build(sizes={"table": 2}))
+    assert weights["image"].tolist() == [1, 0] and weights["table"].tolist() == [1, 1]

@@ -164,7 +164,7 @@ def test_survival_with_several_images_or_none_and_with_a_table_alone(workspace, 
     run = workspace / "reports" / "made-up"
     run.mkdir()
     (run / "params.yaml").write_text(f"dataset: made_up\nepochs: 2\nnetwork: simple\nsurvival_head: {head}\n"
-                                     "survival_bootstrap: 50\nforest_trees: 10\ntable_units: '8'\n")
+                                     "survival_bootstrap: 50\nforest_trees: 10\n")
     done = medlab("run", "made-up")
     assert done.returncode == 0, done.stderr[-4000:]
     assert re.findall(r"(\d\d)_\w+: done", done.stderr) == ["01", "02", "03", "05"]
@@ -178,5 +178,7 @@ def test_survival_with_several_images_or_none_and_with_a_table_alone(workspace, 
         assert facts["main"] == "fused" and {"image", "table", "fused"} <= set(models)
         assert np.load(run / "images.npy", mmap_mode="r").shape[0] == split["has_image"].sum()
         assert risk["risk_fused"].notna().all()
+        assert models["fused"]["integrated_brier"] < 1.25 * models["kaplan_meier"]["integrated_brier"], "level of hazards"
     else:
-        assert facts["main"] == "table" and facts["table_units"] == "8" and "image" not in models
+        assert facts["main"] == "table" and facts["table_units"] == "" and "image" not in models
+        assert "ridge Cox model" in json.loads((run / "training.json").read_text())["sanity"]["sentence"]

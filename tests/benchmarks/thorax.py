@@ -42,8 +42,8 @@ def one_cohort(folder, patients, seed):
     survival = json.loads((report / "survival.json").read_text())
     found |= {f"c_{name}": survival["models"][name]["c_harrell"] for name in SHOWN if name in survival["models"]}
     found |= {f"ibs_{name}": survival["models"][name]["integrated_brier"] for name in ("kaplan_meier", "fused")}
-    fused = survival["models"]["fused"]
-    found |= {name: fused[name] for name in fused if "slope" in name and not name.endswith(("low", "high"))}
+    at = f"{survival['horizon_days']:.0f}"
+    found |= {name: survival["scores"]["fused"][f"{name}_{at}"] for name in ("slope", "ici")}
     return found | {"minutes": metrics["wall"] / 60, "cpu_minutes": metrics["cpu"] / 60}
 
 
