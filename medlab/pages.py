@@ -12,7 +12,8 @@ from pathlib import Path
 NOTICE = "Research use only. Not a medical device; not for diagnosis or treatment decisions."
 
 LABELS = {"auc": "AUC", "f1": "F1", "mcc": "MCC", "npv": "NPV", "ece": "ECE", "brier": "Brier score",
-          "kappa_quadratic": "kappa, quadratic weights", "c_harrell": "C, Harrell", "c_uno": "C, Uno"}
+          "kappa_quadratic": "kappa, quadratic weights", "c_harrell": "C, Harrell", "c_uno": "C, Uno",
+          "c_within_site": "C within one site"}
 
 # nbconvert's plain template, with the code one click away and the log (stderr) folded.
 CELLS = """{% extends 'basic/index.html.j2' %}
