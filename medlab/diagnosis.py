@@ -95,8 +95,8 @@ def _chance_of_c(y, risk, n=200):
     if y[:, 1].sum() < 5:
         return None, None
     random = np.random.default_rng(0)
-    draws = [_ordered(random.permutation(y), risk).mean() for _ in range(n)]
-    return float(_ordered(y, risk).mean()), float(3.3 * np.std(draws))
+    limit = 3.3 * np.std([_ordered(random.permutation(y), risk).mean() for _ in range(n)])
+    return (float(_ordered(y, risk).mean()), float(limit)) if limit < 0.4 else (None, None)  # wider says nothing
 
 
 def _chance(y, p):
