@@ -228,7 +228,9 @@ def vectors(table, kind, w, within=False):
         for model in models(table, group):
             out[group, model, "c_harrell", seed] = concordance(part, model, w)
             if within and part["level"].nunique() > 1:
-                out[group, model, "c_within_site", seed] = concordance(part, model, w, ("run", "level"))
+                alone = part["level"].mask(part["level"] == "", part["item"].astype(str))  # unknown: with nobody
+                out[group, model, "c_within_site", seed] = concordance(part.assign(level=alone), model, w,
+                                                                       ("run", "level"))
     return out
 
 
