@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medlab import fusion, losses, models, pipeline, training
+from medlab import fusion, losses, models, pipeline, policies, training
 from medlab.pipeline import keras, tf
 
 # Everything in 03 that a saved state depends on.
@@ -29,7 +29,7 @@ def key(parameters, *files):
     A state with another key is not continued.
     """
     digest = hashlib.blake2b(json.dumps(parameters, sort_keys=True, default=str).encode())
-    for path in (*files, *(room.__file__ for room in (pipeline, models, losses, fusion, training))):
+    for path in (*files, *(room.__file__ for room in (policies, pipeline, models, losses, fusion, training))):
         with open(path, "rb") as file:
             digest.update(hashlib.file_digest(file, "blake2b").digest())
     return digest.hexdigest()

@@ -75,7 +75,7 @@ def _checked(time, event, risk):
     return time, event, risk
 
 
-def _log_at_risk(time, risk):
+def log_at_risk(time, risk):
     """log of the sum of exp(risk) over those still followed at each patient's time; all of one time together."""
     order = np.argsort(-time, kind="stable")
     total = np.logaddexp.accumulate(risk[order])
@@ -96,7 +96,7 @@ def breslow(time, event, risk):
     time, event, risk = _checked(time, event, risk)
     times, first = np.unique(time[event], return_index=True)
     n_events = np.unique(time[event], return_counts=True)[1]
-    return times, np.cumsum(n_events * np.exp(-_log_at_risk(time, risk)[event][first]))
+    return times, np.cumsum(n_events * np.exp(-log_at_risk(time, risk)[event][first]))
 
 
 def cox_curves(times, h0, risk, grid):
@@ -157,12 +157,12 @@ def slope(time, event, risk, sd=0.25):
     time, event, risk = _checked(time, event, risk)
 
     def loss(b):
-        return -(b * risk - _log_at_risk(time, b * risk))[event].sum() + (b - 1) ** 2 / (2 * sd**2)
+        return -(b * risk - log_at_risk(time, b * risk))[event].sum() + (b - 1) ** 2 / (2 * sd**2)
 
     return float(minimize_scalar(loss, bounds=(0.05, 5), method="bounded", options={"xatol": 1e-6}).x)
 
 
-def legal_horizons(wanted_days, time_train, event_train, time_test):
+def legal_horizons(wanted_days, time_train, time_test):
     """Horizons at which IPCW scores exist, and what had to be cut.
 
     A horizon is legal while `LEAST_AT_RISK` patients of train (so that the censoring curve is above 0) and of test are

@@ -9,6 +9,8 @@ import warnings
 import numpy as np
 import pandas as pd
 
+from medlab.survival import log_at_risk
+
 RIDGES = (0.01, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # added to the log partial likelihood: ridge / 2 * sum(b^2)
 FEWEST_EVENTS = 3  # below this nothing is fitted
 MOST_TIMES = 150  # distinct times a forest keeps in each leaf
@@ -22,10 +24,7 @@ def log_likelihood(time, event, risk):
     are at risk together.
     """
     time, event, risk = np.asarray(time, float), np.asarray(event, bool), np.asarray(risk, float)
-    order = np.argsort(-time, kind="stable")
-    total = np.logaddexp.accumulate(risk[order])
-    last = np.searchsorted(-time[order], -time[order], side="right") - 1
-    return float((risk[order] - total[last])[event[order]].sum())
+    return float((risk - log_at_risk(time, risk))[event].sum())
 
 
 def fit_cox(time, event, table, ridges=RIDGES, seed=0):

@@ -160,7 +160,7 @@ def _check(train, test, horizons, *risks):
         if risk is not None and (np.size(risk) != len(test) or not np.isfinite(risk).all()):
             raise ValueError(f"{np.size(risk)} risks, {int((~np.isfinite(risk)).sum())} of them not finite, for "
                              f"{len(test)} patients: one finite risk each is expected")
-    return survival.legal_horizons(horizons, train["time_days"], train["event"], test["time_days"])
+    return survival.legal_horizons(horizons, train["time_days"], test["time_days"])
 
 
 def _who(test):

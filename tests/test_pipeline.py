@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medlab import pipeline
+from medlab import pipeline, policies
 from medlab.pipeline import tf
 
 RANDOM = np.random.default_rng(0)
@@ -34,7 +34,7 @@ def test_without_policy_everything_comes_once_and_unchanged():
 
 def test_one_affine_equals_scipy():
     images = smooth(5, 40, 48)
-    policy = pipeline.policy("none, rotation_deg=30, shift=0.1, zoom=0.2, shear_deg=10, flip=lu")
+    policy = policies.policy("none, rotation_deg=30, shift=0.1, zoom=0.2, shear_deg=10, flip=lu")
     chance = RANDOM.random((5, 12)).astype("float32")
     moved = pipeline.augment(tf.constant(images), tf.constant(chance), tf.constant([0, 0], tf.int64), policy)
     matrices = pipeline.affine(chance, policy, 40, 48).numpy()
@@ -47,11 +47,11 @@ def test_one_affine_equals_scipy():
         np.testing.assert_allclose(np.asarray(result)[..., 0][inside], expected[inside], atol=0.05)
 
 
-@pytest.mark.parametrize("fill", pipeline.FILLS)
+@pytest.mark.parametrize("fill", policies.FILLS)
 @pytest.mark.parametrize("kind", ["uint8", "float32"])
 def test_compiled_resampling_equals_tensorflow(fill, kind):
     images = RANDOM.integers(0, 255, (5, 40, 48, 2)).astype(kind)
-    policy = pipeline.policy("none, rotation_deg=180, shift=0.3, zoom=0.4, shear_deg=10, flip=lu")
+    policy = policies.policy("none, rotation_deg=180, shift=0.3, zoom=0.4, shear_deg=10, flip=lu")
     matrices = pipeline.affine(RANDOM.random((5, 12)).astype("float32"), policy, 40, 48)
     expected = tf.raw_ops.ImageProjectiveTransformV3(
         images=images.astype("float32"), transforms=matrices, output_shape=[40, 48], fill_value=0.0,
@@ -60,7 +60,7 @@ def test_compiled_resampling_equals_tensorflow(fill, kind):
 
 
 def test_rotation_stays_within_its_range_and_keeps_the_centre():
-    policy = pipeline.policy("none, rotation_deg=20")
+    policy = policies.policy("none, rotation_deg=20")
     matrices = pipeline.affine(RANDOM.random((500, 12)).astype("float32"), policy, 33, 33).numpy()
     angles = np.degrees(np.arctan2(matrices[:, 3], matrices[:, 0]))
     assert -20 <= angles.min() < -18 and 18 < angles.max() <= 20
@@ -69,7 +69,7 @@ def test_rotation_stays_within_its_range_and_keeps_the_centre():
 
 @pytest.mark.parametrize("modality", ["CT", "CR", "DX"])
 def test_chests_are_never_mirrored(modality):
-    policy = pipeline.policy("auto", modality)
+    policy = policies.policy("auto", modality)
     matrices = pipeline.affine(RANDOM.random((500, 12)).astype("float32"), policy, 32, 32).numpy()
     assert (np.linalg.det(matrices[:, [0, 1, 3, 4]].reshape(-1, 2, 2)) > 0).all()
     assert policy["rotation_deg"] <= 10
@@ -77,7 +77,7 @@ def test_chests_are_never_mirrored(modality):
 
 def test_bit_identical_and_resumable():
     images, y = smooth(37, 24, 24), RANDOM.random((37, 3)).astype("float32")
-    options = dict(batch_size=8, policy=pipeline.policy("CT, mixup=0.3"), seed=5, shuffle=True, repeat=True)
+    options = dict(batch_size=8, policy=policies.policy("CT, mixup=0.3"), seed=5, shuffle=True, repeat=True)
     steps = pipeline.steps(37, 8)
     first = list(pipeline.dataset(images, y, **options).take(3 * steps).as_numpy_iterator())
     again = list(pipeline.dataset(images, y, **options).take(3 * steps).as_numpy_iterator())
@@ -91,7 +91,7 @@ def test_bit_identical_and_resumable():
 
 def test_augmentation_of_an_image_does_not_depend_on_its_neighbours():
     images, y = smooth(20, 24, 24), np.arange(20.0)[:, None]
-    policy = pipeline.policy("MR")
+    policy = policies.policy("MR")
     seen = []
     for batch_size in (3, 20):
         parts = numpy_batches(images, y, batch_size, policy=policy, seed=1, shuffle=True)
@@ -103,7 +103,7 @@ def test_augmentation_of_an_image_does_not_depend_on_its_neighbours():
 def test_masks_follow_the_image():
     images = np.zeros((6, 4, 40, 40, 1), "uint8")
     images[:, 1:3, 12:30, 8:20] = 200
-    policy = pipeline.policy("none, rotation_deg=30, shift=0.1, zoom=0.1, flip=luz, shift_z=1")
+    policy = policies.policy("none, rotation_deg=30, shift=0.1, zoom=0.1, flip=luz, shift_z=1")
     for x, mask in numpy_batches(images, batch_size=6, masks=images > 0, policy=policy):
         assert mask.dtype == bool and 0 < mask.mean() < 0.2
         assert (mask == (x > 100)).mean() > 0.995
@@ -112,7 +112,7 @@ def test_masks_follow_the_image():
 
 def test_volume_slices_move_alike():
     images = np.repeat(smooth(3, 24, 24)[:, None], 5, axis=1)
-    policy = pipeline.policy("none, rotation_deg=40, zoom=0.2")
+    policy = policies.policy("none, rotation_deg=40, zoom=0.2")
     x = np.concatenate(numpy_batches(images, batch_size=3, policy=policy))
     np.testing.assert_array_equal(x[:, 0], x[:, 4])
     assert not np.array_equal(x[0, 0], images[0, 0])
@@ -120,17 +120,17 @@ def test_volume_slices_move_alike():
 
 def test_grey_changes_keep_the_range_and_the_contrast_asked_for():
     images = smooth(64, 16, 16)
-    x = np.concatenate(numpy_batches(images, batch_size=16, policy=pipeline.policy("none, contrast=0.3")))
+    x = np.concatenate(numpy_batches(images, batch_size=16, policy=policies.policy("none, contrast=0.3")))
     ratio = x.std((1, 2, 3)) / images.std((1, 2, 3))
     assert 0.69 < ratio.min() < 0.8 and 1.2 < ratio.max() < 1.31
-    policy = pipeline.policy("none, noise=0.05, brightness=1")
+    policy = policies.policy("none, noise=0.05, brightness=1")
     x = np.concatenate(numpy_batches(images, batch_size=16, policy=policy))
     assert x.min() >= 0 and x.max() <= 255
 
 
 def test_noise_has_the_stated_size():
     images = np.full((4, 64, 64, 1), 128, "uint8")
-    x = np.concatenate(numpy_batches(images, batch_size=2, policy=pipeline.policy("none, noise=0.04")))
+    x = np.concatenate(numpy_batches(images, batch_size=2, policy=policies.policy("none, noise=0.04")))
     assert abs((x - 128).std() / 255 - 0.04) < 0.001
     assert not np.array_equal(x[0], x[1]) and not np.array_equal(x[0], x[2])
 
@@ -151,12 +151,12 @@ def test_memory_does_not_grow_with_the_cohort(tmp_path):
     array.flush()
     code = f"""
 import resource, numpy as np
-from medlab import pipeline
+from medlab import pipeline, policies
 images = np.load({str(path)!r}, mmap_mode="r")
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-list(pipeline.dataset(images[:64], batch_size=16, policy=pipeline.policy("MR")).as_numpy_iterator())
+list(pipeline.dataset(images[:64], batch_size=16, policy=policies.policy("MR")).as_numpy_iterator())
 before = peak()
-for batch in pipeline.dataset(images, batch_size=16, policy=pipeline.policy("MR"), shuffle=True): pass
+for batch in pipeline.dataset(images, batch_size=16, policy=policies.policy("MR"), shuffle=True): pass
 print((peak() - before) / 1024)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -165,14 +165,14 @@ print((peak() - before) / 1024)
 
 
 def test_policy_texts():
-    assert pipeline.policy("none") == {}
-    assert pipeline.policy("auto", "MR")["flip"] == "l"
-    assert pipeline.policy("auto", "XX") == pipeline.POLICIES["mild"]
-    assert pipeline.policy("auto", "CT", {"rotation_deg": 3})["rotation_deg"] == 3
-    assert pipeline.policy("auto", "CT", "SM")["flip"] == "lu"
-    assert pipeline.policy("auto, rotation_deg=20, flip=l", "CT")["rotation_deg"] == 20
-    assert pipeline.policy("none, fill=reflect") == {"fill": "reflect"}
+    assert policies.policy("none") == {}
+    assert policies.policy("auto", "MR")["flip"] == "l"
+    assert policies.policy("auto", "XX") == policies.POLICIES["mild"]
+    assert policies.policy("auto", "CT", {"rotation_deg": 3})["rotation_deg"] == 3
+    assert policies.policy("auto", "CT", "SM")["flip"] == "lu"
+    assert policies.policy("auto, rotation_deg=20, flip=l", "CT")["rotation_deg"] == 20
+    assert policies.policy("none, fill=reflect") == {"fill": "reflect"}
     for text in ("strnog", "MR, rotation=3", "MR, rotation_deg=much", "MR, flip=x", "MR, shift=-1",
                  "MR, fill=no"):
         with pytest.raises(ValueError, match="expected"):
-            pipeline.policy(text)
+            policies.policy(text)

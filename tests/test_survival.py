@@ -156,13 +156,13 @@ def test_slope_recovers_the_factor_and_never_turns_the_risk_round():
 
 def test_legal_horizons():
     train, test = np.arange(1, 101) * 10.0, np.arange(1, 101) * 8.0
-    days, notes = survival.legal_horizons([365, 700, 2000, 3000], train, train > 0, test)
+    days, notes = survival.legal_horizons([365, 700, 2000, 3000], train, test)
     assert days == [365, 700, 767] and len(notes) == 2
     assert "2000 days cut to 767" in notes[0] and "evaluated patients" in notes[0]
     assert (test > 767).sum() == 5
-    assert survival.legal_horizons([365], train, train > 0, test) == ([365.0], [])
-    assert survival.legal_horizons([365], [0.4], [True], [0.3])[0] == pytest.approx([0.2997])
+    assert survival.legal_horizons([365], train, test) == ([365.0], [])
+    assert survival.legal_horizons([365], [0.4], [0.3])[0] == pytest.approx([0.2997])
     with pytest.raises(ValueError, match="positive days"):
-        survival.legal_horizons([0], train, train > 0, test)
+        survival.legal_horizons([0], train, test)
     with pytest.raises(ValueError, match="no evaluated patients"):
-        survival.legal_horizons([365], train, train > 0, [])
+        survival.legal_horizons([365], train, [])

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.utils.class_weight import compute_sample_weight
 
-from medlab import diagnosis, fusion, losses, models, pipeline, training
+from medlab import diagnosis, fusion, losses, models, pipeline, policies, training
 from medlab import journal as journals
 from medlab.pipeline import keras
 
@@ -91,7 +91,7 @@ def fit(folder, key="k", stop_after=None, epochs=6, ema=True, rate=0.01, dropout
     journal = journals.Journal(folder, key, epochs=epochs, n_images=40, **options)
     model.compile(keras.optimizers.AdamW(training.schedule(rate, epochs * 5), use_ema=ema, ema_momentum=0.9),
                   models.loss("binary"), metrics=[training.auc_metric("binary", 1)])
-    batches = pipeline.dataset(images, y[:40], 8, rows=np.arange(40), policy=pipeline.policy("CT"),
+    batches = pipeline.dataset(images, y[:40], 8, rows=np.arange(40), policy=policies.policy("CT"),
                                shuffle=True, repeat=True, first_epoch=journal.epoch)
     validation = pipeline.dataset(images, y[40:], 8, rows=np.arange(40, 60))
 

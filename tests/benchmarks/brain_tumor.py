@@ -103,7 +103,7 @@ def ours(folder, epochs=12):
     """The compact network on the arrays of a run, with a schedule as short as the question."""
     import pandas as pd
 
-    from medlab import models, pipeline, training
+    from medlab import models, pipeline, policies, training
     from medlab.pipeline import keras
 
     images = np.load(folder / "images.npy", mmap_mode="r")
@@ -115,7 +115,7 @@ def ours(folder, epochs=12):
     model = models.build("compact", images.shape[1:], "multiclass", 4, mean=facts["mean"], std=facts["std"])
     steps = pipeline.steps(len(train), 32)
     model.compile(keras.optimizers.AdamW(training.schedule(3e-3, epochs * steps)), models.loss("multiclass", 0.1))
-    options = dict(rows=train, policy=pipeline.policy("MR"), shuffle=True, repeat=True)
+    options = dict(rows=train, policy=policies.policy("MR"), shuffle=True, repeat=True)
     print("compact")
     return clocked(model, images[test].astype("float32"), y[test].argmax(1), epochs=epochs, steps_per_epoch=steps,
                    batches=lambda epoch: pipeline.dataset(images, y[train], 32, first_epoch=epoch, **options),

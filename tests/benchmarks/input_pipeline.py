@@ -19,13 +19,13 @@ N, SIDE, BATCH = 1024, 180, 32
 TRAIN = """
 import resource, sys
 import numpy as np
-from medlab import models, pipeline, training
+from medlab import models, pipeline, policies, training
 from medlab.pipeline import keras
 images = np.load(sys.argv[1], mmap_mode="r")
 y = (np.arange(len(images)) % 2)[:, None]
 model = models.build("compact", images.shape[1:], "binary", 1, capacity=0.25)
 model.compile("adam", models.loss("binary"))
-data = pipeline.dataset(images, y, 32, policy=pipeline.policy("MR"), shuffle=True, repeat=True)
+data = pipeline.dataset(images, y, 32, policy=policies.policy("MR"), shuffle=True, repeat=True)
 model.fit(data, steps_per_epoch=pipeline.steps(len(images), 32), epochs=1, verbose=0, shuffle=False)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
@@ -90,13 +90,13 @@ def memory(folder, n):
 
 
 def main():
-    from medlab import pipeline
+    from medlab import pipeline, policies
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = pictures(folder)
         images = np.load(folder / "images.npy", mmap_mode="r")
-        policy = pipeline.policy("classic")
+        policy = policies.policy("classic")
         ours = {"arrays": pipeline.dataset(images, batch_size=BATCH, policy=policy, shuffle=True, repeat=True),
                 "PNG files": pipeline.dataset(Pictures(files), batch_size=BATCH, policy=policy, shuffle=True,
                                               repeat=True)}
