@@ -17,12 +17,12 @@ CARD_KEYS = {
     "title": str, "modality": str, "intensity": str, "description": str, "licence": str, "citation": str,
     "classes": list, "classes_ordered": bool, "positive": str, "time_origin": str, "event_meaning": str,
     "event_coding": dict, "patients": str, "synthetic": bool, "augmentation": (str, dict), "window": str,
-    "region": str,
+    "region": str, "mask_classes": dict,
     "import": dict, "notes": list, "sha256": dict,
 }
 EVENTS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 BOX_COLUMNS = ("image", "frame", "label", "x_min", "y_min", "x_max", "y_max", "z_min", "z_max")
-TEXT = ("patient_id", "image", "label", "mask", "events", "split", "spacing_mm", "event_cause", "event")
+TEXT = ("patient_id", "image", "label", "mask", "valid_mask", "events", "split", "spacing_mm", "event_cause", "event")
 
 
 def read_card(path) -> dict:
@@ -47,6 +47,10 @@ def read_card(path) -> dict:
         card["classes"] = [str(c) for c in card["classes"]]
         if card.get("positive") not in (None, *card["classes"]):
             raise ValueError(f"card.yaml: positive is {card['positive']!r}, expected one of {card['classes']}")
+    values = list((card.get("mask_classes") or {}).values())
+    if not all(isinstance(v, (int, float)) for v in values) or len(set(values)) < len(values):
+        raise ValueError(f"card.yaml: mask_classes is {card['mask_classes']}, expected names with one number each, the "
+                         "value of the class in the mask files, such as 'tumour: 2'")
     return card
 
 
@@ -96,6 +100,7 @@ def validate(cohort, card, folder):
         "image": pa.Column(checks=exists, nullable="time_days" in cohort, required=False),
         "frame": pa.Column(checks=pa.Check(_whole, error="a whole number from 0"), required=False, nullable=True),
         "mask": pa.Column(checks=exists, nullable=True, required=False),
+        "valid_mask": pa.Column(checks=exists, nullable=True, required=False),
         "events": pa.Column(checks=exists, nullable=True, required=False),
         "split": pa.Column(checks=pa.Check.isin(SPLITS, error="train, val or test"), nullable=True, required=False),
         "label": pa.Column(checks=[pa.Check.isin(classes, error=f"one of the card's classes {classes}")]

@@ -20,8 +20,8 @@ from medlab import cards, screening
 from medlab.screening import duplicates  # noqa: F401
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
-RESERVED = ("patient_id", "image", "frame", "label", "time_days", "event", "event_cause", "mask", "events",
-            "split", "spacing_mm", "study", "series", "side", "row")
+RESERVED = ("patient_id", "image", "frame", "label", "time_days", "event", "event_cause", "mask", "valid_mask",
+            "events", "split", "spacing_mm", "study", "series", "side", "row")
 
 
 @dataclass
@@ -125,9 +125,35 @@ def _read_path(dataset, row, column):
     return images.read(text, frame=frame, root=dataset.folder)
 
 
+def mask_classes(dataset) -> list:
+    """Names of what the masks mark, in the order of the card's ``mask_classes``; without it ``lesion``."""
+    return list(dataset.card.get("mask_classes") or ["lesion"])
+
+
+def read_labels(dataset, row):
+    """Mask of a cohort row as uint8 without channel axis, (h, w) or (d, h, w): 0 background, 1.. `mask_classes`.
+
+    Without ``mask_classes`` in the card every value above 0 is the lesion; values that the card does not name are
+    background.
+    """
+    pixels, values = _read_path(dataset, row, "mask").pixels, dataset.card.get("mask_classes")
+    if not values:
+        return (pixels > 0).any(axis=-1).astype(np.uint8)
+    labels = np.zeros(pixels.shape[:-1], np.uint8)
+    for number, value in enumerate(values.values(), start=1):
+        labels[(pixels == value).all(axis=-1)] = number
+    return labels
+
+
 def read_mask(dataset, row):
-    """Mask of a cohort row as a boolean array without channel axis: (h, w) or (d, h, w)."""
-    return (_read_path(dataset, row, "mask").pixels > 0).any(axis=-1)
+    """Everything that the mask of a cohort row marks as a boolean array: (h, w) or (d, h, w)."""
+    return read_labels(dataset, row) > 0
+
+
+def read_valid(dataset, row):
+    """Which pixels of a cohort row count (``valid_mask``, such as a field of view), bool; None: all."""
+    given = row.get("valid_mask")
+    return (_read_path(dataset, row, "valid_mask").pixels > 0).any(axis=-1) if isinstance(given, str) else None
 
 
 def fingerprint(dataset) -> str:

@@ -5,6 +5,7 @@ Prepared arrays hold nothing fitted and do not depend on the split, so that fold
 
 import contextlib
 import fcntl
+import functools
 import os
 import shutil
 import time
@@ -233,34 +234,37 @@ def write_array(path, rows, shape):
     storage.write_atomically(path, writer)
 
 
-def cached_array(folder, key, make, target, keep_days=1.0):
-    """Link the array of a key into a run; make it first if no run has.
+def cached(folder, key, make, target, keep_days=1.0):
+    """Link the arrays of a key into a run; make them first if no run has.
 
     Parameters
     ----------
     folder : Path, the cache; arrays that no run links to any more are removed after ``keep_days``.
     key : text of hex digits
-    make : callable(path) that writes the array
-    target : Path in a run; a hard link where the file system allows it, else a copy.
+    make : callable(folder) that writes ``*.npy`` files into it
+    target : Path of a run; hard links where the file system allows it, else copies.
 
     Returns
     -------
-    bool, whether the array was there already.
+    bool, whether the arrays were there already.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    array = folder / key / "images.npy"
-    with _locked(folder / f"{key}.lock"):
-        found = array.exists()
+    place = Path(folder) / key
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with _locked(place.with_suffix(".lock")):
+        found = place.is_dir()
         if not found:
-            array.parent.mkdir(exist_ok=True)
-            make(array)
-        storage.write_atomically(target, lambda beside: _link(array, beside))
-    for other in folder.glob("*/images.npy"):
-        facts = other.stat()
-        if other != array and facts.st_nlink == 1 and time.time() - facts.st_mtime > keep_days * 86400:
-            shutil.rmtree(other.parent)
-            (folder / f"{other.parent.name}.lock").unlink(missing_ok=True)
+            making = place.with_suffix(".making")
+            shutil.rmtree(making, ignore_errors=True)
+            making.mkdir()
+            make(making)
+            making.rename(place)
+        for array in place.glob("*.npy"):
+            storage.write_atomically(Path(target) / array.name, functools.partial(_link, array))
+    for other in Path(folder).iterdir():
+        arrays = [path.stat() for path in other.glob("*.npy")] if other.suffix == "" and other != place else []
+        if arrays and all(a.st_nlink == 1 and time.time() - a.st_mtime > keep_days * 86400 for a in arrays):
+            shutil.rmtree(other)
+            other.with_suffix(".lock").unlink(missing_ok=True)
     return found
 
 

@@ -41,19 +41,25 @@ def stretch(pixels, low=1, high=99):
     return window(pixels, (bottom + top) / 2, top - bottom)
 
 
-def _weights(n, m, step, order):
-    """(m, n) weights that sample n points at m places ``step`` apart, same centre; and which lie inside.
+def origins(shape, new_shape, steps):
+    """Where, in pixels of the image, the first pixel of a grid ``steps`` pixels apart lies if the middles meet.
 
-    Linear interpolation; where it shrinks, a triangle as wide as ``step`` on either side: nothing is skipped.
     A step of 1 copies: where rows are cut or filled by an odd number, the middle moves by half a pixel.
     """
-    count = max(1, round(n / step))  # places on the image, the rest is cut or filled
-    index = np.arange(m) - (m - count) // 2
-    inside = (index >= 0) & (index < count)
-    at = (index - (count - 1) / 2) * step + (n - 1) / 2
+    count = np.maximum(1, np.round(np.divide(shape, steps)))  # places on the image, the rest is cut or filled
+    first = -((np.asarray(new_shape) - count) // 2)
+    return (first - (count - 1) / 2) * steps + (np.asarray(shape) - 1) / 2
+
+
+def _weights(n, at, step, order):
+    """(m, n) weights that sample n points at the m places ``at``, ``step`` apart; and which lie on the image.
+
+    Linear interpolation; where it shrinks, a triangle as wide as ``step`` on either side: nothing is skipped.
+    """
+    inside = (at >= -0.5) & (at <= n - 0.5)
     if order == 0:
-        weights = np.zeros((m, n), np.float32)
-        weights[np.arange(m), np.clip(np.ceil(at - 0.5).astype(int), 0, n - 1)] = 1
+        weights = np.zeros((len(at), n), np.float32)
+        weights[np.arange(len(at)), np.clip(np.ceil(at - 0.5).astype(int), 0, n - 1)] = 1
         return weights, inside
     at = np.clip(at, 0, n - 1) if step <= 1 else at
     weights = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(n)) / max(step, 1))
@@ -61,8 +67,11 @@ def _weights(n, m, step, order):
     return (weights / np.where(total > 0, total, 1)).astype(np.float32), inside
 
 
-def _sample(pixels, shape, steps, fill=0, order=1):
-    """The one resampling: the first axes of pixels onto a grid of ``shape``, centres aligned."""
+def sample(pixels, shape, steps, fill=0, order=1, first=None):
+    """The one resampling: the first axes of pixels onto a grid of ``shape``, ``steps`` pixels apart.
+
+    The grid begins at the places ``first`` (pixels); by default the middles meet.
+    """
     if order not in (0, 1):
         raise ValueError(f"order {order}: expected 0 (nearest) or 1 (linear)")
     pixels = np.asarray(pixels)
@@ -71,12 +80,13 @@ def _sample(pixels, shape, steps, fill=0, order=1):
         values = np.asarray(pixels, np.float32 if kind.itemsize < 4 or kind.kind == "f" else np.float64)
         if kind.kind == "f" and not np.isfinite(values).all():
             values = np.nan_to_num(values, nan=fill, posinf=fill, neginf=fill)  # one NaN would spread over its row
-    for axis, (n, m, step) in enumerate(zip(pixels.shape, shape, steps, strict=False)):
-        weights, inside = _weights(n, m, step, order)
+    first = origins(pixels.shape[:len(shape)], shape, steps) if first is None else first
+    for axis, (n, m, step, start) in enumerate(zip(pixels.shape, shape, steps, first, strict=False)):
+        weights, inside = _weights(n, start + step * np.arange(m), step, order)
         outside.append(~inside)
         if order == 0:
             values = values.take(weights.argmax(axis=1), axis=axis)
-        elif not (n == m and step == 1):
+        elif not (n == m and step == 1 and start == 0):
             values = np.moveaxis(np.tensordot(weights, values, (1, axis)), 0, axis)
     if kind.kind in "iu" and order == 1:
         values = np.clip(np.rint(values), np.iinfo(kind).min, np.iinfo(kind).max)
@@ -113,7 +123,7 @@ def resample(pixels, spacing_mm, new_spacing_mm, order=1):
     old = _spacings(spacing_mm, len(spacing_mm))
     new = _spacings(new_spacing_mm, len(old))
     shape = [max(1, round(n * a / b)) for n, a, b in zip(np.shape(pixels), old, new, strict=False)]
-    return _sample(pixels, shape, new / old, order=order)
+    return sample(pixels, shape, new / old, order=order)
 
 
 def fit(pixels, shape, fill=0, order=1):
@@ -131,10 +141,10 @@ def fit(pixels, shape, fill=0, order=1):
         0 takes the nearest value (label images), 1 interpolates linearly, anti-aliased when shrinking.
     """
     step = max(n / m for n, m in zip(np.shape(pixels), shape, strict=False))
-    return _sample(pixels, shape, [step] * len(shape), fill, order)
+    return sample(pixels, shape, [step] * len(shape), fill, order)
 
 
-def _steps(shape, new_shape, old, spacing_mm):
+def steps_of(shape, new_shape, old, spacing_mm):
     """Steps of prepare in voxels along each axis; see there."""
     if len(shape) != len(new_shape):
         raise ValueError(f"shape {tuple(new_shape)} for an image of {len(shape)} axes {tuple(shape)}: expected as many")
@@ -172,9 +182,9 @@ def prepare(image, shape, *, window=None, spacing_mm=None, channels=None):
     spacing_mm : tuple of float or None
         Spacing of the result, None where that of the image is unknown.
     """
-    steps = _steps(image.pixels.shape[:-1], shape, image.spacing_mm, spacing_mm)
+    steps = steps_of(image.pixels.shape[:-1], shape, image.spacing_mm, spacing_mm)
     grey = _channels(_unit(image.pixels, image, window), channels)
-    pixels = np.rint(_sample(grey, shape, steps) * 255).astype(np.uint8)
+    pixels = np.rint(sample(grey, shape, steps) * 255).astype(np.uint8)
     spacing = None if image.spacing_mm is None else tuple((steps * np.asarray(image.spacing_mm)).tolist())
     return pixels, spacing
 
@@ -185,7 +195,7 @@ def prepare_mask(mask, shape, image_spacing_mm=None, *, spacing_mm=None):
     A pixel belongs to the mask where half of what it covers does; ``image_spacing_mm`` is the image's.
     """
     mask = np.asarray(mask) > 0
-    return _sample(mask, shape, _steps(mask.shape, shape, image_spacing_mm, spacing_mm), fill=False)
+    return sample(mask, shape, steps_of(mask.shape, shape, image_spacing_mm, spacing_mm), fill=False)
 
 
 def _unit(pixels, image, choice):

@@ -111,24 +111,37 @@ def test_results_come_in_order_and_an_error_is_raised():
         list(preparation.in_order(lambda i: 1 / (5 - i), range(30)))
 
 
-def test_runs_share_one_array_and_unused_ones_are_removed(tmp_path):
+def test_runs_share_arrays_and_unused_ones_are_removed(tmp_path):
     made = []
 
-    def make(path):
-        made.append(path)
-        preparation.write_array(path, iter(np.zeros((2, 2), np.uint8)), (2, 2))
+    def make(folder):
+        made.append(folder)
+        for name in ("images", "geometry"):
+            preparation.write_array(folder / f"{name}.npy", iter(np.zeros((2, 2), np.uint8)), (2, 2))
 
     cache = tmp_path / ".cache"
     for run, key in (("a", "00"), ("b", "00"), ("c", "11")):
         (tmp_path / run).mkdir()
-        preparation.cached_array(cache, key, make, tmp_path / run / "images.npy")
+        preparation.cached(cache, key, make, tmp_path / run)
     assert len(made) == 2 and os.path.samefile(tmp_path / "a" / "images.npy", tmp_path / "b" / "images.npy")
-    (tmp_path / "c" / "images.npy").unlink()
+    for name in ("images", "geometry"):
+        (tmp_path / "c" / f"{name}.npy").unlink()
     old = time.time() - 2 * 86400
-    for path in made:
+    for path in cache.glob("*/*.npy"):
         os.utime(path, (old, old))
-    preparation.cached_array(cache, "00", make, tmp_path / "a" / "images.npy")
-    assert [p.parent.name for p in cache.glob("*/images.npy")] == ["00"]
+    preparation.cached(cache, "00", make, tmp_path / "a")
+    assert sorted(p.name for p in cache.iterdir()) == ["00", "00.lock"]
+
+
+def test_arrays_that_were_not_finished_are_not_taken(tmp_path):
+    def fail(folder):
+        (folder / "images.npy").write_bytes(b"half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        preparation.cached(tmp_path / "cache", "00", fail, tmp_path)
+    preparation.cached(tmp_path / "cache", "00", lambda folder: np.save(folder / "images.npy", np.zeros(2)), tmp_path)
+    assert (np.load(tmp_path / "images.npy") == 0).all()
 
 
 def test_what_does_not_fit_is_refused_before_the_work(tmp_path):
