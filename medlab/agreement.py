@@ -1,0 +1,105 @@
+"""Do two measurements of one size agree? Bland and Altman's analysis with patients as units."""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+LIMITS = 1.96  # standard deviations, as Bland and Altman
+
+
+def points(truth, predicted, patients=None):
+    """Mean and difference (predicted minus truth) per patient.
+
+    Parameters
+    ----------
+    truth, predicted : (n,) sizes in one unit; patients : (n,), None = each row is its own
+        The images of one patient are added up (they are slices or parts of one finding).
+
+    Returns
+    -------
+    DataFrame indexed by patient: truth, predicted, mean, difference; where both are 0 there is nothing to agree on, and
+    the patient is left out.
+    """
+    each = pd.DataFrame({"truth": np.asarray(truth, float), "predicted": np.asarray(predicted, float)})
+    if not np.isfinite(each.to_numpy()).all():
+        raise ValueError(f"{int((~np.isfinite(each)).any(axis=1).sum())} of {len(each)} pairs of sizes are not finite: "
+                         "leave them out first, or compare only rows with the same unit")
+    each = each.groupby(np.arange(len(each)) if patients is None else np.asarray(patients), sort=False).sum()
+    each = each[(each != 0).any(axis=1)]
+    return each.assign(mean=each.mean(axis=1), difference=each["predicted"] - each["truth"])
+
+
+def bland_altman(truth, predicted, patients=None, level=0.95):
+    """Bias and limits of agreement with exact intervals.
+
+    Parameters
+    ----------
+    truth, predicted, patients : as `points`
+    level : coverage of the intervals
+
+    Returns
+    -------
+    dict
+        n (patients); bias, lower, upper (limits of agreement, bias -+ 1.96 standard deviations), each with ``_low`` and
+        ``_high`` (t interval of the bias; limits: Carkeet, Optom Vis Sci 2015, exact for normal differences); slope of
+        the difference over the mean with ``slope_low, slope_high, slope_p``: not 0 = proportional bias; spread_p: do
+        the differences scatter more when the mean is larger (Spearman of the absolute residuals); ratio, ratio_lower,
+        ratio_upper: geometric mean and limits of agreement of predicted / truth over the n_ratio patients where both
+        are above 0; normal_p (Shapiro-Wilk of the differences); notes: list of text that a reader must know.
+
+    References
+    ----------
+    Bland and Altman, Stat Methods Med Res 1999.
+    """
+    table = points(truth, predicted, patients)
+    d, m, n = table["difference"].to_numpy(), table["mean"].to_numpy(), len(table)
+    if n < 3:
+        return {"n": n, "notes": [f"{n} patients with a size: at least 3 are needed for limits of agreement"]}
+    bias, sd, tail = d.mean(), d.std(ddof=1), (1 + level) / 2
+    half = stats.t.ppf(tail, n - 1) * sd / np.sqrt(n)
+    inner, outer = stats.nct.ppf([1 - tail, tail], n - 1, LIMITS * np.sqrt(n)) * sd / np.sqrt(n)
+    out = {"n": n, "bias": bias, "bias_low": bias - half, "bias_high": bias + half}
+    out |= {"lower": bias - LIMITS * sd, "lower_low": bias - outer, "lower_high": bias - inner}
+    out |= {"upper": bias + LIMITS * sd, "upper_low": bias + inner, "upper_high": bias + outer}
+    out |= _trend(m, d, tail) | _ratio(table)
+    out["normal_p"] = float(stats.shapiro(d).pvalue) if sd > 0 else np.nan
+    out = {name: value if name.startswith("n") else float(value) for name, value in out.items()}
+    return out | {"notes": _notes(out)}
+
+
+def _trend(m, d, tail):
+    """Does the difference, or its scatter, grow with the size?"""
+    if np.ptp(m) == 0 or np.ptp(d) == 0:
+        return {"slope": 0.0, "slope_low": np.nan, "slope_high": np.nan, "slope_p": np.nan, "spread_p": np.nan}
+    fit = stats.linregress(m, d)
+    half = stats.t.ppf(tail, len(m) - 2) * fit.stderr
+    rest = np.abs(d - fit.intercept - fit.slope * m)
+    return {"slope": fit.slope, "slope_low": fit.slope - half, "slope_high": fit.slope + half, "slope_p": fit.pvalue,
+            "spread_p": stats.spearmanr(m, rest).pvalue if np.ptp(rest) > 0 else np.nan}
+
+
+def _ratio(table):
+    both = table[(table[["truth", "predicted"]] > 0).all(axis=1)]
+    logs = np.log(both["predicted"] / both["truth"])
+    middle, half = (logs.mean(), LIMITS * logs.std(ddof=1)) if len(both) > 2 else (np.nan, np.nan)
+    return {"n_ratio": len(both), "ratio": np.exp(middle), "ratio_lower": np.exp(middle - half),
+            "ratio_upper": np.exp(middle + half)}
+
+
+def _notes(found):
+    notes = []
+    if found["slope_p"] < 0.05:
+        grows = "more" if found["slope"] > 0 else "less"
+        notes.append(f"Proportional bias: of large ones relatively {grows} is found than of small ones (slope "
+                     f"{found['slope']:+.2f}, {found['slope_low']:+.2f} to {found['slope_high']:+.2f}).")
+    if found["spread_p"] < 0.05:
+        notes.append("The differences scatter more when the size is larger: the limits are too wide for small and too "
+                     "narrow for large ones.")
+    if notes and np.isfinite(found["ratio"]):
+        notes.append(f"As a ratio: predicted / true {found['ratio']:.2f}, for 95 % of patients between "
+                     f"{found['ratio_lower']:.2f} and {found['ratio_upper']:.2f} (n = {found['n_ratio']}).")
+    if found["normal_p"] < 0.05:
+        notes.append("The differences are not normally distributed: the limits and their intervals are approximate.")
+    if found["n"] < 30:
+        notes.append(f"Only {found['n']} patients: the limits themselves are uncertain, see their intervals.")
+    return notes
