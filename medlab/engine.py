@@ -15,6 +15,7 @@ from medlab.parameters import (
     contract,
     effective,
     known_parameters,
+    left_out,
     notebooks,
     read_params,
     run_folder,
@@ -66,17 +67,18 @@ def plan(run):
                          "(an empty file means every default)")
     params, known = read_params(run), known_parameters()
     name, repeats = params.get("dataset", known["dataset"]), set()
+    without = left_out(params.get("steps", known.get("steps", "")))
     if "compare" in known:
         others = compared_runs(run, params.get("compare", known["compare"]))
         ready = [other for other in others if has_results(other)]
         repeats = {"repeats"} if len(ready) > 1 else set()
     if name:
         dataset = datasets.load(name)
-        return params, datasets.fingerprint(dataset), datasets.conditions(dataset) | {"dataset"} | repeats
+        return params, datasets.fingerprint(dataset), datasets.conditions(dataset) | {"dataset"} | repeats | without
     if not repeats:
         raise ValueError(f"reports/{run}/params.yaml: dataset is empty, so this run only compares others, but fewer "
                          f"than two of those named in 'compare' have results; execute them first, or name a dataset")
-    return params, "", repeats
+    return params, "", repeats | without
 
 
 def has_results(run):

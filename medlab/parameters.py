@@ -171,6 +171,27 @@ def effective(name, params, run):
     return {key: given.get(key, default) for key, default in declared(name).items()}
 
 
+def left_out(steps):
+    """Conditions ``without:NN`` of the notebooks that the parameter `steps` ("1-4, 6"; empty: all) does not name.
+
+    Raises
+    ------
+    ValueError
+        For a text that is no list of numbers, or a number without a notebook.
+    """
+    known, wanted = {name[:2] for name in notebooks()}, set()
+    for part in filter(None, re.split(r"[,\s]+", re.sub(r"\s*-\s*", "-", str(steps).strip()))):
+        found = re.fullmatch(r"(\d{1,2})(?:-(\d{1,2}))?", part)
+        numbers = {f"{n:02d}" for n in range(int(found[1]), int(found[2] or found[1]) + 1)} if found else set()
+        if not numbers & known or not (found[2] or numbers <= known):
+            raise ValueError(f"steps: found {part!r}, expected numbers of notebooks such as '1-4, 6'; there are "
+                             f"{', '.join(sorted(known))}")
+        wanted |= numbers
+    return {f"without:{number}" for number in known - wanted} if wanted else set()
+
+
 def unmet(name, conditions):
-    """Needs of a notebook that the dataset does not meet; ``a|b`` is met by either."""
-    return [need for need in contract(name)["needs"] if not conditions & set(need.split("|"))]
+    """Needs of a notebook that the dataset does not meet (``a|b`` is met by either), or that it is left out."""
+    without = f"without:{name[:2]}"
+    return [without] if without in conditions else [
+        need for need in contract(name)["needs"] if not conditions & set(need.split("|"))]

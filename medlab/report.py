@@ -166,6 +166,8 @@ def write_index(run, params, conditions):
 
 def _why_not(lacking, conditions):
     """Why a notebook is not part of a run, from its unmet needs."""
+    if lacking[0].startswith("without:"):
+        return "left out by the parameter steps"
     if "repeats" in lacking:
         return "no two other runs with results to compare"
     return f"the dataset has no {', '.join(lacking)}" if "dataset" in conditions else "this run only compares others"

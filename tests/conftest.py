@@ -73,7 +73,7 @@ def bench(workspace, monkeypatch):
     write_notebook(
         folder,
         "01_first",
-        'run: str = "try"\nseed: int = 0\ndataset: str = "table"\nword: str = "one"',
+        'run: str = "try"\nseed: int = 0\ndataset: str = "table"\nword: str = "one"\nsteps: str = ""',
         [
             '(folder / "dataset.json").write_text("{}")',
             '(folder / "a.txt").write_text(word)\nprint("wrote", word)',

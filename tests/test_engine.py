@@ -343,3 +343,18 @@ def test_a_failure_keeps_the_last_optional_output(bench):
     assert not engine.run_many(["try"])
     folder = bench / "reports" / "try"
     assert (folder / "d.txt").read_text() == "good" and not (folder / ".earlier").exists()
+
+
+def test_steps_name_the_notebooks_of_a_run(bench, capsys):
+    params(bench, 'epochs: 2\nsteps: "1-2"\n')
+    assert engine.run_many(["try"]) and executed(capsys) == ["01_first", "02_second"]
+    assert engine.is_current("try")
+    index = (bench / "reports" / "try" / "index.html").read_text()
+    assert index.count("left out by the parameter steps") == 2
+
+
+@pytest.mark.parametrize("steps", ["9", "one", "2;3", "1-2-3"])
+def test_steps_without_a_notebook_are_refused(bench, steps):
+    with pytest.raises(ValueError, match=f"steps: found '{steps}'.*such as '1-4, 6'; there are 01, 02, 03, 04"):
+        parameters.left_out(steps)
+    assert parameters.left_out("") == set() and parameters.left_out(" 2 - 7 ") == {"without:01"}
