@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from medlab import cards, confounding, datasets, tables
+from medlab import annotations, cards, confounding, datasets, tables
 
 SITE = ("site", "source", "hospital", "centre", "center", "scanner", "vendor", "manufacturer", "institution", "device")
 
@@ -77,7 +77,8 @@ def _pictures(dataset, most):
     conflicts = datasets.label_conflicts(dataset, twins)
     found += [("warning", f"{len(conflicts)} groups of duplicates carry different labels")] if len(conflicts) else []
     across = _across_patients(dataset, twins)
-    return found + ([("warning", f"{across} groups of duplicates join different patients")] if across else [])
+    found += [("warning", f"{across} groups of duplicates join different patients")] if across else []
+    return found + annotations.masks(dataset, table) + annotations.boxes(dataset, table)
 
 
 def _across_patients(dataset, twins):
@@ -114,8 +115,9 @@ def _targets(dataset):
         found.append(_width(f"C-index from {where} ({seen} events; a rough guide, as if an AUC)", half))
         found.append(("note" if events >= 50 else "warning", f"{events} events carry about {max(events // 10, 1)} "
                       "covariates in a Cox model (ten events each)"))
-    if not found:
-        found.append(("warning", "no target: neither label nor time_days and event"))
+    marked = dataset.boxes is not None or "mask" in cohort
+    if not found and not marked:
+        found.append(("warning", "no target: no label, no time_days and event, no masks and no boxes"))
     return found
 
 
