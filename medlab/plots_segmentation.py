@@ -1,0 +1,131 @@
+"""Figures of a segmentation: data in, returns the Axes, never ``show``."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.lines import Line2D
+from skimage.measure import find_contours
+
+from medlab import agreement
+from medlab.plots import COLOURS, axes, gallery
+
+INK, GREY = "#1b2430", "#8a94a0"
+TRUTH, PREDICTED = "#56B4E9", "#E69F00"  # light on grey images, and apart for every kind of colour vision
+
+
+def pick(values, each=2):
+    """Which cases to show: the best, those around the median, the worst.
+
+    Parameters
+    ----------
+    values : (n,) a measure that is better when higher; NaN (not defined) is not shown
+    each : how many of each kind
+
+    Returns
+    -------
+    DataFrame: row (position in values), kind, value; a case is shown once, so of few cases there are fewer.
+    """
+    values = np.asarray(values, float)
+    order = np.argsort(-np.nan_to_num(values, nan=-np.inf), kind="stable")[:int(np.isfinite(values).sum())]
+    middle = np.argsort(np.abs(np.arange(len(order)) - (len(order) - 1) / 2), kind="stable")[:each]
+    rows = [(i, "best") for i in order[:each]] + [(i, "median") for i in order[np.sort(middle)]]
+    rows += [(i, "worst") for i in order[max(0, len(order) - each):]]
+    table = pd.DataFrame(rows, columns=["row", "kind"]).drop_duplicates("row").reset_index(drop=True)
+    return table.assign(value=values[table["row"].to_numpy(int)])
+
+
+def slice_to_show(truth, predicted=None):
+    """Number of the slice (first axis) with most of the truth, without truth with most of what was called."""
+    for mask in (truth, predicted):
+        if mask is not None and np.any(mask):
+            return int(np.argmax((np.asarray(mask) > 0).sum(axis=(1, 2))))
+    return len(truth) // 2
+
+
+def contours(ax, mask, colour, **line):
+    """Outline of a mask (of each class of a label map), halfway between inside and outside pixels."""
+    padded = np.pad(np.asarray(mask).astype(np.uint8), 1)
+    for value in np.unique(padded[padded > 0]):
+        for path in find_contours((padded == value).astype(float), 0.5):
+            ax.plot(path[:, 1] - 1, path[:, 0] - 1, color=colour, **{"lw": 1.1} | line)
+
+
+def overlays(pictures, truths, predictions, titles=None, spacing_mm=None, columns=4, size=2.1, title=None):
+    """Pictures with the outlines of truth and prediction and a scale bar.
+
+    Parameters
+    ----------
+    pictures : list of (h, w) or (h, w, 3) uint8; truths, predictions : lists of (h, w) bool or label maps
+    titles, spacing_mm, columns, size, title : as `medlab.plots.gallery`
+
+    Returns
+    -------
+    Array of Axes, (rows, columns).
+    """
+    if not len(pictures) == len(truths) == len(predictions) or not len(pictures):
+        raise ValueError(f"{len(pictures)} pictures, {len(truths)} truths, {len(predictions)} predictions: expected the "
+                         "same number, at least one")
+    grid = gallery(pictures, titles, spacing_mm, columns=columns, size=size, title=title)
+    for ax, picture, truth, predicted in zip(grid.flat, pictures, truths, predictions, strict=False):
+        if np.shape(truth) != picture.shape[:2] or np.shape(predicted) != picture.shape[:2]:
+            raise ValueError(f"a picture of {picture.shape[:2]} pixels with masks of {np.shape(truth)} and "
+                             f"{np.shape(predicted)}: expected the same size")
+        contours(ax, truth, TRUTH)
+        contours(ax, predicted, PREDICTED, ls=(0, (3, 1)))
+        ax.set(xlim=(-0.5, picture.shape[1] - 0.5), ylim=(picture.shape[0] - 0.5, -0.5))
+    lines = [Line2D([], [], color=TRUTH, label="truth"), Line2D([], [], color=PREDICTED, ls="--", label="prediction")]
+    grid[0, 0].figure.legend(handles=lines, loc="outside lower left", ncols=2, fontsize=8)
+    return grid
+
+
+def per_case(values, summary=None, ylabel="Dice", ylim=(-0.02, 1.02), ax=None):
+    """A dot for each case, one column per method, lines between the same cases, mean and interval beside.
+
+    Parameters
+    ----------
+    values : DataFrame, a row per case (patient), a column per method; NaN where there is no value
+    summary : DataFrame indexed by method: value, low, high; None = no intervals
+    """
+    ax = axes(ax, figsize=(1.6 + 1.5 * values.shape[1], 3.8))
+    noise = np.random.default_rng(0).uniform(-0.09, 0.09, len(values))  # the same for a case everywhere
+    if values.shape[1] > 1:
+        ax.plot(np.arange(values.shape[1])[:, None] + noise, values.T, color=GREY, lw=0.5, alpha=0.5, zorder=1)
+    for at, name in enumerate(values):
+        ax.scatter(at + noise, values[name], s=16, color=COLOURS[at % len(COLOURS)], alpha=0.75, lw=0, zorder=2)
+        if summary is not None and name in summary.index:
+            one = summary.loc[name]
+            ax.vlines(at + 0.22, one["low"], one["high"], color=INK, lw=1.6, zorder=3)
+            ax.plot(at + 0.22, one["value"], "D", ms=6, mfc="w", mec=INK, mew=1.5, zorder=4)
+    n = values.notna().sum()
+    ax.set_xticks(range(values.shape[1]), [f"{name}\n(n = {n[name]})" for name in values])
+    ax.set(ylabel=ylabel, xlim=(-0.4, values.shape[1] - 0.5), ylim=ylim)
+    ax.grid(axis="y", lw=0.4, color="#d5dae0")
+    return ax
+
+
+def bland_altman(truth, predicted, patients=None, unit="mL", found=None, ax=None):
+    """Difference over mean per patient, with bias, limits of agreement and the interval of each.
+
+    Parameters
+    ----------
+    truth, predicted, patients : as `medlab.agreement.points`
+    found : result of `medlab.agreement.bland_altman`; default: made here
+    """
+    table = agreement.points(truth, predicted, patients)
+    found = agreement.bland_altman(truth, predicted, patients) if found is None else found
+    ax = axes(ax, figsize=(6.4, 3.8))
+    ax.axhline(0, color=GREY, lw=0.8, ls=":")
+    ax.scatter(table["mean"], table["difference"], s=18, color=COLOURS[0], alpha=0.8, lw=0, zorder=3)
+    for name, text, colour in (("upper", "upper limit", COLOURS[1]), ("bias", "bias", INK),
+                               ("lower", "lower limit", COLOURS[1])):
+        if name in found:
+            ax.axhline(found[name], color=colour, lw=1.3, ls="-" if name == "bias" else "--")
+            ax.axhspan(found[f"{name}_low"], found[f"{name}_high"], color=colour, alpha=0.1, lw=0)
+            ax.annotate(f"{text}\n{found[name]:+.3g}", (1.01, found[name]), xycoords=("axes fraction", "data"),
+                        va="center", fontsize=8, color=colour, annotation_clip=False)
+    if found.get("slope_p", 1) < 0.05:
+        x = np.array([table["mean"].min(), table["mean"].max()])
+        ax.plot(x, found["bias"] + found["slope"] * (x - table["mean"].mean()), color=COLOURS[2], lw=1.2,
+                label=f"slope {found['slope']:+.2f}")
+        ax.legend(loc="best")
+    ax.set(xlabel=f"mean of truth and prediction, {unit}", ylabel=f"prediction - truth, {unit}")
+    return ax
