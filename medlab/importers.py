@@ -8,7 +8,6 @@ in ``COMMON``, the others are the keyword arguments of the function of the kind.
 import difflib
 import inspect
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -19,14 +18,13 @@ import numpy as np
 import pandas as pd
 
 import medlab
-from medlab import cards, datasets, dicom_tree, intake, joins, tables
+from medlab import datasets, dicom_tree, intake, joins, mask_folders, tables, voc
 from medlab import medmnist as mnist
+from medlab.image_files import folders, nifti, npz
 
-CARD = ("title", "modality", "intensity", "description", "licence", "citation", "positive", "classes",
-        "classes_ordered", "time_origin", "event_meaning", "augmentation", "window", "region")
-COMMON = (*CARD, "overwrite", "patient_pattern", "pseudonyms", "spacing_mm", "tables", "key", "time", "event",
-          "event_values", "time_unit", "start", "end", "date_format", "label", "split", "cause", "decimal", "sheet",
-          "rename", "covariates", "drop", "keep", "mask")
+COMMON = (*intake.CARD, "overwrite", "patient_pattern", "pseudonyms", "spacing_mm", "tables", "key", "time", "event",
+          "event_values", "time_unit", "start", "end", "date_format", "label", "split", "split_as", "cause", "decimal",
+          "sheet", "rename", "covariates", "drop", "keep", "mask", "mask_classes", "valid", "blocks")
 
 
 def import_source(source, name, kind=None, **options):
@@ -36,7 +34,7 @@ def import_source(source, name, kind=None, **options):
     ----------
     source : path or text
         A folder, a table, an npz, ``synthetic:thorax``, or ``medmnist:NAME`` (fetched from its official address).
-    kind : {"folders", "table", "dicom", "nifti", "npz", "medmnist", "synthetic"}, optional
+    kind : {"folders", "masks", "voc", "table", "dicom", "nifti", "npz", "medmnist", "synthetic"}, optional
         Detected where not given.
     **options
         See ``COMMON`` and the function of the kind; an unknown one is refused, naming the nearest.
@@ -47,7 +45,7 @@ def import_source(source, name, kind=None, **options):
         When nothing can be taken, an option is unknown or the dataset exists; nothing is left behind.
     """
     place = datasets.folder_of(name)
-    kind = kind or ("table" if "image" in options else detect_kind(source))
+    kind = kind or ("table" if "image" in options else detect_kind(source, options.get("mask")))
     if kind not in KINDS:
         raise ValueError(f"kind {kind!r}: expected one of {', '.join(KINDS)}")
     own = [p.name for p in inspect.signature(KINDS[kind]).parameters.values() if p.kind is p.KEYWORD_ONLY]
@@ -71,8 +69,14 @@ def import_source(source, name, kind=None, **options):
     return dataset
 
 
-def detect_kind(source) -> str:
-    """Kind of a source from its name and what lies in it; ValueError naming what was found."""
+def detect_kind(source, mask=None) -> str:
+    """Kind of a source from its name and what lies in it; ValueError naming what was found.
+
+    Parameters
+    ----------
+    mask : str, optional
+        The option: the name of a folder speaks for mask folders, a template against.
+    """
     text, path = str(source), Path(str(source))
     if text.startswith(("synthetic:", "medmnist:")):
         return text.split(":")[0]
@@ -86,6 +90,10 @@ def detect_kind(source) -> str:
             return "table"
         raise ValueError(f"{path.name}: expected a folder, a table (.csv, .xlsx) or .npz; say the kind with --kind")
     files = intake.listing(path)
+    if voc.roots(files):
+        return "voc"
+    if mask_folders.looks_like(files) if mask is None else any(str(mask) in f.split("/")[:-1] for f in files):
+        return "masks"
     counts = Counter("nifti" if f.lower().endswith(intake.NIFTI) else
                      "npz" if f.lower().endswith(".npz") else
                      "folders" if f.lower().endswith(intake.PICTURES[:-2]) else
@@ -142,137 +150,6 @@ def _summary(dataset, draft):
     print("\n".join(lines + [f"  note: {note}" for note in (*draft.notes, *dataset.notes)]), file=sys.stdout)
 
 
-def _card(draft, kind, **known):
-    """Start the card: the source's own card.yaml, what the kind knows, then what the options say."""
-    own = draft.source / "card.yaml"
-    card = cards.read_card(own) if own.is_file() and kind in ("dicom", "nifti", "npz", "folders", "table") else {}
-    said = {k: v for k, v in draft.options.items() if k in CARD}
-    for key in ("classes",):
-        if key in said:
-            said[key] = [str(c).strip() for c in intake.words(said[key])]
-    if "positive" in said:
-        said["positive"] = str(said["positive"])
-    record = {k: v for k, v in draft.options.items() if k not in CARD and k != "overwrite" and not k.startswith("_")}
-    draft.card |= {"title": None, "modality": None, "intensity": "arbitrary"} | card | known | said
-    draft.card["import"] = draft.options.get("_made") or {
-        "kind": kind, "medlab": medlab.__version__, **({"options": record} if record else {})}
-    draft.card["title"] = draft.card["title"] or draft.folder.name.split(".")[1]
-
-
-def folders(draft, source):
-    """Folder per class, perhaps below training/validation/testing; no class folders: images without label."""
-    files = intake.listing(draft.source)
-    masks, rows = set(), []
-    for relative in files:
-        *above, _ = relative.split("/")
-        splits = [intake.SPLIT_NAMES[p.lower()] for p in above if p.lower() in intake.SPLIT_NAMES]
-        rest = [p for p in above if p.lower() not in intake.SPLIT_NAMES]
-        row = {"source": relative, "label": rest[0] if rest else None, "split": splits[0] if splits else None}
-        if len(set(splits)) > 1:
-            draft.say(relative, "refused", f"its path names several splits ({', '.join(splits)})")
-        elif not relative.lower().endswith((*intake.PICTURES, *intake.NIFTI)):
-            draft.say(relative, "refused", "not an image file by its suffix")
-        else:
-            rows.append(row)
-    _same_spelling(rows, draft)
-    if len({r["label"] for r in rows}) < 2 or draft.options.get("label"):
-        for row in rows:
-            del row["label"]
-    if not any(r["split"] for r in rows) or draft.options.get("split"):
-        for row in rows:
-            del row["split"]
-    _named_files(draft, rows, files, masks, "folders")
-
-
-def _same_spelling(rows, draft):
-    """Glioma below train and glioma below test are one class: the more frequent spelling."""
-    counts = Counter(r["label"] for r in rows if r["label"])
-    best = {}
-    for label, _ in counts.most_common():
-        best.setdefault(label.casefold(), label)
-    for label in counts:
-        if best[label.casefold()] != label:
-            draft.notes.append(f"class folder {label} counted as {best[label.casefold()]}")
-    for row in rows:
-        row["label"] = best[row["label"].casefold()] if row["label"] else None
-
-
-def _named_files(draft, rows, files, masks, kind):
-    """What folders, nifti and npz share: ids from file names, masks by template, outcomes, writing."""
-    kept, listed = [], set(files)
-    for row in rows:
-        relative = row["source"].partition("::")[0]
-        stem = re.sub(r"(\.nii)?\.[^.]+$", "", relative.split("/")[-1])
-        groups = intake.name_groups(draft, relative)
-        if groups is None:
-            draft.say(row["source"], "refused", "its name does not fit --patient-pattern")
-            continue
-        row |= {"_stem": stem} | groups
-        if draft.options.get("mask"):
-            template = {**row, "stem": stem, "folder": relative.rpartition("/")[0], "file": relative.split("/")[-1]}
-            wanted = joins.fill(str(draft.options["mask"]), template)
-            if wanted.partition("::")[0] in listed:
-                row["mask_source"] = wanted
-        kept.append(row)
-    used = {r["mask_source"].partition("::")[0] for r in kept if r.get("mask_source", "").partition("::")[0] !=
-            r["source"].partition("::")[0] and r.get("mask_source")}
-    kept = [r for r in kept if r["source"].partition("::")[0] not in used]
-    if not kept:
-        example = f", for example {files[0]!r}" if files else ""
-        raise ValueError(f"{draft.source.name}: none of {len(files)} files is an image to take{example}; "
-                         "look at --patient-pattern and --kind")
-    table = joins.outcomes(draft)
-    _card(draft, kind)
-    cohort = intake.take(draft, kept)
-    ids = {"file": [Path(i.partition("::")[0]).name for i in cohort["image"]], "stem": list(cohort["_stem"])}
-    ids |= {"patient": list(cohort["patient_id"])} if "patient_id" in cohort else {}
-    cohort = joins.attach(draft, cohort.drop(columns="_stem"), table, ids)
-    if table is not None and "patient_id" not in cohort:
-        cohort.insert(0, "patient_id", [ids["stem"][i] for i in cohort.index])
-    intake.finish(draft, cohort.reset_index(drop=True))
-
-
-def nifti(draft, source):
-    """NIfTI files; the patient of a BIDS name (sub-01) is recognised without a pattern."""
-    files = intake.listing(draft.source)
-    rows = [{"source": f} for f in files if f.lower().endswith(intake.NIFTI)]
-    bids = rows and all(re.search(r"sub-[A-Za-z0-9]+", r["source"]) for r in rows)
-    if bids and not draft.options.get("patient_pattern"):
-        draft.options["patient_pattern"] = r"(?P<patient_id>sub-[A-Za-z0-9]+)"
-    _named_files(draft, rows, files, set(), "nifti")
-
-
-def npz(draft, source, *, member=None, frames=False, patient_member=None, label_member=None):
-    """Members of npz files: one file per image, or with ``frames`` a stack of images along the first axis.
-
-    ``mask`` names a member as ``::mask`` (or a template). `patient_member` and `label_member` are 1-D members of a
-    stack with one entry per frame.
-    """
-    files = [Path(source).name] if Path(source).is_file() else intake.listing(draft.source)
-    files = [f for f in files if f.lower().endswith(".npz")]
-    if not files:
-        raise ValueError(f"{source}: no .npz file")
-    with np.load(draft.source / files[0], allow_pickle=False) as first:
-        members = {k: first[k].ndim for k in first.files}
-    images = [k for k, ndim in members.items() if ndim >= 2 and f"::{k}" != draft.options.get("mask")]
-    if member is None and len(images) != 1:
-        raise ValueError(f"{files[0]}: members {', '.join(members)}; say which is the image with --member NAME")
-    member = member or images[0]
-    if str(draft.options.get("mask") or "").startswith("::"):
-        draft.options["mask"] = ("{folder}/{file}" if "/" in files[0] else "{file}") + draft.options["mask"]
-    rows = []
-    for file in files:
-        if not frames:
-            rows.append({"source": f"{file}::{member}"})
-            continue
-        with np.load(draft.source / file, allow_pickle=False) as data:
-            count = len(data[member])
-            extra = {c: data[m].ravel() for c, m in (("patient_id", patient_member), ("label", label_member)) if m}
-        rows += [{"source": f"{file}::{member}", "frame": i, **{c: tables.canonical(v[i].item())
-                  for c, v in extra.items()}} for i in range(count)]
-    _named_files(draft, rows, files, set(), "npz")
-
-
 def table(draft, source, *, image=None, boxes=None, patient=None):
     """A table, or several joined by ``key``; with ``image`` (a template of file names) one row per image.
 
@@ -292,7 +169,7 @@ def table(draft, source, *, image=None, boxes=None, patient=None):
         raise ValueError("which tables? say --tables a.csv,b.csv (names below the source)")
     found = joins.outcomes(draft)
     patient = str(patient or draft.options.get("key") or "")
-    _card(draft, "table")
+    intake.card(draft, "table")
     raw = found.pop("_raw")
     if patient:
         tables._column(pd.DataFrame(columns=list(raw.iloc[0])), patient)
@@ -313,7 +190,7 @@ def table(draft, source, *, image=None, boxes=None, patient=None):
 def medmnist(draft, source):
     """A MedMNIST npz (a file, or ``medmnist:NAME`` fetched and checked by MD5) with its own split."""
     cohort, known, file = mnist.rows(draft, source)
-    _card(draft, "medmnist", **known)
+    intake.card(draft, "medmnist", **known)
     draft.card["import"]["source"] = file
     intake.finish(draft, cohort)
 
@@ -355,11 +232,11 @@ def dicom(draft, source, *, studies="baseline", series="all", boxes=None, truth=
     draft.options["_hide"] = True
     dicom_tree.check_link_table(draft, link_table)
     found = joins.outcomes(draft)
-    _card(draft, "dicom")
+    intake.card(draft, "dicom")
     dicom_tree.take(draft, found, studies, series, boxes, truth)
     if link_table:
         dicom_tree.write_link_table(draft, link_table)
 
 
-KINDS = {"folders": folders, "table": table, "dicom": dicom, "nifti": nifti, "npz": npz, "medmnist": medmnist,
-         "synthetic": synthetic}
+KINDS = {"folders": folders, "masks": mask_folders.masks, "voc": voc.voc, "table": table, "dicom": dicom,
+         "nifti": nifti, "npz": npz, "medmnist": medmnist, "synthetic": synthetic}

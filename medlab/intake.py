@@ -18,6 +18,11 @@ import pandas as pd
 import yaml
 from tqdm import tqdm
 
+import medlab
+from medlab import cards
+
+CARD = ("title", "modality", "intensity", "description", "licence", "citation", "positive", "classes",
+        "classes_ordered", "time_origin", "event_meaning", "augmentation", "window", "region")
 SPLIT_NAMES = {"train": "train", "training": "train", "tr": "train", "val": "val", "valid": "val",
                "validation": "val", "dev": "val", "test": "test", "testing": "test", "ts": "test"}
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".npy")
@@ -50,6 +55,22 @@ def listing(source: Path) -> list:
         if not hidden and path.is_file() and path.resolve().is_relative_to(root):
             found.append(relative.as_posix())
     return found
+
+
+def card(draft: Draft, kind: str, **known):
+    """Start the card: the source's own card.yaml, what the kind knows, then what the options say."""
+    own = draft.source / "card.yaml"
+    found = cards.read_card(own) if own.is_file() and kind not in ("medmnist", "synthetic") else {}
+    said = {k: v for k, v in draft.options.items() if k in CARD}
+    if "classes" in said:
+        said["classes"] = [str(c).strip() for c in words(said["classes"])]
+    if "positive" in said:
+        said["positive"] = str(said["positive"])
+    record = {k: v for k, v in draft.options.items() if k not in CARD and k != "overwrite" and not k.startswith("_")}
+    draft.card |= {"title": None, "modality": None, "intensity": "arbitrary"} | found | known | said
+    draft.card["import"] = draft.options.get("_made") or {
+        "kind": kind, "medlab": medlab.__version__, **({"options": record} if record else {})}
+    draft.card["title"] = draft.card["title"] or draft.folder.name.split(".")[1]
 
 
 def words(value) -> list:
@@ -91,31 +112,26 @@ def take(draft: Draft, rows: list) -> pd.DataFrame:
     Parameters
     ----------
     rows : list of dict
-        ``source`` (relative path, perhaps with ``::member``), optionally ``mask_source``, ``frame`` and any
-        column of the cohort.
+        ``source`` (relative path, perhaps with ``::member``), optionally ``mask_source``, ``valid_source``,
+        ``frame``, ``_expected`` (the size of the image its annotation says) and any column of the cohort. Mask and
+        field of view must have the size of the image.
+
+    Returns
+    -------
+    DataFrame
+        The cohort's columns and ``_shape`` (of the image without channels).
     """
-    from medlab import images
-
-    def check(row):
-        try:
-            for key in ("source", "mask_source"):
-                if row.get(key):
-                    images.read(row[key], frame=row.get("frame"), root=draft.source)
-        except images.BadImage as error:
-            return error.reason.replace(str(draft.source), "")
-        return None
-
     with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as pool:
-        problems = list(tqdm(pool.map(check, rows), total=len(rows), desc="importing", unit="image"))
+        problems = list(tqdm(pool.map(lambda row: _read(draft, row), rows), total=len(rows), desc="importing",
+                             unit="image"))
     taken, seen, numbers = [], {}, {}
     for row, problem in zip(rows, problems, strict=True):
-        source, mask = row.pop("source"), row.pop("mask_source", None)
+        source, found = row.pop("source"), {c: row.pop(f, None) for c, f in OTHERS.items()}
         if problem:
             draft.say(source, "refused", problem)
             continue
         row["image"] = _placed(draft, source, "images", numbers)
-        if mask:
-            row["mask"] = _placed(draft, mask, "masks", numbers)
+        row |= {c: _placed(draft, f, "masks" if c == "mask" else c, numbers) for c, f in found.items() if f}
         mark = (draft.sha256[row["image"].split("::")[0]], source.partition("::")[2], row.get("frame"))
         twin = seen.setdefault(mark, source)
         draft.say(source, *(("taken", "") if twin == source or row.get("frame") else
@@ -124,7 +140,78 @@ def take(draft: Draft, rows: list) -> pd.DataFrame:
     if not taken:
         reasons = Counter(e["reason"] for e in draft.log).most_common(3)
         raise ValueError(f"no image could be taken from {draft.source.name}: {reasons}; say the kind with --kind")
+    _mask_classes(draft, taken)
     return pd.DataFrame(taken)
+
+
+OTHERS = {"mask": "mask_source", "valid_mask": "valid_source"}
+
+
+def _read(draft, row):
+    """What is wrong with the files of a row, or None; its shape and the values of its mask go into the row."""
+    from medlab import images
+
+    what = ""
+    try:
+        shape = row["_shape"] = images.read(row["source"], row.get("frame"), draft.source).pixels.shape[:-1]
+        if row.get("_expected", shape) != shape:
+            return f"annotated for {_size(row['_expected'])} pixels, but it has {_size(shape)}"
+        for column, key in OTHERS.items():
+            if row.get(key):
+                what = f"its {column.replace('_', ' ')}: "
+                pixels = images.read(row[key], row.get("frame"), draft.source).pixels
+                if pixels.shape[:-1] != shape:
+                    raise images.BadImage(row[key], f"{_size(pixels.shape[:-1])} pixels, the image {_size(shape)}")
+                if column == "mask":
+                    row["_values"] = np.unique(pixels)[:1000]
+    except images.BadImage as error:
+        return what + error.reason.replace(str(draft.source), "")
+    return None
+
+
+def _size(shape):
+    return " x ".join(map(str, shape))
+
+
+def _mask_classes(draft, rows):
+    """Names of the values in the masks, checked against what the masks hold; what has no name is background."""
+    counts = Counter(v.item() for row in rows if "_values" in row for v in row.pop("_values"))
+    if not counts:
+        return
+    said = draft.options.get("mask_classes") or draft.card.get("mask_classes")
+    if not said:
+        if len(set(counts) - {0}) > 1:
+            some = ", ".join(f"{v:g}" for v in sorted(set(counts) - {0})[:8])
+            draft.notes.append(f"masks hold {len(set(counts) - {0})} values above 0 ({some}), taken as one class; "
+                               "--mask-classes NAME:VALUE,... names them")
+        return
+    classes = draft.card["mask_classes"] = whole_numbers("mask-classes", said)
+    missing = {n: v for n, v in classes.items() if v not in counts}
+    if len(missing) == len(classes):
+        raise ValueError(f"--mask-classes {said}: the masks hold only {sorted(counts)[:8]}; expected NAME:VALUE of "
+                         "these")
+    draft.notes += [f"mask class {n} (value {v}) is in no mask" for n, v in missing.items()]
+    others = {v: n for v, n in sorted(counts.items()) if v not in classes.values() and v != 0}
+    if others:
+        some = ", ".join(f"{v:g} (in {n} masks)" for v, n in list(others.items())[:5])
+        draft.notes.append(f"values of the masks without a class count as background: {some}")
+
+
+def mapping(option: str, value) -> dict:
+    """``old:new,old2:new2`` as a dictionary of text; ValueError naming the option."""
+    pairs = value.items() if isinstance(value, dict) else [p.split(":", 1) for p in words(value)]
+    if any(len(p) != 2 for p in pairs):
+        raise ValueError(f"--{option} {value!r}: expected pairs like old:new,old2:new2")
+    return {str(a).strip(): str(b).strip() for a, b in pairs}
+
+
+def whole_numbers(option: str, value) -> dict:
+    """``name:1,other:2`` as names with different whole numbers from 0."""
+    pairs = mapping(option, value)
+    numbers = {n: int(v) for n, v in pairs.items() if n and v.isdigit()}
+    if len(numbers) < len(pairs) or len(set(numbers.values())) < len(numbers):
+        raise ValueError(f"--{option} {value!r}: expected NAME:VALUE,... with different whole numbers from 0")
+    return numbers
 
 
 def _placed(draft, source, folder, numbers):
@@ -137,6 +224,8 @@ def _placed(draft, source, folder, numbers):
     else:
         head, _, tail = relative.partition("/")
         name = f"{folder}/{tail if tail and head.lower() in (folder, folder[:-1]) else relative}"
+        if numbers.setdefault(name, relative) != relative:  # image/1.png and images/1.png
+            name = f"{folder}/{relative}"
     return place(draft, relative, name) + separator + member
 
 
@@ -152,7 +241,10 @@ def finish(draft: Draft, cohort: pd.DataFrame, boxes=None, truth=None):
         cohort["patient_id"] = cohort["patient_id"].map(lambda p: f"p{order[str(p)]:05d}")
     if o.get("spacing_mm") is not None:
         cohort["spacing_mm"] = " x ".join(map(str, words(o["spacing_mm"])))
-    first = [c for c in ("patient_id", "image", "frame", "label", "time_days", "event", "split", "mask") if c in cohort]
+    if o.get("split_as"):
+        _split_as(draft, cohort)
+    first = ("patient_id", "image", "frame", "label", "time_days", "event", "split", "mask", "valid_mask")
+    first = [c for c in first if c in cohort]
     cohort = cohort[first + [c for c in cohort if c not in first and not str(c).startswith("_")]]
     if "label" in cohort:
         found = sorted(cohort["label"].dropna().astype(str).unique())
@@ -165,7 +257,7 @@ def finish(draft: Draft, cohort: pd.DataFrame, boxes=None, truth=None):
     write |= {n: t for n, t in (("boxes.csv", boxes), ("truth.csv", truth)) if t is not None and len(t)}
     for name, table in write.items():
         table.to_csv(draft.folder / name, index=False)
-    used = {str(v).split("::")[0] for c in ("image", "mask") if c in cohort for v in cohort[c].dropna()}
+    used = {str(v).split("::")[0] for c in ("image", *OTHERS) if c in cohort for v in cohort[c].dropna()}
     for name in sorted(set(draft.sha256) - used):
         (draft.folder / name).unlink(missing_ok=True)
         del draft.sha256[name]
@@ -174,6 +266,18 @@ def finish(draft: Draft, cohort: pd.DataFrame, boxes=None, truth=None):
     card |= {"sha256": dict(sorted(draft.sha256.items()))} if draft.sha256 else {}
     text = yaml.safe_dump(_plain(card), sort_keys=False, allow_unicode=True, width=110)
     (draft.folder / "card.yaml").write_text(text, "utf-8")
+
+
+def _split_as(draft, cohort):
+    """Rename parts of the source's split, as in ``val:test`` for a collection whose test part is called val."""
+    names = mapping("split-as", draft.options["split_as"])
+    there = set(cohort["split"].dropna()) if "split" in cohort else set()
+    for old, new in names.items():
+        if old not in there or new not in cards.SPLITS:
+            raise ValueError(f"--split-as {old}:{new}: the source has {', '.join(sorted(there)) or 'no split'}; "
+                             f"expected PART:{'|'.join(cards.SPLITS)}")
+    cohort["split"] = cohort["split"].map(lambda v: names.get(v, v), na_action="ignore")
+    draft.notes += [f"the source's part {old} is here {new}" for old, new in names.items()]
 
 
 def _plain(value):

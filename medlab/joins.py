@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from medlab import tables
-from medlab.intake import SPLIT_NAMES, listing, take, words
+from medlab.intake import OTHERS, SPLIT_NAMES, listing, mapping, take, words
 
 
 def fill(template: str, row: dict) -> str:
@@ -24,6 +24,22 @@ def fill(template: str, row: dict) -> str:
         return tables.canonical(cell)
 
     return re.sub(r"\{([^{}:]+)(?::([^{}]*))?\}", value, template)
+
+
+def beside(draft, row: dict, listed, missing: list) -> dict:
+    """Mask and field of view by the templates ``--mask`` and ``--valid``, looked up in the listing.
+
+    What is not there is appended to ``missing`` as entries of the log.
+    """
+    found = {}
+    for option, key, name in (("mask", "mask_source", "mask"), ("valid", "valid_source", "field of view")):
+        template = draft.options.get(option)
+        wanted = fill(str(template), row) if template else None
+        if wanted and wanted.partition("::")[0] in listed:
+            found[key] = wanted
+        elif wanted:
+            missing.append((wanted, "unmatched", f"no such {name}; image taken without"))
+    return found
 
 
 def outcomes(draft) -> pd.DataFrame | None:
@@ -81,7 +97,7 @@ def _code(draft, table):
     draft.notes += [f"column {c} left out: {why}" + ("" if why == "--drop" else f" (--keep {c} takes it)")
                     for c, why in left_out.items()]
     covariates = table.drop(columns=[c for c in {*used, *left_out, *others} if c in table])
-    rename = {str(k): str(v) for k, v in _mapping(o.get("rename")).items()}
+    rename = mapping("rename", o["rename"]) if o.get("rename") else {}
     for old in rename:
         tables._column(covariates, old)
     covariates = covariates.rename(columns=rename)
@@ -93,15 +109,6 @@ def _code(draft, table):
     raw = [{str(k): v for k, v in r.items()} for r in table.to_dict("records")]
     result = pd.concat([coded, covariates], axis=1).assign(_raw=raw)
     return result[~result.index.isin(refused)].reset_index(drop=True)
-
-
-def _mapping(value) -> dict:
-    if value is None or isinstance(value, dict):
-        return value or {}
-    pairs = [p.split(":", 1) for p in str(value).split(",")]
-    if any(len(p) != 2 for p in pairs):
-        raise ValueError(f"--rename {value!r}: expected old:new,old2:new2")
-    return {a.strip(): b.strip() for a, b in pairs}
 
 
 def attach(draft, cohort: pd.DataFrame, table: pd.DataFrame | None, ids) -> pd.DataFrame:
@@ -149,12 +156,11 @@ def rows_with_images(draft, found, raw, image, boxes):
         if source.partition("::")[0] not in listed:
             draft.say(source, "unmatched", "a row of the table without this file")
             continue
-        mask = fill(str(draft.options["mask"]), row) if draft.options.get("mask") else None
-        if mask and mask.partition("::")[0] not in listed:
-            draft.say(mask, "unmatched", "no such mask; image taken without")
-            mask = None
-        rows.append({"_i": i, "source": source} | ({"mask_source": mask} if mask else {}))
-    used = {r[c].partition("::")[0] for r in rows for c in ("source", "mask_source") if c in r}
+        missing = []
+        rows.append({"_i": i, "source": source} | beside(draft, row, listed, missing))
+        for entry in missing:
+            draft.say(*entry)
+    used = {r[c].partition("::")[0] for r in rows for c in ("source", *OTHERS.values()) if c in r}
     kinds = {Path(r["source"].partition("::")[0]).suffix.lower() for r in rows}
     for name in sorted(f for f in listed - used if Path(f).suffix.lower() in kinds and
                        f.split("/")[0] in {u.split("/")[0] for u in used}):
@@ -163,7 +169,7 @@ def rows_with_images(draft, found, raw, image, boxes):
         raise ValueError(f"no file fits {image!r}: looked for {fill(image, raw.iloc[0])!r} in {draft.source}")
     placed = take(draft, rows)
     cohort = found.iloc[placed["_i"]].reset_index(drop=True)
-    for column in ("image", "mask"):
+    for column in ("image", *OTHERS):
         if column in placed:
             cohort[column] = placed[column]
     if not boxes:
