@@ -13,7 +13,8 @@ NOTICE = "Research use only. Not a medical device; not for diagnosis or treatmen
 
 LABELS = {"auc": "AUC", "f1": "F1", "mcc": "MCC", "npv": "NPV", "ece": "ECE", "brier": "Brier score",
           "kappa_quadratic": "kappa, quadratic weights", "c_harrell": "C, Harrell", "c_uno": "C, Uno",
-          "c_within_site": "C within one site"}
+          "c_within_site": "C within one site", "dice_mean": "Dice, mean of the patients",
+          "map50": "mAP at IoU 0.5", "sensitivity_at_1fp": "sensitivity at 1 false positive per image"}
 
 # nbconvert's plain template, with the code one click away and the log (stderr) folded.
 CELLS = """{% extends 'basic/index.html.j2' %}
@@ -143,8 +144,8 @@ def key_numbers(results):
     Parameters
     ----------
     results : dict
-        Parsed JSON; wherever ``x``, ``x_low`` and ``x_high`` stand together they make one row, also one
-        level down (``models: {clinical: {...}}``).
+        Parsed JSON; wherever ``x`` (or ``x_mean``), ``x_low`` and ``x_high`` stand together they make one row,
+        also one level down (``models: {clinical: {...}}``).
 
     Returns
     -------
@@ -153,7 +154,7 @@ def key_numbers(results):
     """
     rows = []
     for name, value in results.items():
-        low, high = results.get(f"{name}_low"), results.get(f"{name}_high")
+        low, high = (results.get(f"{name.removesuffix('_mean')}_{end}") for end in ("low", "high"))
         if all(isinstance(number, (int, float)) for number in (value, low, high)):
             baseline = (results.get("baselines") or {}).get(name)
             rows.append(dict(name=LABELS.get(name, name.replace("_", " ")), value=value, low=low, high=high,
