@@ -1,5 +1,6 @@
 """What holds the project together: versions, stored notebooks, import time, files without surprises."""
 
+import ast
 import json
 import re
 import subprocess
@@ -41,6 +42,14 @@ def test_the_lock_satisfies_pyproject():
         assert versions and all(wanted.specifier.contains(version) for version in versions), wanted
 
 
+def imported(text):
+    """First words of the modules that a text of Python imports."""
+    for node in ast.walk(ast.parse(text)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+        yield from (name.partition(".")[0] for name in names)
+
+
 def test_every_import_is_declared():
     """A package that is only there because another one needs it may be gone tomorrow."""
     names = {"PIL": "pillow", "yaml": "pyyaml", "skimage": "scikit-image", "sklearn": "scikit-learn",
@@ -49,7 +58,7 @@ def test_every_import_is_declared():
     notebooks = ["".join(c["source"]) for p in NOTEBOOKS for c in json.loads(p.read_text())["cells"]
                  if c["cell_type"] == "code"]
     for text in [p.read_text() for p in (ROOT / "medlab").glob("*.py")] + notebooks:
-        for module in re.findall(r"^\s*(?:import|from) ([A-Za-z_0-9]+)", text, flags=re.M):
+        for module in imported(text):
             if module not in sys.stdlib_module_names and module != "medlab":
                 assert canonicalize_name(names.get(module, module)) in declared, module
 
