@@ -60,7 +60,7 @@ def named_files(draft, rows, files, kind, boxes=None, **known):
     files : list of str
         Everything that lies below the source.
     boxes : callable, optional
-        Makes boxes.csv of (draft, cohort).
+        Makes boxes.csv of (draft, cohort), and may give the cohort a mask.
     **known
         What the kind knows for the card.
     """
@@ -96,7 +96,9 @@ def named_files(draft, rows, files, kind, boxes=None, **known):
     cohort = joins.attach(draft, cohort.drop(columns="_stem"), table, ids)
     if table is not None and "patient_id" not in cohort:
         cohort.insert(0, "patient_id", [ids["stem"][i] for i in cohort.index])
-    intake.finish(draft, cohort.reset_index(drop=True), boxes=boxes and boxes(draft, cohort))
+    cohort = cohort.reset_index(drop=True)
+    found = boxes(draft, cohort) if boxes else None
+    intake.finish(draft, cohort, boxes=found)
 
 
 def _blocks(draft, rows):

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 import medlab
-from medlab import datasets, dicom_tree, intake, joins, mask_folders, tables, voc
+from medlab import coco, datasets, dicom_tree, intake, joins, mask_folders, tables, voc
 from medlab import medmnist as mnist
 from medlab.image_files import folders, nifti, npz
 
@@ -34,7 +34,7 @@ def import_source(source, name, kind=None, **options):
     ----------
     source : path or text
         A folder, a table, an npz, ``synthetic:thorax``, or ``medmnist:NAME`` (fetched from its official address).
-    kind : {"folders", "masks", "voc", "table", "dicom", "nifti", "npz", "medmnist", "synthetic"}, optional
+    kind : {"folders", "masks", "voc", "coco", "table", "dicom", "nifti", "npz", "medmnist", "synthetic"}, optional
         Detected where not given.
     **options
         See ``COMMON`` and the function of the kind; an unknown one is refused, naming the nearest.
@@ -86,12 +86,17 @@ def detect_kind(source, mask=None) -> str:
         suffix = path.suffix.lower()
         if suffix == ".npz":
             return "medmnist" if {"train_images", "train_labels"} <= set(np.load(path).files) else "npz"
+        if coco.looks_like(path):
+            return "coco"
         if suffix in (".csv", ".tsv", ".txt", ".xlsx", ".xls", ".xlsm"):
             return "table"
-        raise ValueError(f"{path.name}: expected a folder, a table (.csv, .xlsx) or .npz; say the kind with --kind")
+        raise ValueError(f"{path.name}: expected a folder, a table (.csv, .xlsx), .npz or COCO .json; "
+                         "say the kind with --kind")
     files = intake.listing(path)
     if voc.roots(files):
         return "voc"
+    if any(coco.looks_like(path / f) for f in files):
+        return "coco"
     if mask_folders.looks_like(files) if mask is None else any(str(mask) in f.split("/")[:-1] for f in files):
         return "masks"
     counts = Counter("nifti" if f.lower().endswith(intake.NIFTI) else
@@ -238,5 +243,5 @@ def dicom(draft, source, *, studies="baseline", series="all", boxes=None, truth=
         dicom_tree.write_link_table(draft, link_table)
 
 
-KINDS = {"folders": folders, "masks": mask_folders.masks, "voc": voc.voc, "table": table, "dicom": dicom,
-         "nifti": nifti, "npz": npz, "medmnist": medmnist, "synthetic": synthetic}
+KINDS = {"folders": folders, "masks": mask_folders.masks, "voc": voc.voc, "coco": coco.coco, "table": table,
+         "dicom": dicom, "nifti": nifti, "npz": npz, "medmnist": medmnist, "synthetic": synthetic}

@@ -117,7 +117,7 @@ def voc(draft, source, *, unannotated="refuse"):
         rows += [{"source": f, "_objects": []} for name, same in pictures.items() for f in same
                  if f"{root}Annotations/{name}.xml" not in files]
     rows = _with_split(draft, rows, splits)
-    _left_out(draft, pictures, rows)
+    _left_out(draft, pictures, rows, splits or {})
     image_files.named_files(draft, rows, files, "voc", boxes=_boxes)
 
 
@@ -169,8 +169,10 @@ def _with_split(draft, rows, splits):
     return kept
 
 
-def _left_out(draft, pictures, rows):
-    """Every picture ends in the log; lists name only what is there."""
+def _left_out(draft, pictures, rows, splits):
+    """Every picture ends in the log, and every name of a list without a picture."""
+    for name in sorted(splits.keys() - pictures.keys()):
+        draft.say(f"ImageSets/Main, {name}", "unmatched", "a list names a picture that is not there")
     said = {e["file"] for e in draft.log} | {r["source"] for r in rows}
     for file in sorted({f for same in pictures.values() for f in same} - said):
         draft.say(file, "unmatched", "a picture without a usable annotation of its name (--unannotated empty "
