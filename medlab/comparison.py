@@ -14,11 +14,12 @@ from medlab.parameters import contract, known_parameters, notebooks, read_params
 from medlab.stamps import read_stamp
 from medlab.storage import read_json
 
-RESULTS = {"survival": ("survival.json", "risk.parquet"), "classification": ("metrics.json", "predictions.parquet")}
+RESULTS = {"survival": ("survival.json", "risk.parquet"), "classification": ("metrics.json", "predictions.parquet"),
+           "segmentation": ("segmentation.json", "segmentation.parquet")}
 LABELS = pages.LABELS | {"integrated_brier": "integrated Brier score"}
 MEANT_TO_DIFFER = ("seed", "fold")  # between repeats of one group
 ORDER = ("fused", "image", "network", "table", "clinical_volume", "clinical", "volume", "forest", "source",
-         "kaplan_meier", "truth")  # models, as they are listed
+         "kaplan_meier", "otsu", "threshold", "truth")  # models, as they are listed
 
 
 def runs(names, part="test"):
@@ -32,7 +33,8 @@ def runs(names, part="test"):
     Returns
     -------
     DataFrame indexed by run: group, n_folds, fold, seed, dataset, data (fingerprint), synthetic, patients_known,
-    survival and classification (whether there are results of that kind about that part), state (done, stale, ...).
+    survival, classification and segmentation (whether there are results of that kind about that part), state (done,
+    stale, ...).
 
     Raises
     ------
@@ -64,7 +66,7 @@ def runs(names, part="test"):
 def about_part(run, kind, part):
     """Whether the results of a run are about the test (or the validation) part."""
     found = read_json(run_folder(run) / RESULTS[kind][0])
-    if kind == "survival":  # its other rows are patients that the models have learnt from
+    if kind != "classification":  # its other rows are patients that the models have learnt from
         return found.get("part", "test") == part and found.get("n_patients") != 0
     return (found if part == "test" else found.get("validation") or {}).get("n_images") != 0
 
@@ -111,7 +113,7 @@ def code(run):
 
 def remarks(table):
     """What speaks against comparing these runs, as sentences, the worst first."""
-    found, ready = [], table[table["survival"] | table["classification"]]
+    found, ready = [], table[table[list(RESULTS)].any(axis=1)]
     lost = table.index.difference(ready.index)
     groups = ready.groupby("group", sort=False)
     if ready["data"].nunique(dropna=False) > 1:
@@ -152,7 +154,7 @@ def scores(table, kind, part="test"):
 
     Parameters
     ----------
-    table : as `runs` returns it, for the same part; kind : survival or classification
+    table : as `runs` returns it, for the same part; kind : one of RESULTS
 
     Returns
     -------
@@ -161,7 +163,7 @@ def scores(table, kind, part="test"):
     rows = []
     for run, about in table[table[kind]].iterrows():
         found = read_json(run_folder(run) / RESULTS[kind][0])
-        models = found.get("models") or {}
+        models = found.get("models") or found.get("methods") or {}
         if kind == "classification":
             found = found if part == "test" else found.get("validation") or {}
             others = {name: one for name, one in (found.get("baselines") or {}).items() if isinstance(one, dict)}

@@ -83,7 +83,7 @@ def plan(run):
 
 def has_results(run):
     """Whether a run has been evaluated: the files that a comparison is made of."""
-    return any((run_folder(run) / file).exists() for file in ("metrics.json", "survival.json"))
+    return any((run_folder(run) / file).exists() for file in ("metrics.json", "survival.json", "segmentation.json"))
 
 
 def is_current(run):

@@ -13,8 +13,9 @@ NOTICE = "Research use only. Not a medical device; not for diagnosis or treatmen
 
 LABELS = {"auc": "AUC", "f1": "F1", "mcc": "MCC", "npv": "NPV", "ece": "ECE", "brier": "Brier score",
           "kappa_quadratic": "kappa, quadratic weights", "c_harrell": "C, Harrell", "c_uno": "C, Uno",
-          "c_within_site": "C within one site", "dice_mean": "Dice, mean of the patients",
-          "map50": "mAP at IoU 0.5", "sensitivity_at_1fp": "sensitivity at 1 false positive per image"}
+          "c_within_site": "C within one site", "dice": "Dice", "iou": "IoU", "hd95": "HD95",
+          "dice_mean": "Dice, mean of the patients", "map50": "mAP at IoU 0.5",
+          "sensitivity_at_1fp": "sensitivity at 1 false positive per image"}
 
 # nbconvert's plain template, with the code one click away and the log (stderr) folded.
 CELLS = """{% extends 'basic/index.html.j2' %}

@@ -15,11 +15,13 @@ from medlab.measures import measure
 from medlab.parameters import run_folder
 from medlab.storage import read_json
 
-MEASURES = {"survival": ("c_harrell", "c_within_site"), "classification": ("auc", "accuracy")}
+MEASURES = {"survival": ("c_harrell", "c_within_site"), "classification": ("auc", "accuracy"),
+            "segmentation": ("dice",)}
 MOST_UNDEFINED = 0.05  # share of undefined resamples above which no interval is given
 PAIRS = (("fused", "clinical"), ("fused", "clinical_volume"), ("fused", "image"), ("image", "volume"),
          ("image", "source"), ("image", "clinical"), ("table", "clinical"), ("clinical_volume", "clinical"),
-         ("clinical", "source"), ("fused", "truth"))
+         ("clinical", "source"), ("fused", "truth"), ("network", "otsu"), ("network", "threshold"))
+PER_MODEL = ("risk_", "dice_")  # columns of one model each; the name follows
 NO_RANKING = "risk_kaplan_meier"  # the same for everybody
 BLOCK = 2_000_000  # numbers of a block of weights
 
@@ -32,7 +34,7 @@ def rows(table, kind, within=None, split="test"):
     Parameters
     ----------
     table : as `medlab.comparison.runs` returns it for the same part
-    kind : survival (risk.parquet) or classification (predictions.parquet)
+    kind : survival (risk.parquet), classification (predictions.parquet) or segmentation (segmentation.parquet)
     within : column of the cohort, or None; its levels are in the column ``level`` ("" where unknown)
     split : test or val
 
@@ -41,11 +43,11 @@ def rows(table, kind, within=None, split="test"):
     DataFrame: run, group, seed, part (number of the set of test patients inside the group), patient, unit (number of
     the patient over all runs; another fingerprint of the data is another patient), item (image, or the patient),
     level; survival: time_days, event, ``risk_<model>``; classification: head, threshold, y (class number; ``y_<label>``
-    where several apply at once), ``p_<class>``.
+    where several apply at once), ``p_<class>``; segmentation: ``dice_<method>`` of the patient.
     """
     found = []
     for run, about in table[table[kind]].iterrows():
-        one = (_survival if kind == "survival" else _classification)(run, split)
+        one = READERS[kind](run, split)
         one = one.assign(run=run, group=about["group"], seed=about["seed"], data=str(about["data"]))
         one["level"] = _levels(run, within, one["patient"]) if within else ""
         found.append(one)
@@ -84,6 +86,19 @@ def _classification(run, split):
                       threshold=0.5 if threshold is None else threshold)
 
 
+def _segmentation(run, split):
+    from medlab import segmentation_scores
+
+    table = pd.read_parquet(run_folder(run) / RESULTS["segmentation"][1])
+    each = segmentation_scores.pool(table[table["split"] == split], ["method", "class", "patient_id"])
+    wide = each.pivot_table(index="patient_id", columns="method", values="dice", sort=False)  # mean over the classes
+    out = wide.add_prefix("dice_").rename_axis(None, axis=1).reset_index(names="patient")
+    return out.assign(patient=out["patient"].astype(str), item=out["patient"].astype(str))
+
+
+READERS = {"survival": _survival, "classification": _classification, "segmentation": _segmentation}
+
+
 def _levels(run, column, patients):
     cohort = pd.read_parquet(run_folder(run) / "cohort.parquet")
     if column not in cohort:
@@ -105,12 +120,12 @@ def complete(table):
     -------
     table : DataFrame without the rows and without the models that most rows lack; notes : list of sentences.
     """
-    risks, notes = [name for name in table if name.startswith("risk_")], []
+    risks, notes = [name for name in table if name.startswith(PER_MODEL)], []
     for group, part in table.groupby("group", sort=False):
         for name in risks:
             share = part[name].isna().mean()
             if 0 < share < 1:
-                notes.append(f"{group}: {name[5:]} has no risk for {part.loc[part[name].isna(), 'unit'].nunique()} "
+                notes.append(f"{group}: {name[5:]} has no {'risk' if name[0] == 'r' else 'Dice'} for {part.loc[part[name].isna(), 'unit'].nunique()} "
                              f"patients: they are left out {'for it (most lack it)' if share > 0.5 else 'for all'}.")
     if not risks:
         return table, notes
@@ -137,15 +152,15 @@ def ensembles(table):
     Returns
     -------
     DataFrame like `rows` with seed "ensemble"; groups whose parts overlap (a split of its own for every seed) or have
-    one run each are not in it.
+    one run each are not in it, nor are segmentations, whose mean would need the masks.
     """
     out = []
     for _, part in table.groupby("group", sort=False):
         first = part.drop_duplicates(["part", "item"])
         several = part.groupby("part")["run"].nunique().min() > 1
-        if not several or _overlap(part):
-            continue
         numbers = [name for name in part if name.startswith(("risk_", "p_", "threshold")) and part[name].notna().any()]
+        if not several or not numbers or _overlap(part):
+            continue
         mean = part.groupby(["part", "item"], sort=False)[numbers].mean()
         one = first.drop(columns=[*numbers, "seed"]).merge(mean.reset_index(), on=["part", "item"])
         out.append(one.assign(seed="ensemble", run="part " + one["part"].astype(str)))
@@ -204,8 +219,8 @@ def models(table, group):
     from medlab.comparison import in_order
 
     part = table[table["group"] == group]
-    risks = [name[5:] for name in part if name.startswith("risk_") and part[name].notna().all()]
-    return in_order(risks) if "time_days" in part else ["network"]
+    found = [name[5:] for name in part if name.startswith(PER_MODEL) and part[name].notna().all()]
+    return ["network"] if "head" in part else in_order(found)
 
 
 def vectors(table, kind, w, within=False):
@@ -226,6 +241,10 @@ def vectors(table, kind, w, within=False):
             out |= {(group, "network", name, seed): one for name, one in classified(part, w).items()}
             continue
         for model in models(table, group):
+            if kind == "segmentation":
+                one = w[:, part["unit"].to_numpy()].astype(float)
+                out[group, model, "dice", seed] = one @ part[f"dice_{model}"].to_numpy() / one.sum(1)
+                continue
             out[group, model, "c_harrell", seed] = concordance(part, model, w)
             if within and part["level"].nunique() > 1:
                 alone = part["level"].mask(part["level"] == "", part["item"].astype(str))  # unknown: with nobody

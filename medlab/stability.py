@@ -12,12 +12,14 @@ def standing(table, kind, model=None):
     Returns
     -------
     DataFrame indexed by group, item, with a column per seed: survival: the share of the run's test patients with a
-    lower risk (ties half); classification: the probability given to the true class.
+    lower risk (ties half); classification: the probability given to the true class; segmentation: Dice.
     """
     if kind == "survival":
         one = table.groupby("run")[f"risk_{model}"].rank()
         size = table.groupby("run")[f"risk_{model}"].transform("count")
         value = (one - 0.5) / size
+    elif kind == "segmentation":
+        value = table[f"dice_{model}"]
     else:
         value = pd.concat([_of_truth(one) for _, one in table.groupby("run", sort=False)])
     return table.assign(value=value).pivot_table(index=["group", "item"], columns="seed", values="value", sort=False)

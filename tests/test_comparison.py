@@ -1,5 +1,6 @@
 """Comparison of runs: made-up run folders whose answers are known, then notebook 13 on them."""
 
+import itertools
 import json
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from medlab import comparison, engine, metrics, pages, pooled, stability
+from medlab import comparison, engine, metrics, pages, pooled, segmentation_scores, stability
 
 
 def folder_of(reports, name, params, n_patients, fingerprint="abc"):
@@ -320,6 +321,45 @@ def test_notebook_13_on_two_groups_of_survival_runs(workspace):
     page = (reports / "ab" / "13_run_comparison.html").read_text()
     for text in ("fused minus clinical", "the same test patients", "C within one site", "rank correlation"):
         assert text in page, text
+
+
+def segmentation_runs(reports, name, folds, seeds, gain=0.0, n=40):
+    """Two images per patient, one class; the counts of a network that is better than its baseline."""
+    truth = np.random.default_rng(1).random((2 * n, 12, 12)) < 0.4
+    for fold, seed in itertools.product(range(folds), range(seeds)):
+        folder = folder_of(reports, f"{name}-f{fold}-s{seed}", {"n_folds": folds, "fold": fold, "seed": seed}, n)
+        rng, cases = np.random.default_rng(seed), []
+        for row in (row for row in range(2 * n) if row // 2 % folds == fold):
+            for method, wrong in (("network", 0.2 - gain), ("otsu", 0.4)):
+                called = truth[row] ^ (rng.random((12, 12)) < wrong)
+                cases.append({"patient_id": f"p{row // 2}", "row": row, "class": "lesion", "split": "test",
+                              "method": method} | segmentation_scores.case(truth[row], called))
+        pd.DataFrame(cases).to_parquet(folder / "segmentation.parquet")
+        (folder / "segmentation.json").write_text(json.dumps(
+            {"part": "test", "n_patients": n // folds, "methods": {"network": interval("dice", 0.8)}}))
+
+
+def test_segmentations_are_pooled_over_patients(workspace):
+    """The pixels of a patient's images together, then the mean over all patients; the baseline beside it, paired."""
+    reports = workspace / "reports"
+    segmentation_runs(reports, "a", folds=3, seeds=2)
+    segmentation_runs(reports, "b", folds=3, seeds=2, gain=0.1)
+    (reports / "ab").mkdir()
+    (reports / "ab" / "params.yaml").write_text('dataset: ""\ncompare: a-f*, b-f*\ncompare_bootstrap: 200\n')
+    assert engine.run_many(["ab"])
+    found = json.loads((reports / "ab" / "comparison.json").read_text())
+    by_hand = []
+    for seed in (0, 1):
+        cases = pd.concat([pd.read_parquet(reports / f"a-f{fold}-s{seed}" / "segmentation.parquet")
+                           for fold in range(3)]).query("method == 'network'").groupby("patient_id")[["tp", "fp", "fn"]]
+        by_hand.append((2 * cases.sum()["tp"] / (2 * cases.sum()["tp"] + cases.sum()["fp"] + cases.sum()["fn"])).mean())
+    dice = found["models"]["a network"]
+    assert dice["dice"] == pytest.approx(np.mean(by_hand)) and dice["dice_low"] < dice["dice"] < dice["dice_high"]
+    first = found["differences"][0]
+    assert (first["first"], first["second"], first["measure"]) == ("network", "otsu", "dice") and first["low"] > 0.1
+    between = {(one["group"], one["model"]): one["low"] > 0 for one in found["between_groups"]}
+    assert between == {("b", "network"): True, ("b", "otsu"): False}
+    assert found["n_patients"] == 40 and not any("ensemble" in name for name in found["models"])
 
 
 def test_the_part_that_is_compared(workspace):
