@@ -62,8 +62,8 @@ def overlays(pictures, truths, predictions, titles=None, spacing_mm=None, column
     Array of Axes, (rows, columns).
     """
     if not len(pictures) == len(truths) == len(predictions) or not len(pictures):
-        raise ValueError(f"{len(pictures)} pictures, {len(truths)} truths, {len(predictions)} predictions: expected the "
-                         "same number, at least one")
+        raise ValueError(f"{len(pictures)} pictures, {len(truths)} truths, {len(predictions)} predictions: expected "
+                         "the same number, at least one")
     grid = gallery(pictures, titles, spacing_mm, columns=columns, size=size, title=title)
     for ax, picture, truth, predicted in zip(grid.flat, pictures, truths, predictions, strict=False):
         if np.shape(truth) != picture.shape[:2] or np.shape(predicted) != picture.shape[:2]:
@@ -102,6 +102,10 @@ def per_case(values, summary=None, ylabel="Dice", ylim=(-0.02, 1.02), ax=None):
     return ax
 
 
+def _number(value):
+    return f"{value:+,.0f}" if abs(value) >= 1000 else f"{value:+.3g}"
+
+
 def bland_altman(truth, predicted, patients=None, unit="mL", found=None, ax=None):
     """Difference over mean per patient, with bias, limits of agreement and the interval of each.
 
@@ -120,11 +124,11 @@ def bland_altman(truth, predicted, patients=None, unit="mL", found=None, ax=None
         if name in found:
             ax.axhline(found[name], color=colour, lw=1.3, ls="-" if name == "bias" else "--")
             ax.axhspan(found[f"{name}_low"], found[f"{name}_high"], color=colour, alpha=0.1, lw=0)
-            ax.annotate(f"{text}\n{found[name]:+.3g}", (1.01, found[name]), xycoords=("axes fraction", "data"),
+            ax.annotate(f"{text}\n{_number(found[name])}", (1.01, found[name]), xycoords=("axes fraction", "data"),
                         va="center", fontsize=8, color=colour, annotation_clip=False)
     if found.get("slope_p", 1) < 0.05:
         x = np.array([table["mean"].min(), table["mean"].max()])
-        ax.plot(x, found["bias"] + found["slope"] * (x - table["mean"].mean()), color=COLOURS[2], lw=1.2,
+        ax.plot(x, found["intercept"] + found["slope"] * x, color=COLOURS[2], lw=1.2,
                 label=f"slope {found['slope']:+.2f}")
         ax.legend(loc="best")
     ax.set(xlabel=f"mean of truth and prediction, {unit}", ylabel=f"prediction - truth, {unit}")
