@@ -100,7 +100,7 @@ def table_of(jobs, truth, candidates, who, n_bootstrap, seed, level):
             mine, theirs = (of_class(table, head["label"]) for table in (truth, candidates))
             row = head | {"value": value[k], "low": np.nan, "high": np.nan, "undefined": np.nan}
             if draws is not None:
-                n = len(np.unique(who[lesion_at[mine]]))
+                n = 0 if head["measure"] == "false_positives" else len(np.unique(who[lesion_at[mine]]))  # 0: no share
                 row["low"], row["high"] = _limits(value[k], draws[k], without[k], n, units, level)
                 row["undefined"] = np.isnan(draws[k]).mean()
             rows.append(row | {"images": len(who), "patients": int(who.max()) + 1, "lesions": int(mine.sum()),

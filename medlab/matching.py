@@ -109,7 +109,7 @@ def _numbered(table, keys, place, name):
     lost = [i for i, number in enumerate(found) if number < 0]
     if lost:
         raise ValueError(f"{name}: {len(lost)} of {len(table)} rows belong to images that are not listed, the first is "
-                         f"{table.at[lost[0], 'image']!r}; give all images, or only boxes of these")
+                         f"{table.at[lost[0], 'image']}; give all images, or only boxes of these")
     label = table["label"] if "label" in table and table["label"].notna().any() else pd.Series("lesion", table.index)
     if label.isna().any():
         raise ValueError(f"{name}: {label.isna().sum()} of {len(table)} rows have no label; name a class in all "
