@@ -89,14 +89,15 @@ def gallery(pictures, truths, candidates, titles=None, spacing_mm=None, columns=
         raise ValueError(f"{n} pictures, {len(truths)} tables of lesions, {len(candidates)} of candidates: expected as "
                          "many of each, at least one")
     columns = max(1, min(columns, n))
-    rows = -(-n // columns)
+    rows, tall = -(-n // columns), max(picture.shape[0] / picture.shape[1] for picture in pictures)
     figure, grid = plt.subplots(rows, columns, squeeze=False,
-                                figsize=(max(size * columns, 4.6), (size + 0.3) * rows + 0.4))
+                                figsize=(max(size * columns, 4.6), (size * tall + 0.35) * rows + 0.5))
     drawn = set()
     for i, ax in enumerate(grid.flat):
         ax.set_axis_off()
         if i < n:
             ax.imshow(pictures[i], cmap="gray", vmin=0, vmax=255)
+            ax.autoscale(False)  # a box beyond the picture must not shrink it
             drawn |= _boxes(ax, truths[i], candidates[i], scores, most)
             scale_bar(ax, spacing_mm[i] if spacing_mm is not None else None)
             text = _counts(truths[i], candidates[i])
@@ -131,6 +132,6 @@ def _boxes(ax, truth, candidates, scores, most):
         if i < len(written):
             top = low[0] > 0.07 * abs(np.diff(ax.get_ylim())[0])  # else below the box: above is no room
             ax.text(low[1] - 0.5, (low if top else high)[0] - 0.5, f"{written[i]:.2f}", color="w", fontsize=5.5,
-                    va="bottom" if top else "top", clip_on=True,
+                    va="bottom" if top else "top", clip_on=True, in_layout=False,
                     bbox={"fc": "k", "ec": "none", "alpha": 0.6, "pad": 0.6})
     return set(kinds)
