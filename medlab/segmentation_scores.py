@@ -60,8 +60,8 @@ def case(truth, predicted, spacing_mm=None, tolerance_mm=2.0, tolerance_px=2.0, 
         near, total = surfaces.within(found, tolerance_px if spacing is None else tolerance_mm)
         far = {"hd95": surfaces.hausdorff(found, 95), "hd": surfaces.hausdorff(found), "assd": surfaces.mean(found)}
     else:
-        near, worst = 0.0, float(np.linalg.norm(step * truth.shape)) if t or p else 0.0
-        total = float(surfaces.elements(truth | predicted, step)[1].sum()) if t or p else 0.0
+        one, near, worst = truth | predicted, 0.0, float(np.linalg.norm(step * truth.shape)) if t or p else 0.0
+        total = float(surfaces.elements(one[surfaces.union_box(one, one)], step)[1].sum()) if t or p else 0.0
         far = dict.fromkeys(DISTANCES, worst)
     row |= {"surface_within": near, "surface_total": total}
     row |= {f"{name}_{unit}": value for name, value in far.items()}
@@ -226,9 +226,10 @@ def paired(a, b, patients=None, n_bootstrap=2000, seed=0, level=0.95):
 
     Returns
     -------
-    dict: value (mean of a minus b over the rows), low, high (patient bootstrap), p (Wilcoxon signed-rank test of the
-    patients' mean differences, two-sided), smallest_p (what that many patients can reach at best), n, n_patients,
-    better (patients where a is higher), undefined (rows left out because one of the two has no value).
+    dict: value (mean of a minus b over the rows), low, high (patient bootstrap), median (of the patients' mean
+    differences), p (Wilcoxon signed-rank test of these, two-sided), smallest_p (what that many patients can reach at
+    best), n, n_patients, better (patients where a is higher), undefined (rows left out because one of the two has no
+    value). The interval is about the mean, the test about the middle: with few large differences they may disagree.
     """
     a, b = np.asarray(a, float), np.asarray(b, float)
     patients = pd.Series(np.arange(len(a)) if patients is None else np.asarray(patients))
@@ -239,6 +240,7 @@ def paired(a, b, patients=None, n_bootstrap=2000, seed=0, level=0.95):
     value, low, high = _estimate(d, who, "mean", n_bootstrap, seed, level)
     each = pd.Series(d).groupby(who).mean().to_numpy()
     p = stats.wilcoxon(each).pvalue if (np.abs(each) > 1e-12).any() else 1.0 if len(each) else np.nan
-    return {"value": value, "low": low, "high": high, "p": float(p),
+    middle = float(np.median(each)) if len(each) else np.nan
+    return {"value": value, "low": low, "high": high, "median": middle, "p": float(p),
             "smallest_p": min(1.0, 2.0 ** (1 - int((np.abs(each) > 1e-12).sum()))), "n": len(d),
             "n_patients": len(each), "better": int((each > 1e-12).sum()), "undefined": int((~good).sum())}

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import SimpleITK as sitk
 from scipy import ndimage
+from skimage.io import imread
 from skimage.measure import regionprops
 from skimage.morphology import remove_small_objects
 
@@ -86,6 +87,18 @@ def test_diameter_and_volume_of_the_ibsi_lung_lesion(datasets_folder):
     assert len(table) == 1
     assert table["volume_ml"].item() == pytest.approx(359, abs=5)  # consensus: approximate volume 3.59e5 mm3
     assert table["diameter_mm"].item() == pytest.approx(125, abs=1)  # consensus: maximum 3D diameter 125 (1) mm
+
+
+@pytest.mark.realdata
+def test_pixels_and_boxes_of_tumours_are_those_of_the_source(datasets_folder):
+    folder = datasets_folder / "lgg_mri_seg_survival"
+    slices = pd.read_csv(folder / "slices.csv").query("mask_pixels > 0").iloc[::12]
+    for row in slices.itertuples():
+        mask = imread(folder / "masks" / row.folder / row.file) > 0
+        table, boxes = components.table(mask, diameters=False), components.boxes(mask)
+        assert table["voxels"].sum() == row.mask_pixels
+        assert boxes[:, :2].min(0).tolist() == [row.ymin, row.xmin] and len(boxes) == len(table)
+        assert boxes[:, 2:].max(0).tolist() == [row.ymax + 1, row.xmax + 1]  # the source gives the last pixel
 
 
 def test_no_component_gives_an_empty_table_with_the_same_columns():

@@ -237,6 +237,15 @@ def test_summary_gives_means_medians_and_counts():
         scores.summary(table.iloc[:0])
 
 
+def test_the_weighted_median_is_that_of_repeated_values():
+    rng = np.random.default_rng(0)
+    for n in (1, 4, 9):
+        x, w = rng.integers(0, 5, n).astype(float), rng.integers(0, 3, (50, n)).astype(float)
+        w = w[w.sum(1) > 0]
+        expected = [np.median(np.repeat(x, row.astype(int))) for row in w]
+        assert scores._weighted(x, w, "median") == pytest.approx(expected)
+
+
 def test_intervals_draw_patients_not_images():
     """Ten images of each patient that are all alike say no more than one: the interval must be the same."""
     values = np.random.default_rng(0).beta(8, 2, 30)
@@ -267,6 +276,7 @@ def test_paired_difference_is_scipys_wilcoxon_on_patients():
     found = scores.paired(a, b)
     assert found["value"] == pytest.approx((a - b).mean()) and found["p"] == stats.wilcoxon(a, b).pvalue
     assert found["low"] < found["value"] < found["high"] and found["better"] == (a > b).sum()
+    assert found["median"] == pytest.approx(np.median(a - b))
     again = scores.paired(np.repeat(a, 4), np.repeat(b, 4), np.repeat(np.arange(24), 4))
     assert again["p"] == found["p"] and again["n"] == 96 and again["n_patients"] == 24
     assert (again["low"], again["high"]) == pytest.approx((found["low"], found["high"]))
