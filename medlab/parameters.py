@@ -174,6 +174,8 @@ def effective(name, params, run):
 def left_out(steps):
     """Conditions ``without:NN`` of the notebooks that the parameter `steps` ("1-4, 6"; empty: all) does not name.
 
+    What compares the repeats of a run is never left out: there it was asked for by repeating.
+
     Raises
     ------
     ValueError
@@ -187,7 +189,8 @@ def left_out(steps):
             raise ValueError(f"steps: found {part!r}, expected numbers of notebooks such as '1-4, 6'; there are "
                              f"{', '.join(sorted(known))}")
         wanted |= numbers
-    return {f"without:{number}" for number in known - wanted} if wanted else set()
+    compares = {name[:2] for name in notebooks() if "repeats" in contract(name)["needs"]}
+    return {f"without:{number}" for number in known - wanted - compares} if wanted else set()
 
 
 def unmet(name, conditions):

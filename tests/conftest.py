@@ -141,7 +141,7 @@ def demo(tmp_path_factory):
         "MEDLAB_REPORTS": str(folder / "reports"),
     }
     (folder / "reports" / "demo").mkdir(parents=True)
-    (folder / "reports" / "demo" / "params.yaml").write_text("epochs: 3\nn_bootstrap: 200\n")
+    (folder / "reports" / "demo" / "params.yaml").write_text('epochs: 3\nn_bootstrap: 200\nsteps: "1-5"\n')
     for words in (["import", "synthetic:thorax", "thorax", "--patients", 60], ["run", "demo"]):
         done = medlab(*words, env=environment)
         assert done.returncode == 0, done.stderr[-5000:]

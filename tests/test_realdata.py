@@ -27,8 +27,8 @@ IMPORTS = {
     "retina": "medmnist/retinamnist.npz",
     "odd": "dicom_odd",
 }
-SURVIVAL = "epochs: 2\nnetwork: simple\nimage_size: 24\nsanity_gate: false\nsurvival_bootstrap: 100\n"
-QUICK = "epochs: 1\nnetwork: simple\nsanity_gate: false\nn_bootstrap: 100\n"
+QUICK = 'network: simple\nsanity_gate: false\nepochs: 1\nn_bootstrap: 100\nsteps: "1-5"\n'
+SURVIVAL = QUICK.replace("epochs: 1", "epochs: 2") + "image_size: 24\nsurvival_bootstrap: 100\n"
 
 
 class Place:

@@ -35,13 +35,13 @@ def main():
             os.environ[f"MEDLAB_{part.upper()}"] = str(Path(name) / part)
         params = Path(name) / "reports" / "demo" / "params.yaml"
         params.parent.mkdir(parents=True)
-        params.write_text("")
+        params.write_text('steps: "1-5"\n')
         cohort, _ = medlab("import", "synthetic:thorax", "thorax", "--patients", "240", "--seed", "0")
         first, ran = medlab("run", "demo")
         print(f"first: {cohort + first:.0f} s (cohort {cohort:.0f} s), executed {' '.join(ran)}")
         second, ran = medlab("run", "demo")
         print(f"second: {second:.1f} s, executed {' '.join(ran) or 'nothing'}")
-        params.write_text("epochs: 21\n")
+        params.write_text('steps: "1-5"\nepochs: 21\n')
         changed, ran = medlab("run", "demo")
         print(f"after epochs: 21: {changed:.0f} s, executed {' '.join(ran)}")
 

@@ -22,7 +22,7 @@ from brain_tumor import DATASETS, medlab
 
 COMMON = {"network": "simple", "capacity": 0.25, "epochs": 16, "learning_rate": 0.002, "warmup": 0.1,
           "weight_decay": 0.01, "ema": 0.9, "checkpoint": "last", "batch_size": 40, "mask_channel": True,
-          "sanity_gate": False}
+          "sanity_gate": False, "steps": "1-5"}
 COHORTS = {
     "lung": (
         "nsclc_ct_survival --modality CT --intensity HU --spacing-mm 2 --key PatientID --time SurvivalTime "

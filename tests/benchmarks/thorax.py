@@ -23,7 +23,7 @@ from brain_tumor import medlab, run
 from sklearn.metrics import roc_auc_score
 
 PARAMETERS = {"image_size": 72, "epochs": 18, "capacity": 0.75, "learning_rate": 0.003, "dropout": 0.3,
-              "checkpoint": "loss", "sanity_gate": False}
+              "checkpoint": "loss", "sanity_gate": False, "steps": "1-5"}
 SHOWN = ("truth", "fused", "image", "clinical", "clinical_volume", "volume", "forest")
 
 
