@@ -7,7 +7,7 @@ by the beginning of its SHA-256.
 
 import hashlib
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,33 +16,22 @@ import pandas as pd
 from tqdm import tqdm
 
 import medlab
-from medlab import intake, joins, tables
-
-TAGS = {"SliceThickness": "slice_thickness_mm", "KVP": "tube_voltage_kv", "XRayTubeCurrent": "tube_current_ma",
-        "MagneticFieldStrength": "field_strength_t", "RepetitionTime": "repetition_time_ms",
-        "EchoTime": "echo_time_ms", "FlipAngle": "flip_angle_deg", "PatientWeight": "weight_kg",
-        "PatientSize": "height_m"}
-PLANAR = ("CR", "DX", "MG", "US", "XA", "RF", "SC", "XC", "OP", "OT", "ES", "GM", "SM", "IO", "PX")
+from medlab import intake, joins, structures, studies, tables
 
 
-def looks_like(path) -> bool:
-    """Whether a file begins like DICOM (with the preamble, or a bare data set of group 2 or 8)."""
-    with open(path, "rb") as file:
-        head = file.read(132)
-    return head[128:] == b"DICM" or (head[:2] in (b"\x08\x00", b"\x02\x00") and head[4:6].isalpha())
-
-
-def take(draft, table, studies, series, boxes, truth):
+def take(draft, table, which, series, boxes, truth, roi=None, segmentation=None):
     """Group the files into series, write each, join the outcomes, finish the dataset."""
     files = intake.listing(draft.source)
     helpers = {str(n).strip() for n in intake.words(draft.options.get("tables"))} | {boxes, truth, "card.yaml"}
     masks = _mask_files(draft, table, set(files))
-    headers = _headers(draft, [f for f in files if f not in helpers and f not in {m.split("::")[0] for m in
-                                                                                  masks.values()}])
+    used = helpers | {m.split("::")[0] for m in masks.values()}
+    headers, segmentations = studies.headers(draft, [f for f in files if f not in used])
     if not headers:
         raise ValueError(f"no DICOM image among {len(files)} files; " + "; ".join(
-            f"{n} {r}" for r, n in Counter(e["reason"] for e in draft.log).most_common(3)))
-    groups = _choose(draft, _group(headers), studies, series)
+            [f"{n} {r}" for r, n in Counter(e["reason"] for e in draft.log).most_common(3)] +
+            [f"{n} {m}: give a folder that holds their images as well" for m, n in Counter(
+                i["modality"] for i in segmentations).items()]))
+    groups = studies.choose(draft, studies.group(headers), which, series)
     who = sorted({g["patient"] for g in groups}, key=lambda p: hashlib.sha256(p.encode()).digest())
     alias = {p: f"p{i:05d}" for i, p in enumerate(who, 1)}
     draft.link_table += [{"original": p, "pseudonym": a} for p, a in alias.items()]
@@ -50,112 +39,12 @@ def take(draft, table, studies, series, boxes, truth):
     cohort = pd.DataFrame(rows)
     _scanners(cohort, table)
     _place_masks(draft, cohort, masks)
+    structures.attach(draft, cohort, segmentations, roi, segmentation)
     _common_card(draft, cohort)
     cohort = joins.attach(draft, cohort, table, {"patient": list(cohort["_patient"])}).reset_index(drop=True)
     _drop_repeated_scanner(cohort, table)
     side = {n: _beside(draft, cohort, n, alias) for n in (boxes, truth) if n}
-    intake.finish(draft, cohort.drop(columns="_patient"), boxes=side.get(boxes), truth=side.get(truth))
-
-
-def _refuse(draft, relative, reason):
-    mark = f"file {intake.sha256(draft.source / relative)[:12]}"
-    draft.say(mark, "refused", reason)
-    draft.link_table.append({"original": relative, "pseudonym": mark})
-
-
-def _headers(draft, files):
-    """What grouping needs of every file that holds an image; the others are refused."""
-    from medlab import images
-
-    def header(relative):
-        try:
-            ds = images.dicom_header(draft.source / relative)
-        except images.BadImage as error:
-            return f"no readable DICOM header: {error.reason}" if looks_like(draft.source / relative) else "not DICOM"
-        if not ds.get("Rows") or ds.get("Modality") in ("SEG", "RTDOSE"):
-            return f"an object without an image: {ds.get('Modality') or 'modality not stated'}"
-        return _summary(ds) | {"file": relative}
-
-    with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as pool:
-        found = list(tqdm(pool.map(header, files), total=len(files), desc="reading headers", unit="file"))
-    good = []
-    for relative, item in zip(files, found, strict=True):
-        groups = intake.name_groups(draft, relative) if isinstance(item, dict) else {}
-        if not isinstance(item, dict):
-            _refuse(draft, relative, item)
-        elif groups is None:
-            _refuse(draft, relative, "its name does not fit --patient-pattern")
-        else:
-            item["patient"] = groups.pop("patient_id", None) or item["patient"]
-            good.append(item | {"groups": groups})
-    if any(not item["patient"] for item in good):
-        draft.notes.append("files without PatientID: each study counted as one patient")
-    return [item | {"patient": item["patient"] or item["study"]} for item in good]
-
-
-def _summary(ds):
-    """The few elements that are looked at; numbers only from the allow-list."""
-    numbers = {}
-    for tag, name in TAGS.items():
-        try:
-            numbers[name] = float(ds.get(tag))
-        except (TypeError, ValueError):
-            continue
-    age = str(ds.get("PatientAge") or "")
-    if age[:3].isdigit() and age[3:] in ("Y", "M", "W", "D", ""):
-        years = int(age[:3]) / {"Y": 1, "": 1, "M": 12, "W": 52, "D": 365}[age[3:]]
-        numbers["age_years"] = round(min(years, 90.0), 2)  # above 89 an age identifies
-    if ds.get("PatientSex") in ("M", "F", "O"):
-        numbers["sex"] = ds.PatientSex
-    return {
-        "patient": tables.canonical(ds.get("PatientID") or ""), "study": str(ds.get("StudyInstanceUID") or ""),
-        "when": f"{ds.get('StudyDate') or ''}{ds.get('StudyTime') or ''}", "number": str(ds.get("SeriesNumber") or ""),
-        "series": str(ds.get("SeriesInstanceUID") or ""), "sop": str(ds.get("SOPInstanceUID") or ""),
-        "modality": str(ds.get("Modality") or "OT"), "numbers": numbers,
-        "scanner": f"{ds.get('Manufacturer') or ''}|{ds.get('ManufacturerModelName') or ''}",
-        "burned": str(ds.get("BurnedInAnnotation") or "") == "YES",
-    }
-
-
-def _group(headers):
-    """One entry per series; files of a modality of single pictures are entries of their own."""
-    found = defaultdict(list)
-    for h in headers:
-        single = h["modality"] in PLANAR or not h["series"]
-        found[(h["patient"], h["study"], h["series"], h["file"] if single else "")].append(h)
-    return [{**items[0], "items": items} for _, items in sorted(found.items())]
-
-
-def _choose(draft, groups, studies, series):
-    """Number the studies of each patient by time and keep what the options say; the rest is refused."""
-    kept = []
-    for patient in sorted({g["patient"] for g in groups}):
-        mine = [g for g in groups if g["patient"] == patient]
-        when = {}
-        for g in mine:
-            when[g["study"]] = min(g["when"], when.get(g["study"], g["when"]))
-        order = {s: i for i, s in enumerate(sorted(when, key=lambda s: (when[s], s)), 1)}
-        undated = len(order) > 1 and len({w[:8] for w in when.values() if w}) < 1
-        for g in mine:
-            g["study_number"] = order[g["study"]]
-            same = [o for o in mine if o["study"] == g["study"]]
-            largest = max(same, key=lambda o: (len(o["items"]), o["series"]))
-            reason = ("several studies of the patient and none dated: no baseline (--studies all takes them)"
-                      if undated else "a later study of the patient (--studies all takes it)"
-                      if g["study_number"] > 1 else None) if studies == "baseline" else None
-            if reason is None and series == "largest" and g is not largest:
-                reason = "a smaller series of the study (--series all takes it)"
-            if reason:
-                draft.say(f"series of {_files(g)}", "refused", reason)
-            else:
-                kept.append(g)
-    if not kept:
-        raise ValueError("no series left: every patient has several studies without a date; say --studies all")
-    return kept
-
-
-def _files(g):
-    return f"{len(g['items'])} file{'' if len(g['items']) == 1 else 's'}"
+    intake.finish(draft, cohort, boxes=side.get(boxes), truth=side.get(truth))
 
 
 def _written(draft, groups, alias):
@@ -169,9 +58,9 @@ def _written(draft, groups, alias):
         done = pool.map(lambda g: _one(draft, g), groups)
         for g, (row, sha, notes) in zip(groups, tqdm(done, total=len(groups), desc="writing", unit="series"),
                                         strict=True):
-            files = _files(g)
+            files = studies.files_of(g)
             for relative, reason in g.get("bad", []):
-                _refuse(draft, relative, reason)
+                studies.refuse(draft, relative, reason)
             if row is None:
                 draft.say(f"series of {files}, patient {alias[g['patient']]}", "refused", "; ".join(notes))
                 continue
@@ -180,7 +69,8 @@ def _written(draft, groups, alias):
             reason = [files, *notes] + ([f"same pixels as {twin}; kept"] if status == "duplicate" else [])
             draft.say(row["image"], status, "; ".join(reason))
             draft.notes += [f"{row['image']}: {n}" for n in notes if "gap" in n or "burned" in n]
-            rows.append(row | {"study": g["study_number"], "_patient": g["patient"], **g["groups"]})
+            rows.append(row | {"study": g["study_number"], "_patient": g["patient"], "_series": g["series"],
+                                "_frame_of_reference": g["frame_of_reference"], **g["groups"]})
     if not rows:
         reasons = Counter(e["reason"] for e in draft.log).most_common(3)
         raise ValueError(f"no series could be read: {'; '.join(r for r, _ in reasons)}")
@@ -198,7 +88,9 @@ def _one(draft, g):
         return None, None, [error.reason.replace(str(draft.source), "")]
     name = f"images/{g['name']}"
     row = {"patient_id": g["name"].split("_")[0], **write(image, draft.folder, name), "modality": g["modality"],
-           "_modality": g["modality"], "_intensity": image.intensity, "scanner": g["scanner"], **g["numbers"]}
+           "_modality": g["modality"], "_intensity": image.intensity,
+           "_uneven": any("gap of" in n or "mm apart" in n for n in image.notes), "scanner": g["scanner"],
+           **g["numbers"]}
     draft.sha256[row["image"]] = intake.sha256(draft.folder / row["image"])
     digest = hashlib.sha256(f"{image.pixels.shape}".encode() + np.ascontiguousarray(image.pixels).data).hexdigest()
     burned = ["declares burned-in text: look at it before sharing"] if any(i["burned"] for i in g["items"]) else []
@@ -259,7 +151,7 @@ def _scanners(cohort, table):
     order = sorted(set(cohort["scanner"]), key=lambda s: hashlib.sha256(s.encode()).digest())
     cohort["scanner"] = cohort["scanner"].map({s: f"scanner_{i}" for i, s in enumerate(order, 1)})
     known = {str(c).lower().split("_")[0] for c in table} if table is not None else set()
-    for column in ("scanner", "study", "modality", *TAGS.values(), "age_years", "sex"):
+    for column in ("scanner", "study", "modality", *studies.TAGS.values(), "age_years", "sex"):
         if column in cohort and (cohort[column].nunique() < 2 or column.split("_")[0] in known):
             del cohort[column]
 

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 import medlab
-from medlab import coco, datasets, dicom_tree, intake, joins, mask_folders, tables, voc
+from medlab import coco, datasets, dicom_tree, intake, joins, mask_folders, studies, tables, voc
 from medlab import medmnist as mnist
 from medlab.image_files import folders, nifti, npz
 
@@ -102,7 +102,7 @@ def detect_kind(source, mask=None) -> str:
     counts = Counter("nifti" if f.lower().endswith(intake.NIFTI) else
                      "npz" if f.lower().endswith(".npz") else
                      "folders" if f.lower().endswith(intake.PICTURES[:-2]) else
-                     "dicom" if dicom_tree.looks_like(path / f) else "other" for f in files)
+                     "dicom" if studies.looks_like(path / f) else "other" for f in files)
     counts.pop("other", None)
     if not counts:
         raise ValueError(f"{path.name}: {len(files)} files, none an image; say the kind with --kind")
@@ -217,7 +217,8 @@ def synthetic(draft, source, *, patients=240, seed=0):
         dicom(draft, draft.source, boxes="boxes.csv", truth="truth.csv")
 
 
-def dicom(draft, source, *, studies="baseline", series="all", boxes=None, truth=None, link_table=None):
+def dicom(draft, source, *, studies="baseline", series="all", boxes=None, truth=None, link_table=None,
+          roi=None, segmentation=None):
     """A tree of DICOM files; see `dicom_tree.take`. Pixels and allow-listed numbers only, under pseudonyms.
 
     Parameters
@@ -230,6 +231,10 @@ def dicom(draft, source, *, studies="baseline", series="all", boxes=None, truth=
         Tables below the source with a patient column named like the key.
     link_table : path, optional
         Where to write original id and pseudonym; outside the dataset, and only if asked for.
+    roi : str, optional
+        Structures that become the mask, as ``GTV*:tumour,Lung_L:lung``; see `structures.attach`.
+    segmentation : {"RTSTRUCT", "SEG"}, optional
+        Which to take where a series has both.
     """
     for name, value, legal in (("studies", studies, ("baseline", "all")), ("series", series, ("all", "largest"))):
         if value not in legal:
@@ -238,7 +243,7 @@ def dicom(draft, source, *, studies="baseline", series="all", boxes=None, truth=
     dicom_tree.check_link_table(draft, link_table)
     found = joins.outcomes(draft)
     intake.card(draft, "dicom")
-    dicom_tree.take(draft, found, studies, series, boxes, truth)
+    dicom_tree.take(draft, found, studies, series, boxes, truth, roi, segmentation)
     if link_table:
         dicom_tree.write_link_table(draft, link_table)
 
