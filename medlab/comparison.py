@@ -19,7 +19,7 @@ RESULTS = {"survival": ("survival.json", "risk.parquet"), "classification": ("me
 LABELS = pages.LABELS | {"integrated_brier": "integrated Brier score"}
 MEANT_TO_DIFFER = ("seed", "fold")  # between repeats of one group
 ORDER = ("fused", "image", "network", "table", "clinical_volume", "clinical", "volume", "forest", "source",
-         "kaplan_meier", "otsu", "threshold", "truth")  # models, as they are listed
+         "kaplan_meier", "U-Net", "Otsu", "fixed threshold", "truth")  # models, as they are listed
 
 
 def runs(names, part="test"):

@@ -20,7 +20,7 @@ MEASURES = {"survival": ("c_harrell", "c_within_site"), "classification": ("auc"
 MOST_UNDEFINED = 0.05  # share of undefined resamples above which no interval is given
 PAIRS = (("fused", "clinical"), ("fused", "clinical_volume"), ("fused", "image"), ("image", "volume"),
          ("image", "source"), ("image", "clinical"), ("table", "clinical"), ("clinical_volume", "clinical"),
-         ("clinical", "source"), ("fused", "truth"), ("network", "otsu"), ("network", "threshold"))
+         ("clinical", "source"), ("fused", "truth"), ("U-Net", "Otsu"), ("U-Net", "fixed threshold"))
 PER_MODEL = ("risk_", "dice_")  # columns of one model each; the name follows
 NO_RANKING = "risk_kaplan_meier"  # the same for everybody
 BLOCK = 2_000_000  # numbers of a block of weights
@@ -277,10 +277,12 @@ def wanted_pairs(text, present):
     """Differences to show: the parameter's ``fused-clinical, image-volume``, or those of PAIRS that there are."""
     if text == "auto":
         return [pair for pair in PAIRS if set(pair) <= set(present)]
-    pairs = [tuple(name.strip() for name in word.split("-")) for word in text.split(",") if word.strip()]
-    for pair in pairs:
-        if len(pair) != 2 or not set(pair) <= set(present):
-            raise ValueError(f"compare_models: {'-'.join(pair)!r} is no difference of two of {', '.join(present)}; "
+    pairs = []
+    for word in filter(None, map(str.strip, text.split(","))):
+        cuts = [(word[:i].strip(), word[i + 1:].strip()) for i, letter in enumerate(word) if letter == "-"]
+        pairs += (known := [pair for pair in cuts if set(pair) <= set(present)])  # a name may hold a hyphen itself
+        if not known:
+            raise ValueError(f"compare_models: {word!r} is no difference of two of {', '.join(present)}; "
                              "expected such as 'fused-clinical, image-volume'")
     return pairs
 

@@ -290,6 +290,7 @@ def test_pairs_of_models():
     assert pooled.wanted_pairs("auto", present)[0] == ("fused", "clinical")
     wanted = pooled.wanted_pairs("image - clinical, fused-volume", present)
     assert wanted == [("image", "clinical"), ("fused", "volume")]
+    assert pooled.wanted_pairs("U-Net-Otsu", ["U-Net", "Otsu"]) == [("U-Net", "Otsu")]
     for text in ("fused-forest", "fused"):
         with pytest.raises(ValueError, match="no difference of two of fused, image"):
             pooled.wanted_pairs(text, present)
@@ -330,13 +331,13 @@ def segmentation_runs(reports, name, folds, seeds, gain=0.0, n=40):
         folder = folder_of(reports, f"{name}-f{fold}-s{seed}", {"n_folds": folds, "fold": fold, "seed": seed}, n)
         rng, cases = np.random.default_rng(seed), []
         for row in (row for row in range(2 * n) if row // 2 % folds == fold):
-            for method, wrong in (("network", 0.2 - gain), ("otsu", 0.4)):
+            for method, wrong in (("U-Net", 0.2 - gain), ("Otsu", 0.4)):
                 called = truth[row] ^ (rng.random((12, 12)) < wrong)
                 cases.append({"patient_id": f"p{row // 2}", "row": row, "class": "lesion", "split": "test",
                               "method": method} | segmentation_scores.case(truth[row], called))
         pd.DataFrame(cases).to_parquet(folder / "segmentation.parquet")
         (folder / "segmentation.json").write_text(json.dumps(
-            {"part": "test", "n_patients": n // folds, "methods": {"network": interval("dice", 0.8)}}))
+            {"part": "test", "n_patients": n // folds, "methods": {"U-Net": interval("dice", 0.8)}}))
 
 
 def test_segmentations_are_pooled_over_patients(workspace):
@@ -351,14 +352,14 @@ def test_segmentations_are_pooled_over_patients(workspace):
     by_hand = []
     for seed in (0, 1):
         cases = pd.concat([pd.read_parquet(reports / f"a-f{fold}-s{seed}" / "segmentation.parquet")
-                           for fold in range(3)]).query("method == 'network'").groupby("patient_id")[["tp", "fp", "fn"]]
+                           for fold in range(3)]).query("method == 'U-Net'").groupby("patient_id")[["tp", "fp", "fn"]]
         by_hand.append((2 * cases.sum()["tp"] / (2 * cases.sum()["tp"] + cases.sum()["fp"] + cases.sum()["fn"])).mean())
-    dice = found["models"]["a network"]
+    dice = found["models"]["a U-Net"]
     assert dice["dice"] == pytest.approx(np.mean(by_hand)) and dice["dice_low"] < dice["dice"] < dice["dice_high"]
     first = found["differences"][0]
-    assert (first["first"], first["second"], first["measure"]) == ("network", "otsu", "dice") and first["low"] > 0.1
+    assert (first["first"], first["second"], first["measure"]) == ("U-Net", "Otsu", "dice") and first["low"] > 0.1
     between = {(one["group"], one["model"]): one["low"] > 0 for one in found["between_groups"]}
-    assert between == {("b", "network"): True, ("b", "otsu"): False}
+    assert between == {("b", "U-Net"): True, ("b", "Otsu"): False}
     assert found["n_patients"] == 40 and not any("ensemble" in name for name in found["models"])
 
 
