@@ -125,8 +125,9 @@ def complete(table):
         for name in risks:
             share = part[name].isna().mean()
             if 0 < share < 1:
-                notes.append(f"{group}: {name[5:]} has no {'risk' if name[0] == 'r' else 'Dice'} for {part.loc[part[name].isna(), 'unit'].nunique()} "
-                             f"patients: they are left out {'for it (most lack it)' if share > 0.5 else 'for all'}.")
+                n, kind = part.loc[part[name].isna(), "unit"].nunique(), "risk" if name[0] == "r" else "Dice"
+                notes.append(f"{group}: {name[5:]} has no {kind} for {n} patients: they are left out "
+                             f"{'for it (most lack it)' if share > 0.5 else 'for all'}.")
     if not risks:
         return table, notes
     lacking = table[risks].isna()
