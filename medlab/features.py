@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from medlab import cards, datasets, first_order, shapes, textures
+from medlab import cards, components, datasets, first_order, shapes, textures
 
 PREFIX = "radiomics_"
 FAMILIES = {"stat": first_order.STATISTICS, "ih": first_order.HISTOGRAM, "morph": shapes.CODES,
@@ -29,7 +29,8 @@ class Settings:
     out of everything but the shape (re-segmentation). outliers: so are those further from the mean than this many
     standard deviations; 0 none. bin_width or n_bins: discretisation; bins of a width begin at ``low``, else at the
     region's minimum. distance: of neighbours, voxels. merge: one co-occurrence matrix of all
-    directions, or the mean over the directions. whole: grey values are rounded to whole numbers (HU).
+    directions, or the mean over the directions. whole: grey values are rounded to whole numbers (HU). channel: the one
+    that is measured, counted from 0; None the mean of all.
     """
 
     spacing_mm: float | None = None
@@ -41,6 +42,7 @@ class Settings:
     distance: int = 1
     merge: bool = True
     whole: bool = False
+    channel: int | None = None
 
 
 def resample(image, mask, spacing_mm, new_mm):
@@ -134,12 +136,13 @@ def settings_for(dataset, rows):
     return Settings(spacing, -1000.0, None, 0.0, 25.0, None, whole=True) if hu else Settings(spacing)
 
 
-def read(dataset, row, mask_class=None):
-    """Grey values (mean of the channels), mask and spacing of a cohort row; the mask within ``valid_mask``.
+def read(dataset, row, settings=None, mask_class=None, without_mask=None):
+    """Grey values, mask and spacing of a cohort row; the mask within ``valid_mask``.
 
     Parameters
     ----------
     mask_class : name of one class of the masks; None = everything marked
+    without_mask : function of the grey values that makes a mask, such as `bright_region`; the stored masks are not read
 
     Returns
     -------
@@ -147,38 +150,86 @@ def read(dataset, row, mask_class=None):
     """
     from medlab import images
 
-    if not isinstance(row.get("mask"), str) or not isinstance(row.get("image"), str):
+    if not isinstance(row.get("image"), str) or not (without_mask or isinstance(row.get("mask"), str)):
         return PROBLEMS[0]
-    names = datasets.mask_classes(dataset)
+    names, channel = datasets.mask_classes(dataset), (settings or Settings()).channel
     if mask_class is not None and mask_class not in names:
         raise ValueError(f"mask class {mask_class!r}: expected one of {', '.join(names)}")
     try:
-        image, labels = datasets.read(dataset, row), datasets.read_labels(dataset, row)
-        valid = datasets.read_valid(dataset, row)
+        image, valid = datasets.read(dataset, row), datasets.read_valid(dataset, row)
+        labels = None if without_mask else datasets.read_labels(dataset, row)
     except images.BadImage:
         return PROBLEMS[2]
-    mask = labels > 0 if mask_class is None else labels == names.index(mask_class) + 1
+    if channel is not None and not 0 <= channel < image.pixels.shape[-1]:
+        raise ValueError(f"channel {channel} of {row['image']}: it has {image.pixels.shape[-1]}, counted from 0")
+    grey = image.pixels.mean(axis=-1, dtype=np.float64) if channel is None else image.pixels[..., channel].astype(float)
+    if without_mask:
+        mask = without_mask(grey)
+    else:
+        mask = labels > 0 if mask_class is None else labels == names.index(mask_class) + 1
     mask = mask & valid if valid is not None and valid.shape == mask.shape else mask
-    if image.pixels.shape[:-1] != mask.shape:
+    if grey.shape != mask.shape:
         return PROBLEMS[3]
-    return (image.pixels.mean(axis=-1, dtype=np.float64), mask, image.spacing_mm) if mask.any() else PROBLEMS[1]
+    return (grey, mask, image.spacing_mm) if mask.any() else PROBLEMS[1]
+
+
+def bright_region(image):
+    """Where nobody has drawn a mask: the largest connected part above Otsu's threshold, opened by one pixel."""
+    from skimage.filters import threshold_otsu
+
+    image = np.asarray(image, float)
+    if not np.isfinite(image).all() or np.ptp(image) == 0:
+        return np.zeros(image.shape, bool)
+    above = image > threshold_otsu(image)
+    opened = ndimage.binary_opening(above)
+    return components.largest(opened if opened.any() else above)
+
+
+def noise_sd(image):
+    """Standard deviation of the noise of a picture or volume, from second differences within its slices.
+
+    Immerkaer, Computer Vision and Image Understanding 1996, with the median in place of the mean, so that edges count
+    for little; 0 in a picture without noise.
+    """
+    mask = np.outer([1.0, -2.0, 1.0], [1.0, -2.0, 1.0])
+    image = np.asarray(image, float)
+    found = ndimage.convolve(image, mask.reshape((1,) * (image.ndim - 2) + (3, 3)))
+    return float(np.median(np.abs(found[found != 0]))) / 0.6745 / 6 if (found != 0).any() else 0.0
+
+
+def perturb(image, mask, how, seed=0):
+    """Grey values and mask as another reader or another scan might give them.
+
+    Parameters
+    ----------
+    how : str
+        ``eroded``, ``dilated``: the mask by one pixel within the slices; ``noise``: as much noise again as is there
+        (`noise_sd`), which makes it 1.4 times as strong.
+    """
+    cross = ndimage.generate_binary_structure(2, 1).reshape((1,) * (mask.ndim - 2) + (3, 3))
+    if how == "noise":
+        return image + np.random.default_rng(seed).normal(0, noise_sd(image), image.shape), mask
+    if how not in ("eroded", "dilated"):
+        raise ValueError(f"how is {how!r}; expected eroded, dilated or noise")
+    return image, (ndimage.binary_erosion if how == "eroded" else ndimage.binary_dilation)(mask, cross)
 
 
 def of_row(dataset, row, settings=None, mask_class=None):
     """Features of the marked region of one cohort row, names beginning with ``radiomics_``; {} without a region."""
-    found = read(dataset, row, mask_class)
+    found = read(dataset, row, settings, mask_class)
     if isinstance(found, str):
         return {}
     return {PREFIX + name: value for name, value in compute(*found, settings).items()}
 
 
-def table(dataset, rows, settings=None, progress=True, mask_class=None):
+def table(dataset, rows, settings=None, progress=True, mask_class=None, without_mask=None):
     """Features of many rows, one image in memory at a time.
 
     Parameters
     ----------
     rows : DataFrame of cohort rows (of `datasets.Dataset.cohort` or of ``cohort.parquet``)
     settings : Settings; default: `settings_for` the rows
+    mask_class, without_mask : see `read`
 
     Returns
     -------
@@ -190,7 +241,7 @@ def table(dataset, rows, settings=None, progress=True, mask_class=None):
 
     settings, found, problems = settings or settings_for(dataset, rows), [], dict.fromkeys(PROBLEMS, 0)
     for _, row in tqdm(rows.iterrows(), "features", len(rows), unit="image", mininterval=1, disable=not progress):
-        one = read(dataset, row, mask_class)
+        one = read(dataset, row, settings, mask_class, without_mask)
         one = one if isinstance(one, str) else compute(*one, settings) or PROBLEMS[4]
         if isinstance(one, str):
             problems[one] += 1

@@ -1,0 +1,115 @@
+"""Would a second measurement say the same, and do two features say different things?
+
+Agreement of repeated measurements (intraclass correlation) and redundancy of features (clusters of rank correlation).
+"""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from scipy.cluster import hierarchy
+from scipy.spatial.distance import squareform
+
+from medlab.intervals import bca, left_out, weights
+
+
+def icc(values, level=0.95):
+    """Intraclass correlation of single measurements, absolute agreement, two-way random: ICC(2,1).
+
+    Parameters
+    ----------
+    values : (n, k) float
+        Rows are patients, columns repeated measurements (other masks, noise); rows with a gap are left out.
+
+    Returns
+    -------
+    dict: value, low, high, n. 1 is perfect; NaN with fewer than three patients or where all values are the same.
+
+    References
+    ----------
+    Shrout and Fleiss, Psychol Bull 1979; interval: McGraw and Wong, Psychol Methods 1996, case 2A.
+    """
+    x = np.asarray(values, float)
+    x = x[np.isfinite(x).all(axis=1)]
+    n, k = x.shape
+    out = {"value": np.nan, "low": np.nan, "high": np.nan, "n": n}
+    if n < 3 or k < 2 or np.ptp(x) == 0:
+        return out
+    x = (x - x.mean()) / x.std()  # features of 1e9 and of 1e-9 alike
+    rows, columns = x.mean(1), x.mean(0)
+    msr, msc = k * rows.var(ddof=1), n * columns.var(ddof=1)
+    mse = ((x - rows[:, None] - columns + x.mean()) ** 2).sum() / ((n - 1) * (k - 1))
+    value = (msr - mse) / (msr + (k - 1) * mse + k / n * (msc - mse))
+    if not value < 1 - 1e-12:
+        return out | {"value": 1.0, "low": 1.0, "high": 1.0}
+    a, b = k * value / (n * (1 - value)), 1 + k * value * (n - 1) / (n * (1 - value))
+    v = (a * msc + b * mse) ** 2 / ((a * msc) ** 2 / (k - 1) + (b * mse) ** 2 / ((n - 1) * (k - 1)))
+    below, above = stats.f.ppf((1 + level) / 2, n - 1, v), stats.f.ppf((1 + level) / 2, v, n - 1)
+    rest = k * msc + (k * n - k - n) * mse
+    return out | {"value": float(value), "low": float(n * (msr - below * mse) / (below * rest + n * msr)),
+                  "high": float(n * (above * msr - mse) / (rest + n * above * msr))}
+
+
+def icc_table(measurements, level=0.95):
+    """`icc` of every feature.
+
+    Parameters
+    ----------
+    measurements : list of DataFrames of the same patients (index) and features (columns), one per repetition
+
+    Returns
+    -------
+    DataFrame indexed by feature: value, low, high, n
+    """
+    names = [name for name in measurements[0] if all(name in one for one in measurements)]
+    rows = {name: icc(np.column_stack([one[name] for one in measurements]), level) for name in names}
+    return pd.DataFrame(rows, index=["value", "low", "high", "n"]).T
+
+
+def correlations(table):
+    """Spearman's rank correlation of the columns that vary, ordered so that alike ones stand together; DataFrame."""
+    table = table.loc[:, table.nunique() > 1]
+    if table.shape[1] < 2:
+        return pd.DataFrame(np.eye(table.shape[1]), table.columns, table.columns)
+    rho = table.corr("spearman", min_periods=3).fillna(0.0)
+    order = hierarchy.leaves_list(_tree(rho))
+    return rho.iloc[order, order]
+
+
+def _tree(rho):
+    apart = np.clip(1 - np.abs(rho.to_numpy()), 0, 1)
+    return hierarchy.linkage(squareform(apart * (1 - np.eye(len(apart))), checks=False), "average")
+
+
+def clusters(rho, at_least=0.9):
+    """Groups of features that say nearly the same: mean absolute rank correlation within a group at least this.
+
+    Parameters
+    ----------
+    rho : as `correlations` gives it
+
+    Returns
+    -------
+    Series feature -> number of its group, from 1
+    """
+    if len(rho) < 2:
+        return pd.Series(np.arange(1, len(rho) + 1), rho.index, dtype=int)
+    return pd.Series(hierarchy.fcluster(_tree(rho), 1 - at_least, "distance"), rho.index, dtype=int)
+
+
+def average(values, n_bootstrap=2000, seed=0, level=0.95):
+    """Mean of one number per patient with a BCa bootstrap interval.
+
+    Returns
+    -------
+    dict: value, low, high, n; gaps are left out, no interval with fewer than three patients
+    """
+    x = np.asarray(values, float)
+    x = x[np.isfinite(x)]
+    out = {"value": float(x.mean()) if len(x) else np.nan, "low": np.nan, "high": np.nan, "n": len(x)}
+    if len(x) < 3 or np.ptp(x) == 0:
+        return out
+    who = np.arange(len(x))
+    draws = np.concatenate([w @ x for w in weights(who, n_bootstrap, seed)]) / len(x)
+    without = left_out(who)
+    low, high = bca(out["value"], draws, without @ x / without.sum(1), level)
+    return out | {"low": float(low), "high": float(high)}
