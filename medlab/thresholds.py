@@ -13,14 +13,16 @@ from skimage.filters import threshold_otsu
 POLARITIES = ("bright", "dark")
 
 
-def otsu(images, masks, valid=None, patients=None):
+def otsu(images, masks, valid=None, patients=None, *, rows=None, value=None, ignore=None):
     """Otsu's threshold of each image (or volume); the channel and the polarity are chosen.
 
     Parameters
     ----------
     images : sequence of (h, w, c) or (d, h, w, c) uint8; masks : sequence of (h, w) or (d, h, w), above 0 is wanted
     valid : sequence of bool arrays or None, per image: the field of view; None = everywhere
-    patients : (n,) or None = each image is its own
+    patients : one for each row, or None = each image is its own
+    rows : positions of the images to use; None = all
+    value : of a label map only this class is wanted; ignore : pixels with this value are outside the field of view
 
     Returns
     -------
@@ -30,7 +32,7 @@ def otsu(images, masks, valid=None, patients=None):
     ----------
     Otsu, IEEE Trans Syst Man Cybern 1979.
     """
-    wanted, rest, who = _counts(images, masks, valid, patients)
+    wanted, rest, who = _counts(images, masks, valid, patients, rows, value, ignore)
     best = {"dice": -1.0}
     for channel in range(wanted.shape[1]):
         inside, outside = wanted[:, channel], rest[:, channel]
@@ -45,12 +47,12 @@ def otsu(images, masks, valid=None, patients=None):
     return best | {"n": len(who), "n_patients": int(who.max()) + 1}
 
 
-def fixed_threshold(images, masks, valid=None, patients=None):
+def fixed_threshold(images, masks, valid=None, patients=None, *, rows=None, value=None, ignore=None):
     """One grey level for all images; it, the channel and the polarity are chosen.
 
     Parameters and result as `otsu`, with ``threshold``: bright is above it, dark is it and below.
     """
-    wanted, rest, who = _counts(images, masks, valid, patients)
+    wanted, rest, who = _counts(images, masks, valid, patients, rows, value, ignore)
     best = {"dice": -1.0}
     for channel in range(wanted.shape[1]):
         inside, outside = wanted[:, channel], rest[:, channel]
@@ -95,21 +97,27 @@ def _uint8(image):
     return image
 
 
-def _counts(images, masks, valid, patients):
-    """Histograms (n, channels, 256) of wanted and other pixels, and patient numbers (n,)."""
-    n = len(images)
-    if not n or len(masks) != n or (valid is not None and len(valid) != n):
-        raise ValueError(f"{n} images, {len(masks)} masks{'' if valid is None else f', {len(valid)} fields of view'}: "
-                         "expected the same number, at least one")
+def _counts(images, masks, valid, patients, rows, value, ignore):
+    """Histograms (n, channels, 256) of wanted and other pixels, and patient numbers (n,); one image at a time."""
+    if len(masks) != len(images) or (valid is not None and len(valid) != len(images)):
+        raise ValueError(f"{len(images)} images, {len(masks)} masks"
+                         f"{'' if valid is None else f', {len(valid)} fields of view'}: expected the same number")
+    rows = range(len(images)) if rows is None else rows
+    patients = np.arange(len(rows)) if patients is None else np.asarray(patients)
+    if not len(rows) or len(patients) != len(rows):
+        raise ValueError(f"{len(rows)} images to learn from, {len(patients)} patients: expected one patient for each "
+                         "image, and at least one image")
     wanted, rest = [], []
-    for i in range(n):
-        image, mask = _uint8(np.asarray(images[i])), np.asarray(masks[i]) > 0
+    for i in rows:
+        image, mask = _uint8(np.asarray(images[i])), np.asarray(masks[i])
         if mask.shape != image.shape[:-1]:
             raise ValueError(f"image {i} has {image.shape[:-1]} pixels, its mask {mask.shape}: expected the same")
         inside = np.ones(mask.shape, bool) if valid is None or valid[i] is None else np.asarray(valid[i], bool)
+        inside = inside if ignore is None else inside & (mask != ignore)
+        mask = mask > 0 if value is None else mask == value
         for counts, part in ((wanted, mask & inside), (rest, ~mask & inside)):
             counts.append([np.bincount(image[part][:, c], minlength=256) for c in range(image.shape[-1])])
-    return np.array(wanted), np.array(rest), pd.factorize(np.arange(n) if patients is None else np.asarray(patients))[0]
+    return np.array(wanted), np.array(rest), pd.factorize(patients)[0]
 
 
 def _mean_dice(hits, false, total, who):

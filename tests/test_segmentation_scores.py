@@ -403,6 +403,31 @@ def test_baselines_see_only_the_field_of_view():
         assert not found[~valid[0]].any() and found.any()
 
 
+def test_baselines_read_label_maps_of_some_rows_one_image_at_a_time():
+    images, masks = grey()
+    labels = (masks * 2).astype(np.uint8)
+    labels[:, :4], labels[:, 30, 5:9] = 255, 1
+    rows, who = np.array([4, 0, 3]), np.array(["a", "b", "a"])
+    plain = [images[rows], labels[rows] == 2, labels[rows] != 255, who]
+    read = []
+
+    class Files:  # as a memory map: only what is asked for is read
+        def __len__(self):
+            return len(images)
+
+        def __getitem__(self, i):
+            read.append(int(i))
+            return images[i]
+
+    for make in (thresholds.otsu, thresholds.fixed_threshold):
+        assert make(Files(), labels, patients=who, rows=rows, value=2, ignore=255) == make(*plain)
+    assert read == [4, 0, 3, 4, 0, 3]
+    with pytest.raises(ValueError, match="at least one image"):
+        thresholds.otsu(images, labels, rows=[])
+    with pytest.raises(ValueError, match="3 images to learn from, 2 patients"):
+        thresholds.otsu(images, labels, patients=who[:2], rows=rows)
+
+
 def test_baselines_work_on_volumes_without_contrast_and_refuse_what_they_cannot_read():
     flat, mask = np.full((3, 4, 10, 10, 1), 7, np.uint8), np.zeros((3, 4, 10, 10), bool)
     fitted = thresholds.otsu(flat, mask)
