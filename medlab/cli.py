@@ -46,19 +46,24 @@ def main(arguments=None):
 
 def _options(words):
     """Options ``--some-name value`` as keyword arguments; a value is read as YAML, a lone option is true."""
-    import yaml
-
     options, name = {}, None
     for word in words:
         if word.startswith("--"):
             name, _, value = word[2:].partition("=")
             name = name.replace("-", "_")
-            options[name] = yaml.safe_load(value) if value else True
+            options[name] = _value(value) if value else True
         elif name and options[name] is True:
-            options[name] = yaml.safe_load(word) if not word.startswith(("{", "[", "*", "&")) else word
+            options[name] = _value(word)
         else:
             raise ValueError(f"unexpected argument {word!r}; options are written --name value")
     return options
+
+
+def _value(word):
+    """Numbers, true and false by YAML; what begins like one of its marks (a template, a pattern) stays text."""
+    import yaml
+
+    return word if word[:1] in "{[*&#!?|>%@`" else yaml.safe_load(word)
 
 
 def _import(known, further):

@@ -238,15 +238,9 @@ def _edges(thing, mask, shape, counts):
 
 def _written(draft, image, drawn, shape, counts):
     """Label map of an image as PNG below masks/, the smallest object on top; its path."""
-    from PIL import Image as pil
-
     labels, overlap = np.zeros(shape, np.uint8), False
     for _, value, mask in sorted(drawn, key=lambda d: -d[0]):
         overlap |= bool(((labels[mask] > 0) & (labels[mask] != value)).any())
         labels[mask] = value
     counts["overlap"] += overlap
-    name = f"masks/{image.removeprefix('images/').partition('::')[0]}.png"
-    (draft.folder / name).parent.mkdir(parents=True, exist_ok=True)
-    pil.fromarray(labels).save(draft.folder / name)
-    draft.sha256[name] = intake.sha256(draft.folder / name)
-    return name
+    return intake.write_labels(draft, labels, f"masks/{image.removeprefix('images/').partition('::')[0]}.png")

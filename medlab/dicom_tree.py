@@ -16,7 +16,7 @@ import pandas as pd
 from tqdm import tqdm
 
 import medlab
-from medlab import intake, joins, structures, studies, tables
+from medlab import intake, joins, label_maps, structures, studies, tables
 
 
 def take(draft, table, which, series, boxes, truth, roi=None, segmentation=None):
@@ -181,25 +181,27 @@ def _place_masks(draft, cohort, masks):
     """Check each mask against its image and put it beside it under the pseudonym."""
     from medlab import images
 
-    placed = []
+    placed, values = [], []
     for row in cohort.to_dict("records"):
         relative, _, member = masks.get(row["_patient"], "").partition("::")
         if not relative:
             placed.append(None)
             continue
         try:
-            shape = images.read(masks[row["_patient"]], root=draft.source).pixels.shape[:-1]
-            own = images.read(row["image"], root=draft.folder).pixels.shape[:-1]
-            if shape != own:
-                raise images.BadImage("mask", f"mask of shape {shape}, image of shape {own}")
+            mask, _ = label_maps.read(masks[row["_patient"]], draft.source, strict="mask_classes" in draft.options)
+            wrong = label_maps.misplaced(mask, images.read(row["image"], root=draft.folder))
+            if wrong:
+                raise images.BadImage("mask", wrong)
             suffix = ".nii.gz" if relative.endswith(".nii.gz") else Path(relative).suffix
             name = "masks/" + Path(row["image"]).name.split(".")[0] + suffix
             placed.append(intake.place(draft, relative, name) + ("::" + member if member else ""))
+            values.append(np.unique(mask.pixels)[:1000])
         except images.BadImage as error:
             draft.say(row["image"], "unmatched", f"taken without its mask: {error.reason}")
             placed.append(None)
     if any(placed):
         cohort["mask"] = placed
+        intake.mask_classes(draft, values)
 
 
 def _common_card(draft, cohort):

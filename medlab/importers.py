@@ -15,16 +15,19 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 import medlab
-from medlab import coco, datasets, dicom_tree, intake, joins, mask_folders, studies, tables, voc
+from medlab import coco, datasets, dicom_tree, intake, joins, mask_folders, studies, voc
 from medlab import medmnist as mnist
 from medlab.image_files import folders, nifti, npz
 
 COMMON = (*intake.CARD, "overwrite", "patient_pattern", "pseudonyms", "spacing_mm", "tables", "key", "time", "event",
           "event_values", "time_unit", "start", "end", "date_format", "label", "split", "split_as", "cause", "decimal",
           "sheet", "rename", "covariates", "drop", "keep", "mask", "mask_classes", "valid", "blocks")
+
+
+UNUSED = {"blocks": ("table", "dicom", "medmnist", "synthetic"), "valid": ("coco", "dicom", "medmnist", "synthetic"),
+          "mask": ("coco", "medmnist", "synthetic"), "mask_classes": ("coco", "medmnist", "synthetic")}
 
 
 def import_source(source, name, kind=None, **options):
@@ -55,6 +58,9 @@ def import_source(source, name, kind=None, **options):
             raise ValueError(f"unknown option --{option.replace('_', '-')} for kind {kind}"
                              + (f"; did you mean --{near[0].replace('_', '-')}?" if near else
                                 f"; known: {', '.join(sorted((*COMMON, *own)))}"))
+    useless = [o for o, kinds in UNUSED.items() if o in options and kind in kinds]
+    if useless:
+        raise ValueError(f"--{useless[0].replace('_', '-')} says nothing to kind {kind}: leave it out")
     if place.exists() and not options.get("overwrite"):
         raise ValueError(f"{place} exists; choose another name or say --overwrite")
     staging = _staging(place)
@@ -155,43 +161,6 @@ def _summary(dataset, draft):
     print("\n".join(lines + [f"  note: {note}" for note in (*draft.notes, *dataset.notes)]), file=sys.stdout)
 
 
-def table(draft, source, *, image=None, boxes=None, patient=None):
-    """A table, or several joined by ``key``; with ``image`` (a template of file names) one row per image.
-
-    Parameters
-    ----------
-    image : str, optional
-        For example ``images/{folder}/{file}`` or ``volumes/patient_{PatientID:03d}.npz::scan``. The result is looked
-        up among the files below the source; nothing else is ever opened. Without it: a table of patients.
-    boxes : list of str, optional
-        Columns with x_min, y_min, x_max, y_max (pixels) of one box per row.
-    patient : str, optional
-        Column of the patient; the key by default.
-    """
-    if Path(source).is_file():
-        draft.options.setdefault("tables", Path(source).name)
-    if not draft.options.get("tables"):
-        raise ValueError("which tables? say --tables a.csv,b.csv (names below the source)")
-    found = joins.outcomes(draft)
-    patient = str(patient or draft.options.get("key") or "")
-    intake.card(draft, "table")
-    raw = found.pop("_raw")
-    if patient:
-        tables._column(pd.DataFrame(columns=list(raw.iloc[0])), patient)
-        found.insert(0, "patient_id", [tables.canonical(r[patient]) for r in raw])
-    found = found.drop(columns=[c for c in (patient, "_key") if c in found and c != "patient_id"])
-    if image is None:
-        draft.card["intensity"] = None
-        if patient and found["patient_id"].duplicated().any():
-            who = found["patient_id"][found["patient_id"].duplicated()].iloc[0]
-            raise ValueError(f"{patient} {who!r} occurs in several rows that differ; expected one row per patient")
-        for who in found.get("patient_id", found.index):
-            draft.say(f"row {who}", "taken")
-        return intake.finish(draft, found)
-    cohort, box = joins.rows_with_images(draft, found, raw, image, intake.words(boxes))
-    return intake.finish(draft, cohort, boxes=box)
-
-
 def medmnist(draft, source):
     """A MedMNIST npz (a file, or ``medmnist:NAME`` fetched and checked by MD5) with its own split."""
     cohort, known, file = mnist.rows(draft, source)
@@ -248,5 +217,5 @@ def dicom(draft, source, *, studies="baseline", series="all", boxes=None, truth=
         dicom_tree.write_link_table(draft, link_table)
 
 
-KINDS = {"folders": folders, "masks": mask_folders.masks, "voc": voc.voc, "coco": coco.coco, "table": table,
+KINDS = {"folders": folders, "masks": mask_folders.masks, "voc": voc.voc, "coco": coco.coco, "table": joins.table,
          "dicom": dicom, "nifti": nifti, "npz": npz, "medmnist": medmnist, "synthetic": synthetic}

@@ -19,7 +19,7 @@ import yaml
 from tqdm import tqdm
 
 import medlab
-from medlab import cards
+from medlab import cards, label_maps
 
 CARD = ("title", "modality", "intensity", "description", "licence", "citation", "positive", "classes",
         "classes_ordered", "time_origin", "event_meaning", "augmentation", "window", "region")
@@ -132,6 +132,9 @@ def take(draft: Draft, rows: list) -> pd.DataFrame:
             continue
         row["image"] = _placed(draft, source, "images", numbers)
         row |= {c: _placed(draft, f, "masks" if c == "mask" else c, numbers) for c, f in found.items() if f}
+        if row.pop("_palette", False):
+            labels, _ = label_maps.read(found["mask"], draft.source)
+            row["mask"] = write_labels(draft, labels.pixels[..., 0], f"{row['mask'].rpartition('.')[0]}_numbers.png")
         mark = (draft.sha256[row["image"].split("::")[0]], source.partition("::")[2], row.get("frame"))
         twin = seen.setdefault(mark, source)
         draft.say(source, *(("taken", "") if twin == source or row.get("frame") else
@@ -140,7 +143,7 @@ def take(draft: Draft, rows: list) -> pd.DataFrame:
     if not taken:
         reasons = Counter(e["reason"] for e in draft.log).most_common(3)
         raise ValueError(f"no image could be taken from {draft.source.name}: {reasons}; say the kind with --kind")
-    _mask_classes(draft, taken)
+    mask_classes(draft, [row.pop("_values") for row in taken if "_values" in row])
     return pd.DataFrame(taken)
 
 
@@ -153,48 +156,41 @@ def _read(draft, row):
 
     what = ""
     try:
-        shape = row["_shape"] = images.read(row["source"], row.get("frame"), draft.source).pixels.shape[:-1]
+        image = images.read(row["source"], row.get("frame"), draft.source)
+        shape = row["_shape"] = image.pixels.shape[:-1]
         if row.get("_expected", shape) != shape:
-            return f"annotated for {_size(row['_expected'])} pixels, but it has {_size(shape)}"
+            sizes = [" x ".join(map(str, s)) for s in (row["_expected"], shape)]
+            return f"annotated for {sizes[0]} pixels, but it has {sizes[1]}"
         for column, key in OTHERS.items():
             if row.get(key):
                 what = f"its {column.replace('_', ' ')}: "
-                pixels = images.read(row[key], row.get("frame"), draft.source).pixels
-                if pixels.shape[:-1] != shape:
-                    raise images.BadImage(row[key], f"{_size(pixels.shape[:-1])} pixels, the image {_size(shape)}")
+                strict = column == "mask" and "mask_classes" in draft.options
+                mask, palette = label_maps.read(row[key], draft.source, row.get("frame"), strict)
+                wrong = label_maps.misplaced(mask, image)
+                if wrong:
+                    raise images.BadImage(row[key], wrong)
                 if column == "mask":
-                    row["_values"] = np.unique(pixels)[:1000]
+                    row |= {"_values": np.unique(mask.pixels)[:1000], "_palette": palette}
     except images.BadImage as error:
         return what + error.reason.replace(str(draft.source), "")
     return None
 
 
-def _size(shape):
-    return " x ".join(map(str, shape))
+def mask_classes(draft, values):
+    """The card's names of the numbers in the masks, checked against ``values``, the numbers of each mask."""
+    counts = Counter(v.item() for found in values for v in found)
+    said = draft.options.get("mask_classes")
+    if said:
+        draft.card["mask_classes"] = whole_numbers("mask-classes", said)
+    if counts:
+        draft.notes += label_maps.named(counts, draft.card.get("mask_classes"))
 
 
-def _mask_classes(draft, rows):
-    """Names of the values in the masks, checked against what the masks hold; what has no name is background."""
-    counts = Counter(v.item() for row in rows if "_values" in row for v in row.pop("_values"))
-    if not counts:
-        return
-    said = draft.options.get("mask_classes") or draft.card.get("mask_classes")
-    if not said:
-        if len(set(counts) - {0}) > 1:
-            some = ", ".join(f"{v:g}" for v in sorted(set(counts) - {0})[:8])
-            draft.notes.append(f"masks hold {len(set(counts) - {0})} values above 0 ({some}), taken as one class; "
-                               "--mask-classes NAME:VALUE,... names them")
-        return
-    classes = draft.card["mask_classes"] = whole_numbers("mask-classes", said)
-    missing = {n: v for n, v in classes.items() if v not in counts}
-    if len(missing) == len(classes):
-        raise ValueError(f"--mask-classes {said}: the masks hold only {sorted(counts)[:8]}; expected NAME:VALUE of "
-                         "these")
-    draft.notes += [f"mask class {n} (value {v}) is in no mask" for n, v in missing.items()]
-    others = {v: n for v, n in sorted(counts.items()) if v not in classes.values() and v != 0}
-    if others:
-        some = ", ".join(f"{v:g} (in {n} masks)" for v, n in list(others.items())[:5])
-        draft.notes.append(f"values of the masks without a class count as background: {some}")
+def write_labels(draft, labels, name) -> str:
+    """Write a label map as PNG below the dataset folder; its hash goes to the card."""
+    label_maps.save(labels, draft.folder / name)
+    draft.sha256[name] = sha256(draft.folder / name)
+    return name
 
 
 def mapping(option: str, value) -> dict:

@@ -6,10 +6,11 @@ The text of a table is never opened as a path: what a template gives is looked u
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from medlab import tables
-from medlab.intake import OTHERS, SPLIT_NAMES, listing, mapping, take, words
+from medlab.intake import OTHERS, SPLIT_NAMES, card, finish, listing, mapping, take, words
 
 
 def fill(template: str, row: dict) -> str:
@@ -148,7 +149,7 @@ def attach(draft, cohort: pd.DataFrame, table: pd.DataFrame | None, ids) -> pd.D
     return cohort.join(extra.reindex(keys[cohort.index]).set_axis(cohort.index))
 
 
-def rows_with_images(draft, found, raw, image, boxes):
+def rows_with_images(draft, found, raw, image, boxes, inclusive=False):
     """Look each row's image (and mask) up in the listing; place them; boxes as they are in the table."""
     listed, rows = set(listing(draft.source)), []
     for i, row in enumerate(raw):
@@ -179,5 +180,61 @@ def rows_with_images(draft, found, raw, image, boxes):
     source = pd.DataFrame(list(raw.iloc[placed["_i"]]))
     edges = [tables._column(source, c.strip()) for c in boxes]
     box = source[edges].set_axis(["x_min", "y_min", "x_max", "y_max"], axis=1)
+    box[["x_max", "y_max"]] += 1 if inclusive else 0
     box.insert(0, "image", placed["image"].to_numpy())
+    _last_pixels(draft, cohort, box.dropna())
     return cohort.drop(columns=[c for c in edges if c in cohort]), box.dropna()
+
+
+def _last_pixels(draft, cohort, box, most=20):
+    """Say so where boxes end at the last pixel of what their masks mark, one short of the edge."""
+    from medlab import images
+
+    short = []
+    marked = cohort.dropna(subset=["mask"]).set_index("image")["mask"] if "mask" in cohort else {}
+    for row in [r for r in box.drop_duplicates("image", keep=False).to_dict("records") if r["image"] in marked][:most]:
+        pixels = images.read(marked[row["image"]], root=draft.folder).pixels.any(axis=-1)
+        if pixels.ndim == 2 and pixels.any():
+            y, x = np.nonzero(pixels)
+            short.append((x.max(), y.max()) == (row["x_max"], row["y_max"]))
+    if short and all(short):
+        draft.notes.append("the boxes end at the last pixel of their masks instead of the edge behind it: --inclusive")
+
+
+def table(draft, source, *, image=None, boxes=None, inclusive=False, patient=None):
+    """A table, or several joined by ``key``; with ``image`` (a template of file names) one row per image.
+
+    Parameters
+    ----------
+    image : str, optional
+        For example ``images/{folder}/{file}`` or ``volumes/patient_{PatientID:03d}.npz::scan``. The result is looked
+        up among the files below the source; nothing else is ever opened. Without it: a table of patients.
+    boxes : list of str, optional
+        Columns with x_min, y_min, x_max, y_max (pixels from 0) of one box per row.
+    inclusive : bool
+        x_max and y_max are the last pixel of the box, not the edge behind it.
+    patient : str, optional
+        Column of the patient; the key by default.
+    """
+    if Path(source).is_file():
+        draft.options.setdefault("tables", Path(source).name)
+    if not draft.options.get("tables"):
+        raise ValueError("which tables? say --tables a.csv,b.csv (names below the source)")
+    found = outcomes(draft)
+    patient = str(patient or draft.options.get("key") or "")
+    card(draft, "table")
+    raw = found.pop("_raw")
+    if patient:
+        tables._column(pd.DataFrame(columns=list(raw.iloc[0])), patient)
+        found.insert(0, "patient_id", [tables.canonical(r[patient]) for r in raw])
+    found = found.drop(columns=[c for c in (patient, "_key") if c in found and c != "patient_id"])
+    if image is None:
+        draft.card["intensity"] = None
+        if patient and found["patient_id"].duplicated().any():
+            who = found["patient_id"][found["patient_id"].duplicated()].iloc[0]
+            raise ValueError(f"{patient} {who!r} occurs in several rows that differ; expected one row per patient")
+        for who in found.get("patient_id", found.index):
+            draft.say(f"row {who}", "taken")
+        return finish(draft, found)
+    cohort, box = rows_with_images(draft, found, raw, image, words(boxes), inclusive)
+    return finish(draft, cohort, boxes=box)

@@ -36,7 +36,7 @@ def wanted(roi) -> list | None:
     if roi is None:
         return None
     pairs = []
-    for text in intake.words(roi):
+    for text in [f"{k}:{v}" for k, v in roi.items()] if isinstance(roi, dict) else intake.words(roi):
         pattern, _, name = str(text).partition(":")
         pattern, name = pattern.strip(), name.strip() or shown(re.sub(r"[*?]+", "", pattern), 0)
         if not pattern or name.startswith("#"):

@@ -105,8 +105,8 @@ def voc(draft, source, *, unannotated="refuse"):
                 draft.say(file, "refused", "neither a picture nor an annotation")
         elif path.parent.name not in ("SegmentationClass", "SegmentationObject"):
             pictures[path.stem].append(file)
-        else:
-            draft.say(file, "refused", "a mask of VOC: import JPEGImages and SegmentationClass as mask folders")
+        elif not draft.options.get("mask"):
+            draft.say(file, "refused", f"a mask of VOC (--mask '{path.parent}/{{stem}}.png' takes it)")
     rows = []
     for file in (f for f in files if re.fullmatch(re.escape(root) + r"Annotations/[^/]+\.xml", f)):
         try:

@@ -582,6 +582,7 @@ def test_lgg_recipe(workspace, datasets_folder):
         image="images/{folder}/{file}",
         mask="masks/{folder}/{file}",
         boxes="xmin,ymin,xmax,ymax",
+        inclusive=True,
         modality="MR",
     )
     persons = data.cohort.drop_duplicates("patient_id")
@@ -591,7 +592,8 @@ def test_lgg_recipe(workspace, datasets_folder):
     assert mask.sum() == row["mask_pixels"] and datasets.read(data, row).pixels.shape == (256, 256, 3)
     box = data.boxes[data.boxes["image"] == row["image"]].iloc[0]
     y, x = np.nonzero(mask)
-    assert (x.min(), y.min()) == (box["x_min"], box["y_min"]) and abs(x.max() - box["x_max"]) <= 1
+    assert (x.min(), y.min()) == (box["x_min"], box["y_min"])
+    assert (x.max() + 1, y.max() + 1) == (box["x_max"], box["y_max"]), "edges, not the last pixel"
     assert "vital_status repeats the outcome" in " | ".join(message for _, message in datasets.check("lgg"))
 
 

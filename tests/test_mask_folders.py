@@ -102,6 +102,24 @@ def test_masks_of_another_size_or_broken_refuse_their_image(workspace):
     assert refused["images/1.png"].startswith("its mask: ") and len(data.cohort) == 1
 
 
+def test_palettes_hold_numbers_and_colours_hold_none(workspace):
+    root, numbers = workspace / "src", np.random.default_rng(0).integers(0, 3, (24, 20)).astype(np.uint8)
+    picture(root / "images/1.png")
+    (root / "masks").mkdir()
+    painted = pil.fromarray(numbers, "P")
+    painted.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 64])
+    painted.save(root / "masks/1.png")
+    data = importers.import_source(root, "palette", mask_classes="liver:1,tumour:2")
+    np.testing.assert_array_equal(datasets.read_labels(data, data.cohort.iloc[0]), numbers)
+    assert data.cohort["mask"].tolist() == ["masks/1_numbers.png"] == [
+        p.relative_to(data.folder).as_posix() for p in (data.folder / "masks").iterdir()]
+    painted.convert("RGB").save(root / "masks/1.png")
+    with pytest.raises(ValueError, match="3 different channels; expected one of numbers"):
+        importers.import_source(root, "colours", mask_classes="liver:1,tumour:2")
+    data = importers.import_source(root, "colours")
+    np.testing.assert_array_equal(datasets.read_mask(data, data.cohort.iloc[0]), numbers > 0)
+
+
 def test_contiguous_blocks(workspace):
     root = workspace / "src"
     for i in range(11):
@@ -143,3 +161,25 @@ def test_em_and_drive_in_one_line(workspace, datasets_folder):
         vessels, field = datasets.read_mask(drive, row), datasets.read_valid(drive, row)
         assert 0.05 < vessels.mean() < 0.15 and 0.6 < field.mean() < 0.75
         assert (vessels & ~field).sum() < 0.01 * vessels.sum()
+
+
+def test_masks_must_lie_on_their_image_in_space(workspace):
+    import nibabel as nib
+
+    root, numbers = workspace / "src", np.random.default_rng(0).integers(0, 2, (5, 6, 7)).astype(np.int16)
+    affine = np.diag([1.0, 2.0, 3.0, 1.0])
+    beside = affine + np.eye(4)[:, [3, 3, 3, 0]] * 5
+    for i, other in enumerate((affine, beside, affine[[1, 0, 2, 3]])):
+        for folder, a in (("images", affine), ("labels", other)):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            nib.save(nib.Nifti1Image(numbers, a), root / folder / f"{i}.nii.gz")
+    data = importers.import_source(root, "toy", mask_classes="liver:1")
+    assert data.cohort["image"].tolist() == ["images/0.nii.gz"]
+    refused = log(data).query("status == 'refused'")["reason"].tolist()
+    assert refused[0] == "its mask: lies 5.0 mm beside the image" and "pixels, the image 7 x 6 x 5" in refused[1]
+
+
+def test_options_that_say_nothing_are_refused(workspace):
+    (workspace / "t.csv").write_text("id,age\n1,2\n2,3\n")
+    with pytest.raises(ValueError, match="--blocks says nothing to kind table"):
+        importers.import_source(workspace / "t.csv", "toy", blocks=3)
