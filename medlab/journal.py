@@ -20,7 +20,7 @@ PARAMETERS = ("seed", "network", "target", "head", "epochs", "batch_size", "lear
               "augmentation", "ema", "checkpoint", "patience", "backbone", "weights_file", "head_epochs",
               "survival_head", "ties", "n_intervals", "fusion_kind", "table_prior",
               "table_units", "images_per_patient", "pooling", "missing", "view")
-METRICS = {"loss": np.less, "auc": np.greater, "last": None}
+METRICS = {"loss": np.less, "auc": np.greater, "dice": np.greater, "last": None}
 
 
 def key(parameters, *files):
@@ -49,24 +49,26 @@ class Journal(keras.callbacks.Callback):
     Parameters
     ----------
     folder : Path
-        Run folder; the state lives in ``03_state`` there until `finish`.
+        Run folder; the state lives in `state` there until `finish`, the history in `history_file`.
     key : str
         See `key`.
     checkpoint : str
-        ``loss`` (lowest validation loss), ``auc`` (highest validation AUC, of survival C) or ``last``.
+        ``loss`` (lowest validation loss), ``auc`` (highest validation AUC, of survival C), ``dice`` or ``last``.
     patience : int
         Stop after so many epochs without improvement by that rule; 0 never.
     rank : str
         Name of the metric behind ``auc``: the C of an output of a survival network.
     """
 
-    def __init__(self, folder, key, *, epochs, n_images, checkpoint="loss", patience=0, rank="auc"):
+    def __init__(self, folder, key, *, epochs, n_images, checkpoint="loss", patience=0, rank="auc", state="03_state",
+                 history_file="history.csv"):
         super().__init__()
         if checkpoint not in METRICS:
             raise ValueError(f"checkpoint {checkpoint!r} is unknown; expected one of {', '.join(METRICS)}")
         self.folder, self.key, self.epochs, self.n_images = Path(folder), key, epochs, n_images
         self.checkpoint, self.patience, self.rank = checkpoint, patience, rank
-        self.state, self.rows, self.note = self.folder / "03_state", [], ""
+        self.state, self.rows, self.note = self.folder / state, [], ""
+        self.history_file = self.folder / history_file
         self.epoch, self.best, self.stopped, self._pending = 0, None, False, False
         self._find()
 
@@ -186,8 +188,9 @@ class Journal(keras.callbacks.Callback):
             self.state.rename(former)
         fresh.rename(self.state)
         shutil.rmtree(former, ignore_errors=True)
-        shutil.copy2(self.state / "history.csv", self.folder / "history.csv.new")
-        os.replace(self.folder / "history.csv.new", self.folder / "history.csv")
+        fresh = self.history_file.with_suffix(".new")
+        shutil.copy2(self.state / "history.csv", fresh)
+        os.replace(fresh, self.history_file)
 
     def history(self):
         """One row per epoch, earlier parts of a resumed training included."""
@@ -195,12 +198,11 @@ class Journal(keras.callbacks.Callback):
 
     def finish(self, model):
         """Give `model` the weights chosen by the checkpoint rule and remove the state."""
-        if self._pending:
-            self.state = self.source
-        if (self.state / "best.weights.h5").exists():
-            model.load_weights(self.state / "best.weights.h5")
+        best = (self.source if self._pending else self.state) / "best.weights.h5"
+        if best.exists():
+            model.load_weights(best)
         for suffix in ("", ".new", ".former"):
-            shutil.rmtree(self.folder / f"03_state{suffix}", ignore_errors=True)
+            shutil.rmtree(self.state.with_suffix(suffix), ignore_errors=True)
         return model
 
 

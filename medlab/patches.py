@@ -123,8 +123,8 @@ def dataset(images, masks, patch, batch_size, *, rows=None, policy=None, foregro
         grey = pipeline._grey(grey, chance, key, policy)
         return tf.concat([grey, x[..., -marks:]], -1) if marks else grey, y
 
-    width = DRAWS + 3 + len(shape)
-    signature = (tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, width], tf.float32), tf.TensorSpec([2], tf.int64))
+    signature = (tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, DRAWS + 3 + len(shape)], tf.float32),
+                 tf.TensorSpec([2], tf.int64))
     source = tf.data.Dataset.from_generator(index, output_signature=signature)
     if not repeat:
         source = source.apply(tf.data.experimental.assert_cardinality(pipeline.steps(len(rows), batch_size)))
