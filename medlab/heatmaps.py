@@ -8,8 +8,9 @@ every augmentation of the image by the same numbers through the same matrix.
 import itertools
 
 import numpy as np
+import pandas as pd
 
-from medlab import matching, pipeline
+from medlab import lesions, pipeline
 from medlab.pipeline import tf
 
 SPREAD = 0.54 / 6  # standard deviation of a bump as a share of the side of its box (TTFNet, arXiv:1909.00700)
@@ -213,16 +214,23 @@ def decode(heat, box, at_least=0.02, most=200):
     return box[tuple(place[:, :-1].T)].astype(float), place[:, -1], scores[order].astype(float)
 
 
-def nms(boxes, classes, scores, overlap):
-    """Non-maximum suppression: of boxes of one class that overlap by more than ``overlap`` (IoU) the surest stays.
+def candidates(model, images, field, rows, names, batch_size=8, flips="", at_least=0.02, most=200):
+    """Candidates in images, before non-maximum suppression.
+
+    Parameters
+    ----------
+    names : list of classes; the others as in `predict` and `decode`
 
     Returns
     -------
-    (k,) int, places of those that stay, by falling score. ``overlap`` of 1 keeps all.
+    DataFrame
+        place (a number of ``rows``), label, score, the box in pixels of the field, and ``mass``: how many pixels are
+        lesion in and around the box by the mask output (NaN without one).
     """
-    left, kept = np.argsort(-np.asarray(scores), kind="stable"), []
-    near = matching.iou(boxes, boxes) * (np.asarray(classes)[:, None] == np.asarray(classes))
-    while len(left):
-        kept.append(left[0])
-        left = left[1:][near[left[0], left[1:]] <= overlap]
-    return np.array(kept, int)
+    parts = [lesions.boxed(np.empty((0, 2 * len(field)))).assign(place=np.empty(0, int), label="", score=0.0, mass=0.0)]
+    for said in predict(model, images, field, rows, batch_size, flips):
+        boxes, classes, scores = decode(said["heat"], said["box"], at_least, most)
+        mass = lesions.masses(said["mask"][..., 0], boxes) if "mask" in said else np.nan
+        parts.append(lesions.boxed(boxes).assign(place=said["row"], label=np.array(names)[classes], score=scores,
+                                                 mass=mass))
+    return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)

@@ -7,9 +7,11 @@ pixels of the original image, half-open edges; with masks also ``voxels``, how m
 import numpy as np
 import pandas as pd
 
-from medlab import components, datasets, geometry, matching, resampling
+from medlab import components, datasets, geometry, intervals, matching, resampling
+from medlab.matching import box_table as boxed  # noqa: F401  columns of boxes
 
 ONE = "lesion"  # the class where lesions have no names of their own
+AROUND = 1.5  # a lesion may reach so many half sides of its box from the centre
 
 
 def keys(table):
@@ -53,8 +55,8 @@ def truth(data, table, classes="auto"):
     if classes == "one" or not len(named) or (classes == "auto" and same):
         found = found.assign(label=ONE)
     if found["label"].isna().any():
-        raise ValueError(f"boxes.csv: {found['label'].isna().sum()} of {len(found)} boxes have no label; name all of them "
-                         "of them or none, or set detection_classes to one")
+        raise ValueError(f"boxes.csv: {found['label'].isna().sum()} of {len(found)} boxes have no label; name all or "
+                         "none, or set detection_classes to one")
     found["label"] = found["label"].astype(str)
     return found, sorted(found["label"].unique())
 
@@ -119,3 +121,187 @@ def cover(data, table, where, shape):
             mask, g = datasets.read_mask(data, row).astype(np.float32), where[place]
             covers[place] = np.rint(255 * resampling.sample(mask, shape, g[:, 1], first=g[:, 0]))
     return covers
+
+
+def sizes(data, table, found, where):
+    """Truth with the size that the masks say: ``voxels``, and ``volume_ml`` (2-D: ``area_mm2``) where spacing is known.
+
+    The voxels of a lesion are those of the mask's component that fills most of its box.
+    """
+    by, voxels = keys(table), pd.Series(np.nan, found.index)
+    groups = found.groupby(by if len(by) > 1 else by[0]).groups
+    spacings = {}
+    for place, (_, row) in enumerate(table.iterrows()):
+        key = tuple(row[by]) if len(by) > 1 else row[by[0]]
+        if key not in groups:
+            continue
+        spacings[key] = geometry.spacing(where[place])
+        if isinstance(row.get("mask"), str):
+            labels = components.label(datasets.read_mask(data, row))
+            for index, box in zip(groups[key], matching.corners(found.loc[groups[key]]).astype(int), strict=True):
+                low, high = np.split(box, 2)
+                inside = labels[tuple(slice(max(0, a), b) for a, b in zip(low, high, strict=True))]
+                counts = np.bincount(inside[inside > 0].ravel(), minlength=2)
+                voxels[index] = counts.max() or np.nan
+    return _in_mm(found.assign(voxels=voxels), [spacings[key] for key in _keyed(found, by)])
+
+
+def _keyed(table, by):
+    return table[by[0]] if len(by) == 1 else table[by].itertuples(index=False, name=None)
+
+
+def _in_mm(table, spacings):
+    """Adds sides in mm, their longest, and the size of ``voxels`` as volume or area; NaN where spacing is unknown."""
+    corners = matching.corners(table)
+    axes = corners.shape[1] // 2
+    mm = np.array([[np.nan] * axes if s is None else s for s in spacings], float).reshape(-1, axes)
+    sides = (corners[:, axes:] - corners[:, :axes]) * mm
+    named = {f"{a}_size_mm": sides[:, i] for i, a in enumerate(matching.AXES[-axes:])}
+    table = table.assign(**named, longest_mm=sides.max(axis=1, initial=0) if len(sides) else [])
+    size = table["voxels"] * mm.prod(axis=1)
+    return table.assign(volume_ml=size / 1000) if axes == 3 else table.assign(area_mm2=size)
+
+
+def in_original(raw, table, where):
+    """Candidates of `heatmaps.candidates` in the pixels of the originals.
+
+    Parameters
+    ----------
+    raw : DataFrame with place, label, score, box, mass; table : rows of all images; where : geometry of the field
+
+    Returns
+    -------
+    DataFrame: image, [frame,] patient_id, label, score, box; sides, longest side and centre in mm (from the centre of
+    the first pixel); ``voxels`` of the original and volume_ml (2-D: area_mm2) by the mask output.
+    """
+    axes, places = where.shape[1], raw["place"].to_numpy(int)
+    g = where[places]
+    corners = matching.corners(raw).reshape(-1, 2, axes)
+    corners = ((corners - 0.5) * g[:, None, :, 1] + g[:, None, :, 0] + 0.5).reshape(-1, 2 * axes)
+    known = table.iloc[places][[*keys(table), "patient_id"]].reset_index(drop=True)
+    found = pd.concat([known, raw[["label", "score", "place"]].reset_index(drop=True), boxed(corners)], axis=1)
+    found["voxels"] = (raw["mass"].to_numpy(float) * g[:, :, 1].prod(axis=1))
+    found = _in_mm(found, list(g[:, :, 3]))
+    centre = ((corners[:, :axes] + corners[:, axes:]) / 2 - 0.5) * g[:, :, 3]
+    return found.assign(**{f"{a}_mm": centre[:, i] for i, a in enumerate(matching.AXES[-axes:])})
+
+
+def masses(mask, boxes):
+    """Sum of a map of shares in and around each box: (k,) pixels.
+
+    What counts lies in the ellipse that is `AROUND` times as wide as the box and at least a pixel wider.
+    """
+    axes, total = mask.ndim, np.zeros(len(boxes))
+    for i, box in enumerate(np.asarray(boxes, float)):
+        centre, half = (box[:axes] + box[axes:]) / 2, np.maximum((box[axes:] - box[:axes]) / 2, 0.5)
+        reach = np.maximum(AROUND * half, half + 1)
+        cuts = tuple(slice(max(0, int(a)), max(0, int(np.ceil(b)))) for a, b in zip(centre - reach, centre + reach,
+                                                                                     strict=True))
+        lines = [((np.arange(*cut.indices(n)) + 0.5 - c) / r) ** 2 for cut, n, c, r in
+                 zip(cuts, mask.shape, centre, reach, strict=True)]
+        far = sum(np.ix_(*lines))
+        total[i] = mask[cuts][far <= 1].sum()
+    return total
+
+
+def suppress(candidates, overlap):
+    """Non-maximum suppression: of boxes of one image and class that overlap by more than this IoU the surest stays.
+
+    Returns
+    -------
+    DataFrame: the rows that stay, by falling score. An overlap of 1 keeps all.
+    """
+    candidates = candidates.sort_values("score", ascending=False, kind="stable").reset_index(drop=True)
+    corners, stay = matching.corners(candidates), np.ones(len(candidates), bool)
+    for rows in candidates.groupby(["place", "label"]).indices.values():
+        near = matching.iou(corners[rows], corners[rows]) > overlap
+        for k, row in enumerate(rows):
+            if stay[row]:
+                stay[rows[k + 1:][near[k, k + 1:]]] = False
+    return candidates[stay].reset_index(drop=True)
+
+
+def best_f1(points, names):
+    """Threshold of each class with the highest F1: dict; where no lesion is found, above every score.
+
+    Parameters
+    ----------
+    points : table of `detection_scores.precision_recall`
+    """
+    chosen = {}
+    for name in names:
+        mine = points[points["label"] == name]
+        f1 = 2 * mine["precision"] * mine["recall"] / (mine["precision"] + mine["recall"]).clip(lower=1e-9)
+        chosen[name] = float(mine["threshold"].loc[f1.idxmax()]) if len(mine) else 1.0
+    return chosen
+
+
+def matched(truth, candidates, measure):
+    """Lesions found and what their candidate says of their size.
+
+    Parameters
+    ----------
+    truth, candidates : of `detection_cases.outcomes`, with the columns of `sizes` and `in_original`
+    measure : a column of both, or ``longest side`` (of the boxes, in pixels)
+
+    Returns
+    -------
+    DataFrame: patient_id, truth, predicted, both above 0.
+    """
+    hits = candidates[candidates["outcome"] == "hit"]
+    of, sides = truth.loc[hits["lesion"]], []
+    for table in (of, hits):
+        low, high = np.split(matching.corners(table), 2, axis=1)
+        longest = (high - low).max(axis=1, initial=0)
+        sides.append(longest if measure == "longest side" else table[measure].to_numpy(float))
+    found = pd.DataFrame({"patient_id": of["patient_id"].to_numpy(), "truth": sides[0], "predicted": sides[1]})
+    return found[(found[["truth", "predicted"]] > 0).all(axis=1)].reset_index(drop=True)
+
+
+def median_interval(values, patients, n_bootstrap=1000, seed=0, level=0.95):
+    """Median with the percentile interval of a bootstrap of patients: dict value, low, high."""
+    values, codes = np.asarray(values, float), pd.factorize(np.asarray(patients))[0]
+    if not len(values):
+        return {"value": float("nan"), "low": float("nan"), "high": float("nan")}
+    order = np.argsort(values)
+    draws = []
+    for block in intervals.weights(codes, n_bootstrap, seed):
+        upto = np.cumsum(block[:, order], axis=1)
+        draws.append(values[order][(upto >= upto[:, -1:] / 2).argmax(axis=1)])
+    low, high = np.quantile(np.concatenate(draws), [(1 - level) / 2, (1 + level) / 2])
+    return {"value": float(np.median(values)), "low": float(low), "high": float(high)}
+
+
+# ---------------------------------------------------------------- what is shown
+
+def view(image, truth, candidates, window=None):
+    """A picture for `plots_detection.gallery`; of a volume the slice through the first miss, false alarm or lesion.
+
+    Returns
+    -------
+    (picture, truth in that slice, candidates in it)
+    """
+    from medlab import images
+
+    if image.pixels.ndim == 3:
+        return images.picture(image, None, window), truth, candidates
+    depth, wanted = len(image.pixels), pd.concat([truth[truth["outcome"] == "miss"],
+                                                  candidates[candidates["outcome"] == "false alarm"], truth])
+    z = depth // 2 if wanted.empty else int(np.clip(wanted.iloc[0][["z_min", "z_max"]].mean(), 0, depth - 1))
+    cut = [table[(table["z_min"] < z + 1) & (table["z_max"] > z)] for table in (truth, candidates)]
+    return images.picture(image, z, (window or "").split(",")[0] or None), *cut
+
+
+def slice_of(image, corners, heat):
+    """Picture of an augmented image with the boxes whose centres the heatmap marks; of a volume the slice of the first.
+
+    Parameters
+    ----------
+    image : (h, w, c) or (d, h, w, c); corners : (cells..., 2 * axes + 1); heat : (cells..., n_classes)
+    """
+    boxes = np.unique(corners[heat.max(-1) > 0.9999][:, :-1], axis=0)
+    axes = boxes.shape[1] // 2
+    if axes == 3:
+        z = int(np.clip(boxes[:1, [0, 3]].mean(), 0, len(image) - 1)) if len(boxes) else len(image) // 2
+        image, boxes = image[z], boxes[(boxes[:, 0] < z + 1) & (boxes[:, 3] > z)][:, [1, 2, 4, 5]]
+    return (image if image.shape[-1] == 3 else image[..., 0]).astype("uint8"), boxed(boxes)
