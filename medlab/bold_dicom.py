@@ -1,0 +1,179 @@
+"""The time series of a scanner's DICOM files: a file per slice, a mosaic per volume, or multi-frame.
+
+All three become the same list of pictures, each with its plane and its place in time; imported through `bold`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from medlab import series
+from medlab.dicom import BadImage, dataset, decode, frames_of, group, guard, to_units, whole
+
+MAX_VALUES = 2**30
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """image (x, y, z, t) RAS+; tr_s stated or None; measured_tr_s from the times of the volumes or None."""
+
+    image: nib.Nifti1Image
+    tr_s: float | None
+    measured_tr_s: float | None
+    slice_times_s: tuple | None
+    notes: tuple
+
+
+@dataclass(frozen=True, eq=False)
+class _Picture:
+    """One slice of one volume: values (h, w), plane, sorting key of time, acquisition time in s or None."""
+
+    values: np.ndarray
+    plane: object
+    order: tuple
+    clock: float | None
+
+
+def read(path):
+    """Time series of the DICOM files of one series (a folder), or of one file; a `Found`.
+
+    Raises
+    ------
+    BadImage
+        Several series, echoes or orientations, phase without magnitude, incomplete volumes, unreadable slices.
+    """
+    path = Path(path)
+    files = sorted(f for f in path.iterdir() if f.is_file()) if path.is_dir() else [path]
+    files = [f for f in files if series._looks_like_dicom(f)]
+    sets = [dataset(f) for f in files]
+    with guard(path, "series cannot be read"):
+        kept = [(f, ds) for f, ds in zip(files, sets, strict=True) if "PixelData" in ds]
+        if not kept:
+            raise BadImage(path, "no DICOM image here")
+        kept, notes = _one_series(kept, path)
+        pictures = [p for file, ds in kept for p in _pictures(file, ds)]
+        if len(pictures) * pictures[0].values.size > MAX_VALUES:
+            raise BadImage(path, f"{len(pictures)} slices are more than {MAX_VALUES} values")
+        return _assemble(pictures, kept, path, notes)
+
+
+def _one_series(kept, path):
+    """Files of one series, echo and kind of image, and notes; anything else is refused."""
+    series_uids = {str(ds.get("SeriesInstanceUID")) for _, ds in kept}
+    if len(series_uids) > 1:
+        raise BadImage(path, f"{len(series_uids)} series in one folder: give a folder with one")
+    echoes = {str(ds.get("EchoNumbers") or ds.get("EchoTime")) for _, ds in kept}
+    if len(echoes) > 1:
+        raise BadImage(path, f"{len(echoes)} echoes in one series: give one echo, or combine them first")
+    phase = [bool({"P", "PHASE", "PHASE MAP"} & {str(t).upper() for t in ds.get("ImageType") or ()}) for _, ds in kept]
+    if all(phase):
+        raise BadImage(path, "phase images: give the magnitude")
+    unique = {str(ds.get("SOPInstanceUID") or f): (f, ds) for (f, ds), p in zip(kept, phase, strict=True) if not p}
+    dropped = len(kept) - sum(phase) - len(unique)
+    notes = [f"{sum(phase)} phase images left out"] if any(phase) else []
+    return list(unique.values()), notes + ([f"{dropped} files that occur twice left out"] if dropped else [])
+
+
+def _clock(source, *keywords):
+    """Seconds of a DICOM time or date and time, within its day; None where not stated."""
+    for keyword in keywords:
+        text = str(source.get(keyword) or "").split("+")[0]
+        text = text[8:] if keyword.endswith("DateTime") else text
+        if len(text) >= 6 and text[:6].isdigit():
+            return int(text[:2]) * 3600 + int(text[2:4]) * 60 + float(text[4:])
+    return None
+
+
+def _pictures(file, ds):
+    """All slices of one file."""
+    if "MOSAIC" in (ds.get("ImageType") or ()):
+        return _tiles(file, ds)
+    stored = decode(ds, file)
+    pixels = to_units(stored, [(ds, i) for i in range(len(stored))], file)[0]
+    if pixels.shape[-1] != 1:
+        raise BadImage(file, "a colour picture in a series of functional images")
+    found = []
+    for i, values in enumerate(pixels[..., 0]):
+        content = group(ds, i, "FrameContentSequence") if frames_of(ds) > 1 else ds
+        position = whole(content, "TemporalPositionIndex", whole(ds, "TemporalPositionIdentifier", 0))
+        order = (position, whole(ds, "AcquisitionNumber", 0) if frames_of(ds) > 1 else 0,
+                 whole(ds, "InstanceNumber", 0), i)
+        clock = _clock(content, "FrameAcquisitionDateTime", "FrameReferenceDateTime") if frames_of(ds) > 1 else None
+        found.append(_Picture(values, series._plane(ds, i), order, clock))
+    return found
+
+
+def _tiles(file, ds):
+    """Slices of a Siemens mosaic (one volume in one picture); number and normal stand in its CSA header."""
+    from nibabel.nicom import csareader
+
+    csa = csareader.get_csa_header(ds, "image")
+    count = csareader.get_n_mosaic(csa) if csa else whole(ds.get_private_item(0x19, 0x0A, "SIEMENS MR HEADER"), "value")
+    normal = np.asarray(csareader.get_slice_normal(csa), float) if csa else None
+    step = whole(ds, "SpacingBetweenSlices") and float(ds.SpacingBetweenSlices) or float(ds.get("SliceThickness") or 0)
+    if not count or count < 2 or normal is None or normal.size != 3 or not step > 0:
+        raise BadImage(file, "a mosaic without the number, normal and distance of its slices in the CSA header")
+    ds.ImageType = [t for t in ds.ImageType if t != "MOSAIC"]  # decoding refuses mosaics that nobody takes apart
+    whole_picture = to_units(decode(ds, file), [(ds, 0)], file)[0][0, ..., 0]
+    side = int(np.ceil(np.sqrt(count)))
+    if ds.Rows % side or ds.Columns % side:
+        raise BadImage(file, f"a mosaic of {ds.Rows} x {ds.Columns} pixels does not hold {side} x {side} slices")
+    h, w, plane = ds.Rows // side, ds.Columns // side, series._plane(ds, 0)
+    if plane.position is None or plane.along is None or plane.spacing is None:
+        raise BadImage(file, "a mosaic without position, orientation or pixel spacing")
+    # The position is that of a picture as large as the mosaic, about the same middle as the slice
+    across, down = plane.along
+    shift = down * plane.spacing[0] * (ds.Rows - h) / 2 + across * plane.spacing[1] * (ds.Columns - w) / 2
+    order, clock = (0, whole(ds, "AcquisitionNumber", 0), whole(ds, "InstanceNumber", 0)), _clock(ds, "AcquisitionTime")
+    cut = [whole_picture[i // side * h:(i // side + 1) * h, i % side * w:(i % side + 1) * w] for i in range(count)]
+    return [_Picture(cut[i], series.replace(plane, position=plane.position + shift + i * step * normal), order, clock)
+            for i in range(count)]
+
+
+def _assemble(pictures, kept, path, notes):
+    """Sort the pictures by position and time into one image."""
+    planes = [p.plane for p in pictures]
+    if len({p.values.shape for p in pictures}) > 1:
+        raise BadImage(path, "slices of different size")
+    groups, heights = series._order(planes, path)
+    groups = [sorted(g, key=lambda i: pictures[i].order) for g in groups]
+    volumes = min(len(g) for g in groups)
+    if len(groups) < 2:
+        raise BadImage(path, "all slices lie at one position: a volume needs several")
+    if max(len(g) for g in groups) > volumes + 1:
+        raise BadImage(path, f"positions with {volumes} to {max(map(len, groups))} slices: volumes are incomplete")
+    if any(len(g) > volumes for g in groups):
+        notes = [*notes, f"the last volume is incomplete and left out: {volumes} are whole"]
+    first = [g[0] for g in groups]
+    _, lps, gaps = series._geometry([planes[i] for i in first], heights)
+    moved = [f"the position of slices changes during the run by up to {far:.2f} mm; that of the first volume is taken"
+             for far in [max(np.linalg.norm(planes[i].position - planes[g[0]].position) for g in groups for i in g)]
+             if far > 0.01]
+    if any("gap" in gap for gap in gaps):
+        raise BadImage(path, f"slices are missing: {gaps[0]}")
+    values = np.stack([np.stack([pictures[g[t]].values for g in groups]) for t in range(volumes)], axis=-1)
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps[:, [2, 1, 0, 3]]
+    image = nib.as_closest_canonical(nib.Nifti1Image(values.transpose(2, 1, 0, 3), affine))
+    clocks = [pictures[groups[0][t]].clock for t in range(volumes)]
+    measured = None
+    if None not in clocks and volumes > 2:
+        steps = np.diff(clocks)
+        measured = float(np.median(steps)) if np.median(steps) > 0 else None
+    return Found(image, _stated_tr(kept[0][1]), measured, _slice_times(kept[0][1]), (*notes, *moved, *gaps))
+
+
+def _stated_tr(ds):
+    source = group(ds, 0, "MRTimingAndRelatedParametersSequence")
+    value = source.get("RepetitionTime") or ds.get("RepetitionTime")
+    return float(value) / 1000 if value else None
+
+
+def _slice_times(ds):
+    """Times of the slices of a mosaic after the first of them, in s, in the order of the mosaic; else None."""
+    try:
+        times = np.asarray(ds.get_private_item(0x19, 0x29, "SIEMENS MR HEADER").value, float) / 1000
+    except (KeyError, TypeError, ValueError):
+        return None
+    return tuple((times - times.min()).round(4).tolist()) if times.size > 1 and np.isfinite(times).all() else None
