@@ -16,10 +16,12 @@ def main(arguments=None):
                                      "survival analysis. Research use only.")
     commands = parser.add_subparsers(dest="command", required=True)
     importing = commands.add_parser("import", help="make a dataset folder data/NAME from SOURCE", epilog=
-                                    "Further options depend on the kind of source: --patients 240, --key ID")
+                                    "Further options depend on the kind of source: --key ID, --mask-classes liver:1, "
+                                    "--split-as val:test, --roi 'GTV*:tumour'; see medlab/importers.py")
     importing.add_argument("source", help="a folder, a file, or synthetic:thorax")
     importing.add_argument("name", help="name of the dataset")
-    importing.add_argument("--kind", help="kind of source, where it is not detected")
+    importing.add_argument("--kind", help="kind of source, where it is not detected: folders, masks, voc, coco, "
+                           "table, dicom, nifti, npz, medmnist")
     commands.add_parser("check", help="say what is in data/NAME and what is wrong").add_argument("name")
     running = commands.add_parser("run", help="execute what is stale in reports/RUN")
     running.add_argument("runs", nargs="+", metavar="RUN")

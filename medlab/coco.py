@@ -119,6 +119,11 @@ def _load(path):
              or not all(isinstance(e, dict) for e in data[k])]
     if wrong:
         raise ValueError(f"{path.name}: no list of entries {wrong[0]!r}; expected {', '.join(KEYS)} as in COCO")
+    for key in ("images", "categories"):
+        ids = [e.get("id") for e in data[key]]
+        odd = [i for i in ids if not isinstance(i, (int, str))] or [i for i, n in Counter(ids).items() if n > 1]
+        if odd:
+            raise ValueError(f"{path.name}: {key} with id {odd[0]!r}; expected a different number for each")
     return data
 
 
@@ -130,8 +135,9 @@ def _rows(draft, name, data, by_name, categories):
     objects, rows, known = defaultdict(list), [], {i.get("id") for i in data["images"]}
     for a in data["annotations"]:
         mark = f"{name}, annotation {a.get('id')}"
-        if a.get("image_id") not in known or a.get("category_id") not in names:
-            which = "image_id" if a.get("image_id") not in known else "category_id"
+        which = next((k for k, ids in (("image_id", known), ("category_id", names)) if
+                      not isinstance(a.get(k), (int, str)) or a[k] not in ids), None)
+        if which:
             draft.say(mark, "refused", f"{which} {a.get(which)!r} is not in the file")
         else:
             objects[a["image_id"]].append(a | {"_mark": mark, "_label": names[a["category_id"]]})
@@ -188,7 +194,7 @@ def _drawn(draft, cohort, categories):
             try:
                 mask = _mask(thing, shape) if thing.get("segmentation") else None
                 edges = _edges(thing, mask, shape, counts)
-            except (ValueError, TypeError, KeyError) as error:
+            except (ValueError, TypeError, KeyError, OverflowError) as error:
                 draft.say(thing["_mark"], "refused", str(error))
                 complete = False
                 continue

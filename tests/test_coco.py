@@ -120,6 +120,11 @@ def test_names_that_fit_several_files_and_second_mentions(workspace):
     (root / "bad.json").write_text('{"images": [], "annotations": {}, "categories": []}')
     with pytest.raises(ValueError, match="no list of entries 'annotations'"):
         importers.import_source(root, "bad", annotations="bad.json")
+    for ids in ((1, 1), (1, [2])):
+        images = [{"id": i, "file_name": "b.png"} for i in ids]
+        (root / "bad.json").write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
+        with pytest.raises(ValueError, match="expected a different number for each"):
+            importers.import_source(root, "bad", annotations="bad.json")
     (root / "deep.json").write_text('"images" "annotations" "categories"' + "[" * 10**5)
     with pytest.raises(ValueError, match="not readable as json"):
         importers.import_source(root, "bad", annotations="deep.json")

@@ -296,6 +296,21 @@ def test_tables_with_image_template_masks_and_boxes(workspace):
         importers.import_source(root, "bad", tables="a.csv", key="nr", image="../src/img/p{nr}.png")
 
 
+def test_boxes_of_a_table_that_end_at_the_last_pixel(workspace):
+    root, pixels = workspace / "src", np.zeros((24, 20), np.uint8)
+    pixels[3:9, 5:15] = 255
+    for folder in ("img", "seg"):
+        (root / folder).mkdir(parents=True)
+        pil.fromarray(pixels).save(root / folder / "a.png")
+    write(root / "t.csv", "file,x0,y0,x1,y1\na.png,5,3,14,8\n")
+    options = {"tables": "t.csv", "image": "img/{file}", "mask": "seg/{file}", "boxes": "x0,y0,x1,y1"}
+    data = importers.import_source(root, "short", **options)
+    assert "last pixel of their masks instead of the edge behind it: --inclusive" in data.card["notes"][-1]
+    data = importers.import_source(root, "edges", inclusive=True, **options)
+    assert data.boxes[["x_max", "y_max"]].to_numpy().tolist() == [[15, 9]]
+    assert not any("inclusive" in n for n in data.card.get("notes", []))
+
+
 # ---- nifti and npz
 
 
