@@ -47,7 +47,7 @@ def numbers(headers):
     if size:  # PatientSize is in metres; some write centimetres
         found["height_cm"] = size if size > 3 else 100 * size
         notes += ["PatientSize taken as centimetres"] if size > 3 else []
-    found["sex"] = {"M": "male", "F": "female"}.get(_text(first, "PatientSex"))
+    found["sex"] = _text(first, "PatientSex")
     found["philips_suv"], found["philips_bqml"] = (_philips(first, element) for element in (0x00, 0x09))
     for keyword in ("RadionuclideTotalDose", "RadionuclideHalfLife"):
         others = {_number((h.get("RadiopharmaceuticalInformationSequence") or [{}])[0], keyword) for h in headers}
@@ -61,6 +61,21 @@ def numbers(headers):
         found["decay_correction"] = "NONE"
     found["uptake_time_s"], found["decay_time_s"], said = times(headers, info, found)
     return {k: v for k, v in found.items() if v is not None}, notes + said
+
+
+def keep(cohort):
+    """Turn the column ``_pet`` of dicts from `numbers` into columns of the cohort, in place.
+
+    Height in centimetres takes the place of ``height_m``; a number of the headers wins over one that is there already.
+    """
+    if "_pet" not in cohort:
+        return
+    found = [cell if isinstance(cell, dict) else {} for cell in cohort.pop("_pet")]
+    for name in dict.fromkeys(key for cell in found for key in cell):
+        there = cohort[name] if name in cohort else [None] * len(cohort)
+        cohort[name] = [cell.get(name, old) for cell, old in zip(found, there, strict=True)]
+    if "height_cm" in cohort:
+        cohort.drop(columns="height_m", errors="ignore", inplace=True)
 
 
 def times(headers, info, found):

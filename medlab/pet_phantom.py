@@ -20,7 +20,7 @@ FWHM_MM = 5.0  # resolution of the images, voxel included
 DIAMETERS = (10.0, 13.0, 17.0, 22.0, 28.0, 37.0)
 RING, RING_Y, RING_Z = 57.2, -35.0, 20.0  # mm: radius of the ring of spheres, its middle in the body
 LIVER, LIVER_AXES, REFERENCE_MM = (-75.0, -35.0, -30.0), (42.0, 55.0, 22.0), 15.0  # a ball of 3 cm, as PERCIST
-LUNG_SUV, NOISE, TEXTURE = 0.3, 0.08, 0.05  # noise (standard deviation at SUV 1) of a voxel; texture of a person
+LUNG_SUV, NOISE, TEXTURE = 0.3, 0.08, 0.03  # noise (standard deviation at SUV 1) of a voxel; texture of a person
 CLASSES = {"lesion": 1, "reference": 2}  # values of the masks
 TRAPS = {2: "midnight", 3: "zone", 4: "MBq", 5: "no weight", 6: "admin", 7: "philips", 8: "gml", 9: "processed",
          10: "ge", 11: "no height"}  # index of a patient: what its header does

@@ -5,7 +5,7 @@ Images are (d, h, w) SUV with ``spacing_mm`` in array order; a place in mm is x,
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage, special
+from scipy import ndimage, special, stats
 
 from medlab import components
 
@@ -177,8 +177,13 @@ def hot_spots(suv, spacing_mm, threshold, least_ml=0.3, affine=None, fwhm_mm=0.0
     labels = components.label(np.asarray(suv) >= threshold)
     found = components.table(labels, spacing_mm)
     found = found[found["volume_ml"] >= least_ml]
-    rows = [_spot(suv, spacing_mm, labels == k, threshold, fwhm_mm, long) | {"diameter_mm": long} for k, long in
-            zip(found["component"], found["diameter_mm"], strict=True)]
+    margin, rows = np.ceil(45 / np.asarray(spacing_mm)).astype(int), []
+    for one in found.itertuples():
+        box = tuple(slice(max(0, getattr(one, f"{a}_min") - m), getattr(one, f"{a}_max") + m)
+                    for a, m in zip("zyx", margin, strict=True))
+        row = _spot(suv[box], spacing_mm, labels[box] == one.component, threshold, fwhm_mm, one.diameter_mm)
+        rows.append(row | {a: row[a] + b.start for a, b in zip("zyx", box, strict=True)}
+                    | {"diameter_mm": one.diameter_mm})
     columns = list(rows[0]) if rows else ["suv_max", "suv_peak", "suv_mean", "volume_ml", "z", "y", "x"]
     table = pd.DataFrame(rows, columns=columns).sort_values("suv_max", ascending=False, kind="stable").head(most)
     affine = np.diag([*spacing_mm, 1.0])[[2, 1, 0, 3]] if affine is None else np.asarray(affine)
@@ -196,17 +201,29 @@ def _spot(suv, spacing_mm, mask, threshold, fwhm_mm, long_mm):
     inside = np.where(mask, suv, -np.inf)
     hottest = np.unravel_index(np.argmax(inside), inside.shape)
     row |= dict(zip("zyx", at, strict=True)) | {"background": around, "contrast": row["suv_max"] / around}
-    box, _ = _around(mask, np.ceil(40 / np.asarray(spacing_mm)).astype(int))
-    start = [b.start for b in box]
-    local = tuple(h - s for h, s in zip(hottest, start, strict=True))
     row["tlg_g"] = float("nan")
     for name, level in thresholds(row["suv_max"], around).items():
-        inside = delineate(suv[box], local, level) if level > around else None
+        inside = delineate(suv, hottest, level) if level > around else None
         known = inside is not None and inside.any()
         row[f"mtv_{name}"] = float(inside.sum() * np.prod(spacing_mm) / 1000) if known else float("nan")
         if name == "41 % adapted" and known:
-            row["tlg_g"] = float(np.asarray(suv[box], float)[inside].sum() * np.prod(spacing_mm) / 1000)
+            row["tlg_g"] = float(np.asarray(suv, float)[inside].sum() * np.prod(spacing_mm) / 1000)
     if fwhm_mm:
         row |= {f"resolved_{k}": v for k, v in resolved(
             suv, spacing_mm, at, fwhm_mm, around, widest_mm=min(100.0, 15 + 1.2 * long_mm)).items()}
     return row
+
+
+def median_interval(values, level=0.95):
+    """Median with its distribution-free interval from order statistics (Hahn and Meeker 1991, 5.2).
+
+    Returns
+    -------
+    dict: value, low, high (NaN below 6 values), n
+    """
+    x = np.sort(np.asarray(values, float)[np.isfinite(values)])
+    n = len(x)
+    rank = int(stats.binom.ppf((1 - level) / 2, n, 0.5)) if n >= 6 else 0
+    inside = n >= 6 and rank >= 1
+    return {"value": float(np.median(x)) if n else float("nan"), "low": float(x[rank - 1]) if inside else float("nan"),
+            "high": float(x[n - rank]) if inside else float("nan"), "n": n}
