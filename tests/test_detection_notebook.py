@@ -22,12 +22,12 @@ def disc(shape, centre, radius):
 
 
 def pictures(folder, n=48, seed=0):
-    """Bright large and dark small discs on grey, no spacing; every fourth picture is empty."""
+    """Bright large and dark small discs on grey, no spacing; every fourth patient has none."""
     rng, rows, boxes = np.random.default_rng(seed), [], []
     (folder / "images").mkdir(parents=True)
     for i in range(n):
         pixels = rng.normal(128, 12, (64, 80))
-        for name, radius, value in (("large", 9, 220), ("small", 4, 30)) if i % 4 else ():
+        for name, radius, value in (("large", 9, 220), ("small", 4, 30)) if i // 2 % 4 else ():
             centre = rng.uniform(12, [52, 68])
             pixels[disc(pixels.shape, centre, radius)] = value
             low, high = np.ceil(centre - radius), np.floor(centre + radius) + 1
