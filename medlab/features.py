@@ -30,7 +30,8 @@ class Settings:
     standard deviations; 0 none. bin_width or n_bins: discretisation; bins of a width begin at ``low``, else at the
     region's minimum. distance: of neighbours, voxels. merge: one co-occurrence matrix of all
     directions, or the mean over the directions. whole: grey values are rounded to whole numbers (HU). channel: the one
-    that is measured, counted from 0; None the mean of all.
+    that is measured, counted from 0; None the mean of all. largest: of a region of several parts only the largest is
+    measured (shape and texture of two lesions together say nothing about either).
     """
 
     spacing_mm: float | None = None
@@ -43,6 +44,7 @@ class Settings:
     merge: bool = True
     whole: bool = False
     channel: int | None = None
+    largest: bool = False
 
 
 def resample(image, mask, spacing_mm, new_mm):
@@ -108,6 +110,7 @@ def compute(image, mask, spacing_mm=None, settings=None):
         image, spacing_mm = np.rint(image) if settings.whole else image, (settings.spacing_mm,) * mask.ndim
         if not mask.any():
             return {}
+    mask = components.largest(mask) if settings.largest else mask
     box = ndimage.find_objects(mask.astype(np.uint8))[0]
     image, mask = image[box], mask[box]
     kept = intensity_mask(image, mask, settings)
@@ -125,7 +128,7 @@ def settings_for(dataset, rows):
     HU: bins of 25 HU from -1000 on, lower values left out. Other units: 32 bins between minimum and maximum of
     each region. Texture can only be compared between voxels of one size: where the rows' spacings (column
     ``spacing_mm``) are all known and differ by more than 2 %, between images or between axes, voxels are resampled to
-    the median over the images of the geometric mean of their widths.
+    the median over the images of the geometric mean of their widths. Of a region of several parts the largest counts.
     """
     hu = dataset.card.get("intensity") == "HU"
     spacing, known = None, rows["spacing_mm"].dropna() if "spacing_mm" in rows else []
@@ -133,7 +136,8 @@ def settings_for(dataset, rows):
         widths = [np.array(cards.spacing(value)) for value in known]
         if max(w.max() for w in widths) > 1.02 * min(w.min() for w in widths):
             spacing = float(f"{np.median([np.exp(np.log(w).mean()) for w in widths]):.2g}")
-    return Settings(spacing, -1000.0, None, 0.0, 25.0, None, whole=True) if hu else Settings(spacing)
+    bins = dict(low=-1000.0, bin_width=25.0, n_bins=None, whole=True) if hu else {}
+    return Settings(spacing, largest=True, **bins)
 
 
 def read(dataset, row, settings=None, mask_class=None, without_mask=None):

@@ -44,7 +44,7 @@ def statistics(values):
         found = {"mean": mean, "variance": variance, "skewness": skewness, "kurtosis": kurtosis, "median": median,
                  "minimum": x.min(), "p10": p10, "p90": p90, "maximum": x.max(), "interquartile_range": p75 - p25,
                  "range": np.ptp(x), "mean_absolute_deviation": np.abs(away).mean(),
-                 "robust_mean_absolute_deviation": np.abs(inner - inner.mean()).mean(),
+                 "robust_mean_absolute_deviation": np.abs(inner - inner.mean()).mean() if len(inner) else np.nan,
                  "median_absolute_deviation": np.abs(x - median).mean(),
                  "coefficient_of_variation": np.sqrt(variance) / mean, "quartile_dispersion": (p75 - p25) / (p75 + p25),
                  "energy": (x**2).sum(), "root_mean_square": np.sqrt((x**2).mean())}

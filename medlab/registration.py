@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 KINDS = ("rigid", "affine")
 METRICS = ("mutual information", "correlation", "mean squares")
-MOST_SAMPLES = 50_000  # pixels that the metric looks at per step
+MOST_SAMPLES = 20_000  # pixels that the metric looks at per step
 ITERATIONS = 300
 
 
@@ -42,7 +42,8 @@ def register(fixed, moving, spacing_mm=None, moving_spacing_mm=None, kind="rigid
     spacing_mm, moving_spacing_mm : per axis, in array order; None = unknown, a pixel is the unit. The second defaults
         to the first
     kind : str
-        ``rigid`` (rotation and shift) or ``affine`` (also scale and shear; begins with the rigid result).
+        ``rigid`` (rotation and shift) or ``affine`` (also scale and shear; begins with ``start``, without one with
+        the rigid result).
     metric : str
         ``mutual information`` (Mattes 2003: images of any kind), ``correlation`` (grey values linearly related),
         ``mean squares`` (same grey values).
@@ -70,13 +71,13 @@ def register(fixed, moving, spacing_mm=None, moving_spacing_mm=None, kind="rigid
     axes = fixed.GetDimension()
     if moving.GetDimension() != axes:
         raise ValueError(f"a fixed image of {axes} axes, a moving one of {moving.GetDimension()}: expected the same")
-    if start is None:
-        start = np.eye(axes + 1)
-        start[:-1, -1] = _middle(moving) - _middle(fixed)
+    form, middles = _rigid if start is None or kind == "rigid" else _affine, np.eye(axes + 1)
+    middles[:-1, -1] = _middle(moving) - _middle(fixed)
+    first = middles if start is None else np.asarray(start, float)
     turns = [known(_middle(fixed), angle if axes == 2 else (angle, 0, 0)) for angle in angles]
-    found = [_run(fixed, moving, _rigid(np.asarray(start) @ turn, fixed), metric, seed) for turn in turns]
+    found = [_run(fixed, moving, form(first @ turn, fixed), metric, seed) for turn in turns]
     transform, before, after, *end = min(found, key=lambda one: one[2])
-    if kind == "affine":
+    if kind == "affine" and start is None:
         transform, _, after, *end = _run(fixed, moving, _affine(transform, fixed), metric, seed)
     return Registration(kind, _to_matrix(transform, axes), before, after, *end)
 
@@ -134,7 +135,7 @@ def _rigid(matrix, image):
 
 
 def _run(fixed, moving, transform, metric, seed):
-    """Optimise a transform over three resolutions: (transform, metric before, after, iterations, reason)."""
+    """Optimise a transform from coarse to fine: (transform, metric before, after, iterations, reason)."""
     threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # sums of several threads differ from run to run
     method = sitk.ImageRegistrationMethod()
@@ -144,16 +145,17 @@ def _run(fixed, moving, transform, metric, seed):
         method.SetMetricAsCorrelation()
     else:
         method.SetMetricAsMeanSquares()
-    share = MOST_SAMPLES / fixed.GetNumberOfPixels()
-    if share < 1:
-        method.SetMetricSamplingStrategy(method.RANDOM)
-        method.SetMetricSamplingPercentage(share, seed + 1)  # 0 would be the clock
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(1.0, 1e-4, ITERATIONS, 0.6, 1e-8)
     method.SetOptimizerScalesFromPhysicalShift()
-    shrink = [n for n in (4, 2, 1) if n == 1 or min(fixed.GetSize()) >= 12 * n]
+    coarse = [n for n in (16, 8, 4, 2, 1) if n == 1 or max(fixed.GetSize()) >= 24 * n]
+    shrink = [max(1, min(n, min(fixed.GetSize()) // 8)) for n in coarse]  # a few slices stay what they are
+    share = [min(1.0, MOST_SAMPLES * n ** fixed.GetDimension() / fixed.GetNumberOfPixels()) for n in shrink]
+    if min(share) < 1:
+        method.SetMetricSamplingStrategy(method.RANDOM)
+        method.SetMetricSamplingPercentagePerLevel(share, seed + 1)  # 0 would be the clock
     method.SetShrinkFactorsPerLevel(shrink)
-    method.SetSmoothingSigmasPerLevel([n / 2 * min(fixed.GetSpacing()) if n > 1 else 0 for n in shrink])
+    method.SetSmoothingSigmasPerLevel([n / 2 * min(fixed.GetSpacing()) if n > 1 else 0 for n in coarse])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     method.SetInitialTransform(transform, True)
     try:

@@ -179,6 +179,39 @@ def test_re_segmentation_changes_the_grey_values_and_not_the_shape():
     assert np.isnan(cut["stat_mean"]) and np.isnan(cut["glcm_contrast"]) and cut["morph_voxel_volume_mm3"] == 243
 
 
+def test_of_several_parts_the_largest_is_measured_where_the_settings_say_so():
+    image, mask = np.zeros((20, 40)), np.zeros((20, 40), bool)
+    mask[2:8, 2:10], mask[12:15, 30:33], image[12:15, 30:33] = True, True, 9
+    one = features.compute(image, mask, settings=features.Settings(largest=True))
+    assert one["morph_pixel_area_px2"] == 48 and one["stat_maximum"] == 0 and one["morph_maximum_diameter_px"] < 12
+    both = features.compute(image, mask)
+    assert both["morph_pixel_area_px2"] == 57 and both["morph_maximum_diameter_px"] > 30
+
+
+def test_noise_is_measured_and_a_perturbed_mask_stays_within_its_slices():
+    random = np.random.default_rng(0)
+    smooth = 100 * np.sin(np.indices((60, 60)).sum(0) / 9)
+    assert features.noise_sd(smooth + random.normal(0, 7, smooth.shape)) == pytest.approx(7, rel=0.1)
+    assert features.noise_sd(np.zeros((9, 9))) == 0
+    mask = np.zeros((5, 12, 12), bool)
+    mask[1:4, 3:9, 3:9] = True
+    smaller, larger = (features.perturb(mask * 1.0, mask, how)[1] for how in ("eroded", "dilated"))
+    assert smaller.sum() == 3 * 16 and larger.sum() == 3 * (36 + 24)
+    noisy, same = features.perturb(random.normal(0, 5, mask.shape), mask, "noise")
+    assert same is mask and noisy.std() == pytest.approx(5 * np.sqrt(2), rel=0.15)
+    with pytest.raises(ValueError, match="eroded, dilated or noise"):
+        features.perturb(noisy, mask, "moved")
+
+
+def test_the_bright_part_stands_in_for_a_mask():
+    image = np.random.default_rng(0).normal(0, 1, (50, 50))
+    image[10:30, 12:40] += 20
+    image[40:43, 2:5] += 20
+    found = features.bright_region(image)
+    assert found[15, 20] and not found[41, 3] and abs(found.sum() - 20 * 28) < 40
+    assert not features.bright_region(np.zeros((8, 8))).any()
+
+
 def test_resampling_keeps_a_plane_and_a_volume():
     z, y, x = np.indices((9, 20, 24))
     image, mask = 10.0 * z + y + 2 * x, np.zeros((9, 20, 24), bool)
@@ -235,6 +268,7 @@ def test_a_mask_of_another_size_and_an_unknown_class_are_named(workspace):
 def test_settings_follow_the_intensity_and_the_spacing(workspace):
     data = cohort(workspace / "data" / "some", [("p0", 6)], "intensity: HU\n")
     rows = data.cohort.assign(spacing_mm="3 x 1 x 1")
-    assert features.settings_for(data, rows) == features.Settings(1.4, -1000.0, None, 0.0, 25.0, None, whole=True)
+    assert features.settings_for(data, rows) == features.Settings(1.4, -1000.0, None, 0.0, 25.0, None, whole=True,
+                                                                     largest=True)
     assert features.settings_for(data, rows.assign(spacing_mm="1 x 1 x 1")).spacing_mm is None
     assert features.settings_for(data, data.cohort).spacing_mm is None, "unknown spacing: as stored"
