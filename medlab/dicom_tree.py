@@ -16,7 +16,7 @@ import pandas as pd
 from tqdm import tqdm
 
 import medlab
-from medlab import intake, joins, label_maps, structures, studies, tables
+from medlab import intake, joins, label_maps, pet_headers, structures, studies, tables
 
 
 def take(draft, table, which, series, boxes, truth, roi=None, segmentation=None):
@@ -38,6 +38,7 @@ def take(draft, table, which, series, boxes, truth, roi=None, segmentation=None)
     rows = _written(draft, groups, alias)
     cohort = pd.DataFrame(rows)
     _scanners(cohort, table)
+    pet_headers.keep(cohort)
     _place_masks(draft, cohort, masks)
     structures.attach(draft, cohort, segmentations, roi, segmentation)
     _common_card(draft, cohort)
@@ -91,10 +92,11 @@ def _one(draft, g):
            "_modality": g["modality"], "_intensity": image.intensity,
            "_uneven": any("gap of" in n or "mm apart" in n for n in image.notes), "scanner": g["scanner"],
            **g["numbers"]}
+    row["_pet"], said = pet_headers.of_series(g["modality"], [draft.source / i["file"] for i in g["items"]])
     draft.sha256[row["image"]] = intake.sha256(draft.folder / row["image"])
     digest = hashlib.sha256(f"{image.pixels.shape}".encode() + np.ascontiguousarray(image.pixels).data).hexdigest()
     burned = ["declares burned-in text: look at it before sharing"] if any(i["burned"] for i in g["items"]) else []
-    return row, digest, [*image.notes, *burned]
+    return row, digest, [*image.notes, *said, *burned]
 
 
 def _read(draft, g, files):

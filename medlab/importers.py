@@ -36,7 +36,7 @@ def import_source(source, name, kind=None, **options):
     Parameters
     ----------
     source : path or text
-        A folder, a table, an npz, ``synthetic:thorax``, or ``medmnist:NAME`` (fetched from its official address).
+        A folder, a table, an npz, ``synthetic:thorax``, ``synthetic:pet``, or ``medmnist:NAME`` (fetched).
     kind : {"folders", "masks", "voc", "coco", "table", "dicom", "nifti", "npz", "medmnist", "synthetic"}, optional
         Detected where not given.
     **options
@@ -169,20 +169,33 @@ def medmnist(draft, source):
     intake.finish(draft, cohort)
 
 
-def synthetic(draft, source, *, patients=240, seed=0):
-    """The synthetic cohort: written as raw DICOM into a temporary folder, then imported like any other."""
-    name = str(source).split(":", 1)[-1]
-    if name != "thorax":
-        raise ValueError(f"synthetic:{name}: expected synthetic:thorax")
-    from medlab import synthetic as phantom
+def synthetic(draft, source, *, patients=None, seed=0):
+    """A synthetic cohort: written as raw DICOM into a temporary folder, then imported like any other.
 
+    Parameters
+    ----------
+    patients : int, optional
+        By default 240 for ``synthetic:thorax``, 20 for ``synthetic:pet``.
+    """
+    name = str(source).split(":", 1)[-1]
+    if name not in ("thorax", "pet"):
+        raise ValueError(f"synthetic:{name}: expected synthetic:thorax or synthetic:pet")
+    patients = {"thorax": 240, "pet": 20}[name] if patients is None else int(patients)
     with tempfile.TemporaryDirectory(prefix="medlab-") as raw:
         draft.source = Path(raw) / "raw"
-        phantom.thorax(draft.source, patients=int(patients), seed=int(seed))
-        draft.options |= {"tables": "clinical.csv", "key": "patient_id", "label": "label", "time": "time_days",
-                          "event": "event", "mask": "masks/{patient_id}.npz::mask"}
+        draft.options |= {"tables": "clinical.csv", "key": "patient_id", "label": "label",
+                          "mask": "masks/{patient_id}.npz::mask"}
         draft.options["_made"] = {"kind": "synthetic", "medlab": medlab.__version__,
-                                  "patients": int(patients), "seed": int(seed)}
+                                  "patients": patients, "seed": int(seed)}
+        if name == "pet":
+            from medlab import pet_phantom
+
+            pet_phantom.pet(draft.source, patients=patients, seed=int(seed))
+            return dicom(draft, draft.source, studies="all", truth="truth.csv")
+        from medlab import synthetic as phantom
+
+        phantom.thorax(draft.source, patients=patients, seed=int(seed))
+        draft.options |= {"time": "time_days", "event": "event"}
         dicom(draft, draft.source, boxes="boxes.csv", truth="truth.csv")
 
 

@@ -63,6 +63,13 @@ def numbers(headers):
     return {k: v for k, v in found.items() if v is not None}, notes + said
 
 
+def of_series(modality, files):
+    """`numbers` of the files of a series; nothing where it is no PET."""
+    from medlab import images
+
+    return numbers([images.dicom_header(file) for file in files]) if modality == "PT" else (None, [])
+
+
 def keep(cohort):
     """Turn the column ``_pet`` of dicts from `numbers` into columns of the cohort, in place.
 
