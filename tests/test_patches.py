@@ -54,7 +54,7 @@ def test_the_mask_follows_the_image_under_every_augmentation(shape, patch, fill)
         agree.append(((x[..., 0] >= 127) == (y == 1))[inside].mean())
         counted.append(inside.mean())
         turned.append(np.abs(x[0] - x[1]).mean())
-    assert min(agree) > 0.97 and min(turned) > 5
+    assert min(agree) > 0.95 and min(turned) > 5
     assert (min(counted) == 1) == (fill != "constant")
 
 
@@ -73,7 +73,10 @@ def test_one_resampling_equals_scipy():
         np.testing.assert_allclose(one[..., 0][inside], expected[inside], atol=0.05)
         near = ndimage.affine_transform(label, order=0, mode="nearest", **how)
         assert (mask[inside] == near[inside]).mean() > 0.995  # ties between two pixels aside
-        assert (mask[ndimage.affine_transform(np.ones((50, 60)), order=1, **how) == 0] == IGNORE).all()
+        row, column = np.mgrid[:24, :30]
+        at_x, at_y = a * column + b * row + x0, c * column + d * row + y0
+        outside = (at_x < -0.51) | (at_x > 59.51) | (at_y < -0.51) | (at_y > 49.51)
+        assert (mask[outside] == IGNORE).all() and (mask[inside] != IGNORE).all()
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (8, 64, 64)])
@@ -163,17 +166,22 @@ def pixelwise(patch):
 def test_windows_of_a_pixelwise_network_give_the_whole(patch, shape, flips):
     image = RANDOM.integers(0, 255, (*shape, 1)).astype("uint8")
     found = patches.predict(pixelwise(patch), image, 0.5, flips, batch_size=5)
-    expected = 1 / (1 + np.exp(2 - 8 * image[..., 0] / 255.0))
+    expected = 1 / (1 + np.exp(2 - 8 * (image[..., 0] / 255.0)))
     np.testing.assert_allclose(found[..., 1], expected, atol=1e-5)
     assert found.dtype == np.float32 and found.shape == (*shape, 2)
 
 
 def test_mirror_images_are_averaged_and_turned_back():
     image = RANDOM.integers(0, 255, (12, 12, 1)).astype("uint8")
-    entry = keras.Input((12, 12, 1))
-    ramp = np.linspace(0, 1, 12, dtype="float32")[None, None, :, None]
-    model = keras.Model(entry, keras.ops.concatenate([entry / 255 * 0 + ramp, 1 - (entry / 255 * 0 + ramp)], -1))
-    np.testing.assert_allclose(patches.predict(model, image)[..., 0], np.tile(ramp[0, 0, :, 0], (12, 1)), atol=1e-6)
-    np.testing.assert_allclose(patches.predict(model, image, flips="l")[..., 0], 0.5, atol=1e-6)
+    layer = keras.layers.Conv2D(2, 3, padding="same", use_bias=False)
+    model = keras.Sequential([keras.Input((12, 12, 1)), layer])
+    kernel = np.zeros((3, 3, 1, 2), "float32")
+    kernel[1, 0, 0, 0] = 1  # channel 0 is the left neighbour of each pixel
+    layer.set_weights([kernel])
+    wide = np.pad(image[..., 0].astype(float), ((0, 0), (1, 1)))
+    left, right = wide[:, :-2], wide[:, 2:]
+    np.testing.assert_allclose(patches.predict(model, image)[..., 0], left, atol=1e-3)
+    np.testing.assert_allclose(patches.predict(model, image, flips="l")[..., 0], (left + right) / 2, atol=1e-3)
+    np.testing.assert_allclose(patches.predict(model, image, flips="lu")[..., 0], (left + right) / 2, atol=1e-3)
     with pytest.raises(ValueError, match="z is for volumes"):
         patches.predict(model, image, flips="z")
