@@ -1,7 +1,7 @@
-"""A BOLD run and the events of its task, read and checked: NIfTI 4-D, or the scanner's own DICOM files.
+"""A BOLD run, read and checked: NIfTI 4-D, or the scanner's own DICOM files.
 
 Images are `nibabel`, axes turned without interpolation to right, anterior, superior (RAS+), time last; coordinates
-are RAS mm as in nilearn and MNI. Times are seconds after the first volume. Sections such as C.7.6.2 are of DICOM PS3.3.
+are RAS mm as in nilearn and MNI.
 """
 
 import gzip
@@ -13,7 +13,6 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import pandas as pd
 
 from medlab import bold_dicom
 from medlab.dicom import BadImage, guard
@@ -153,158 +152,3 @@ def _sidecar(path):
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{file.name}: expected BIDS JSON with RepetitionTime in s and SliceTiming as a list of s "
                          f"({error}); correct it") from None
-
-
-def read_events(path, column="trial_type"):
-    """Events of a task from a BIDS table.
-
-    Parameters
-    ----------
-    path : Path
-        Tab-separated; columns ``onset`` and ``duration`` in s from the first volume, and what each event is.
-    column : str
-        The column that names the condition; without it all events are one condition, "task".
-
-    Returns
-    -------
-    DataFrame
-        onset, duration, trial_type (a word: what is no letter or digit becomes "_"), in order of onset; what was
-        changed stands in ``attrs["notes"]``.
-
-    Raises
-    ------
-    ValueError
-        Naming line and column of the first problem.
-    """
-    path = Path(path)
-    try:
-        table = pd.read_csv(path, sep="\t", na_values=["n/a", "N/A"], dtype=str)
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"{path.name}: not readable as a tab-separated table of events ({error})") from None
-    missing = [c for c in ("onset", "duration") if c not in table]
-    if missing:
-        comma = "; it seems to be separated by commas" if any("," in c for c in table.columns) else ""
-        raise ValueError(f"{path.name}: no column {missing[0]!r}; found {', '.join(table.columns)}{comma}; expected "
-                         "the BIDS columns onset, duration, trial_type, in s from the first volume")
-    notes = []
-    if column not in table:
-        if column != "trial_type":
-            raise ValueError(f"{path.name}: no column {column!r}; found {', '.join(table.columns)}")
-        notes.append("no column trial_type: all events are one condition, task")
-        table[column] = "task"
-    for name in ("onset", "duration"):
-        numbers = pd.to_numeric(table[name], errors="coerce")
-        wrong = ~np.isfinite(numbers) | ((numbers < 0) & (name == "duration"))
-        if wrong.any():
-            line = int(np.flatnonzero(wrong)[0])
-            raise ValueError(f"{path.name}, line {line + 2}: {name} is {table[name].iloc[line]!r}, expected a number "
-                             f"of seconds{' from 0' if name == 'duration' else ''}")
-        table[name] = numbers
-    unnamed = table[column].isna()
-    notes += [f"{unnamed.sum()} events without a {column} left out"] if unnamed.any() else []
-    events = table.loc[~unnamed, ["onset", "duration"]].assign(trial_type=table[column])
-    if events.empty:
-        raise ValueError(f"{path.name}: no events; expected one line per event")
-    names = {n: re.sub(r"\W+", "_", n.strip()) for n in events["trial_type"].unique()}
-    names = {n: f"c_{word}" if not re.match(r"[A-Za-z_]", word) else word for n, word in names.items()}
-    notes += [f"conditions renamed: {', '.join(f'{n} is {w}' for n, w in names.items() if n != w)}"] \
-        if any(n != w for n, w in names.items()) else []
-    if len(set(names.values())) < len(names):
-        raise ValueError(f"{path.name}: the names of the conditions {list(names)} differ only in signs; rename them")
-    events["trial_type"] = events["trial_type"].map(names)
-    events = events.sort_values("onset", kind="stable").reset_index(drop=True)
-    events.attrs["notes"] = notes
-    return events
-
-
-def check_events(events, seconds, late="stop"):
-    """Events that a run of this length can have; what is suspicious, as notes.
-
-    Parameters
-    ----------
-    events : DataFrame of `read_events`
-    seconds : float, length of the run
-    late : {"stop", "drop"}
-        What to do with events that begin after the last volume.
-
-    Returns
-    -------
-    events : DataFrame
-    notes : list of str
-
-    Raises
-    ------
-    ValueError
-        For events after the end, twice the same event, and events of one condition that overlap.
-    """
-    notes, after = list(events.attrs.get("notes", [])), events["onset"] >= seconds
-    if after.any():
-        last = events["onset"].max()
-        hint = ", milliseconds?" if last > 100 * seconds else \
-            f"; they would fit a repetition time {last / seconds:.2f} times as long or longer: is it right?"
-        text = (f"{after.sum()} of {len(events)} events begin after the end of the run (last onset {last:g} s, the run "
-                f"lasts {seconds:g} s{hint})")
-        if late != "drop" or after.all():
-            raise ValueError(f"{text}; correct the table or fmri_tr_s" + ("" if after.all() else
-                             ", or leave them out with fmri_late_events: drop"))
-        events, notes = events[~after].reset_index(drop=True), [*notes, f"{text}: left out"]
-    early = events["onset"] < 0
-    if early.any():
-        notes.append(f"{early.sum()} events begin before the first volume (dropped volumes?)")
-    for name, mine in events.groupby("trial_type"):
-        end = (mine["onset"] + mine["duration"]).cummax().shift()
-        wrong = mine["onset"].duplicated() | (mine["onset"] < end - 0.01)
-        if wrong.any():
-            first = mine[wrong].iloc[0]
-            raise ValueError(f"events: {name} at {first['onset']:g} s begins before the {name} before it has ended "
-                             f"({wrong.sum()} such); expected events of one condition one after the other; "
-                             "correct the table")
-    end = (events["onset"] + events["duration"]).cummax().shift()
-    apart = int((events["onset"] < end - 0.01).sum())
-    notes += [f"{apart} events overlap with one of another condition"] if apart else []
-    covered = (events["onset"] + events["duration"]).max() / seconds
-    if covered < 0.6:
-        notes.append(f"the last event ends at {covered:.0%} of the run: is the repetition time too long, or the "
-                     "table cut?")
-    few = events["trial_type"].value_counts()
-    notes += [f"{name}: one event only, its estimate rests on it" for name in few.index[few == 1]]
-    return events, notes
-
-
-def read_confounds(path, n_volumes, columns=(), first_missing_is_zero=False):
-    """Confounds from a table, one row per volume.
-
-    Parameters
-    ----------
-    columns : sequence of str, which ones; default all that are numbers.
-    first_missing_is_zero : bool
-        Differences have no first value (fMRIPrep writes n/a): count it as 0.
-
-    Raises
-    ------
-    ValueError
-        For a table of another length, unknown columns, constants and missing values, naming them.
-    """
-    path = Path(path)
-    table = pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",", na_values=["n/a"])
-    unknown = [c for c in columns if c not in table]
-    if unknown:
-        raise ValueError(f"{path.name}: no column {unknown[0]!r}; found {', '.join(map(str, table.columns[:30]))}")
-    table = table[list(columns)] if len(columns) else table.select_dtypes("number")
-    words = [c for c in table if table[c].dtype == object]
-    if words or not table.shape[1]:
-        raise ValueError(f"{path.name}: column {', '.join(words) or '(none)'} is not of numbers")
-    if len(table) != n_volumes:
-        raise ValueError(f"{path.name}: {len(table)} rows, the run has {n_volumes} volumes; expected one row per "
-                         "volume")
-    if first_missing_is_zero:
-        table.iloc[0] = table.iloc[0].fillna(0.0)
-    missing = table.columns[~np.isfinite(table).all()]
-    if len(missing):
-        rows = np.flatnonzero(~np.isfinite(table[missing]).all(axis=1))
-        only = rows.tolist() == [0]
-        raise ValueError(f"{path.name}: {len(missing)} confounds with missing values ({', '.join(missing[:5])}) in "
-                         f"{len(rows)} rows, first row {rows[0]}; a model cannot use them; "
-                         + ("they are differences, without a first value: fmri_confounds_first_zero: true makes it 0"
-                            if only else "leave these columns out with fmri_confounds_columns, or complete them"))
-    return table.loc[:, table.std() > 0].astype(float)

@@ -3,7 +3,8 @@
 All three become the same list of pictures, each with its plane and its place in time; imported through `bold`.
 """
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -107,13 +108,13 @@ def _pictures(file, ds):
 
 def _tiles(file, ds):
     """Slices of a Siemens mosaic (one volume in one picture); number and normal stand in its CSA header."""
-    from nibabel.nicom import csareader
+    with warnings.catch_warnings(action="ignore"):  # "experimental"
+        from nibabel.nicom import csareader
 
     csa = csareader.get_csa_header(ds, "image")
-    count = csareader.get_n_mosaic(csa) if csa else whole(ds.get_private_item(0x19, 0x0A, "SIEMENS MR HEADER"), "value")
-    normal = np.asarray(csareader.get_slice_normal(csa), float) if csa else None
-    step = whole(ds, "SpacingBetweenSlices") and float(ds.SpacingBetweenSlices) or float(ds.get("SliceThickness") or 0)
-    if not count or count < 2 or normal is None or normal.size != 3 or not step > 0:
+    count, normal = (csareader.get_n_mosaic(csa), csareader.get_slice_normal(csa)) if csa else (None, None)
+    step = float(ds.get("SpacingBetweenSlices") or ds.get("SliceThickness") or 0)
+    if not count or count < 2 or np.size(normal) != 3 or not step > 0:
         raise BadImage(file, "a mosaic without the number, normal and distance of its slices in the CSA header")
     ds.ImageType = [t for t in ds.ImageType if t != "MOSAIC"]  # decoding refuses mosaics that nobody takes apart
     whole_picture = to_units(decode(ds, file), [(ds, 0)], file)[0][0, ..., 0]
@@ -127,9 +128,9 @@ def _tiles(file, ds):
     across, down = plane.along
     shift = down * plane.spacing[0] * (ds.Rows - h) / 2 + across * plane.spacing[1] * (ds.Columns - w) / 2
     order, clock = (0, whole(ds, "AcquisitionNumber", 0), whole(ds, "InstanceNumber", 0)), _clock(ds, "AcquisitionTime")
+    places = [plane.position + shift + i * step * np.asarray(normal) for i in range(count)]
     cut = [whole_picture[i // side * h:(i // side + 1) * h, i % side * w:(i % side + 1) * w] for i in range(count)]
-    return [_Picture(cut[i], series.replace(plane, position=plane.position + shift + i * step * normal), order, clock)
-            for i in range(count)]
+    return [_Picture(one, replace(plane, position=place), order, clock) for one, place in zip(cut, places, strict=True)]
 
 
 def _assemble(pictures, kept, path, notes):
