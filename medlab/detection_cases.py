@@ -52,27 +52,30 @@ def at_threshold(truth, candidates, images, threshold, rule="centre", n_bootstra
     Returns
     -------
     DataFrame as of `froc`: measures "sensitivity", "precision" (lesions found among these and false positives;
-    a second mark is neither) and "false_positives" (per image). Intervals of the shares: exact, with the
-    effective number of patients (as `medlab.metrics`).
+    a second mark is neither), "false_positives" (per image) and "false_positives_free" (per image without any lesion,
+    NaN where there is none). Intervals of the shares: exact, with the effective number of lesions (as
+    `medlab.metrics`); of the false positives BCa, none where there was not one.
     """
     t, c = outcomes(truth, candidates, images, threshold, rule)
     _, _, who, _, labels = prepare(truth, candidates, images)
-    jobs = []
+    jobs, free = [], ~np.isin(np.arange(len(who)), t["number"])
     for label in [*labels, "all"]:
         lesions = t[of_class(t, label)]
         false = c.loc[of_class(c, label) & (c["outcome"] == "false alarm"), "number"]
-        score = _shares(lesions["number"], lesions.loc[lesions["outcome"] == "hit", "number"], false)
+        hits = lesions.loc[lesions["outcome"] == "hit", "number"]
+        score = _shares(*(rows.to_numpy() for rows in (lesions["number"], hits, false)), free)
         units = {"sensitivity": len(lesions), "precision": (lesions["outcome"] == "hit").sum() + len(false)}
         heads = [{"label": label, "measure": name, "at": np.nan, "units": units.get(name)}
-                 for name in ("sensitivity", "precision", "false_positives")]
+                 for name in ("sensitivity", "precision", "false_positives", "false_positives_free")]
         jobs.append((heads, score, len(lesions) + len(false)))
     return table_of(jobs, t, c, who, n_bootstrap, seed, level)
 
 
-def _shares(lesions, hits, false):
+def _shares(lesions, hits, false, free):
     def score(w):
         n, found, wrong = (w[:, rows].sum(1) for rows in (lesions, hits, false))
-        return np.stack([ratio(found, n), ratio(found, found + wrong), wrong / w.sum(1)])
+        without = ratio(w[:, false[free[false]]].sum(1), w[:, free].sum(1))
+        return np.stack([ratio(found, n), ratio(found, found + wrong), wrong / w.sum(1), without])
 
     return score
 
@@ -107,9 +110,9 @@ def by_size(truth, candidates, images, sizes, edges, threshold, rule="centre", u
     jobs = []
     for label in [name for name in [*names, "size unknown"] if (t["label"] == name).any()] + ["all"]:
         mine = t[of_class(t, label)]
-        score = _shares(mine["number"], mine.loc[mine["outcome"] == "hit", "number"], [])
+        every, hits = mine["number"].to_numpy(), mine.loc[mine["outcome"] == "hit", "number"].to_numpy()
         jobs.append(([{"label": label, "measure": "sensitivity", "at": np.nan, "units": len(mine)}],
-                     lambda w, score=score: score(w)[:1], len(mine)))
+                     lambda w, every=every, hits=hits: ratio(w[:, hits].sum(1), w[:, every].sum(1))[None], len(mine)))
     return table_of(jobs, t, c, who, n_bootstrap, seed, level).drop(columns="candidates")
 
 

@@ -100,9 +100,12 @@ def table_of(jobs, truth, candidates, who, n_bootstrap, seed, level):
             mine, theirs = (of_class(table, head["label"]) for table in (truth, candidates))
             row = head | {"value": value[k], "low": np.nan, "high": np.nan, "undefined": np.nan}
             if draws is not None:
-                n = 0 if head["measure"] == "false_positives" else len(np.unique(who[lesion_at[mine]]))  # 0: no share
+                n = 0 if head["measure"].startswith("false") else len(np.unique(who[lesion_at[mine]]))  # 0: no share
                 row["low"], row["high"] = _limits(value[k], draws[k], without[k], n, units, level)
                 row["undefined"] = np.isnan(draws[k]).mean()
+                parts = [(r["low"], r["high"]) for r in rows[len(rows) - k:] if np.isfinite(r["low"])]
+                if parts and head["measure"] == "ap" and 0 < value[k] < 1 and np.ptp(draws[k]) < 1e-12:
+                    row["low"], row["high"] = np.mean(parts, axis=0)  # a mean of classes that are all at 0 or 1
             rows.append(row | {"images": len(who), "patients": int(who.max()) + 1, "lesions": int(mine.sum()),
                                "candidates": int(theirs.sum())})
     return pd.DataFrame(rows)

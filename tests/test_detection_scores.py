@@ -250,6 +250,10 @@ def test_nothing_found_everything_found_and_nothing_there():
                        scores.froc(truth, candidates, images, n_bootstrap=100)):
             assert (result["value"] == expected).all()
             assert np.allclose(result[["low", "high"]], limits) and (result["lesions"] == 30).all()
+    half = pd.concat([truth.assign(score=0.5), truth.assign(score=0.5, label="b")])
+    mixed = scores.average_precision(pd.concat([truth, truth.assign(label="b")]), half[:30], images, n_bootstrap=50)
+    limits = np.add(exact_interval(0.0, 15), exact_interval(1.0, 15)) / 2  # one class all found, one not at all
+    assert value(mixed, at=0.5) == 0.5 and np.allclose(mixed.loc[mixed["label"] == "all", ["low", "high"]], limits)
     empty = pd.DataFrame()
     for result in (scores.average_precision(empty, empty, images), scores.froc(empty, empty, images)):
         assert set(result["label"]) == {"all"} and result["value"].isna().all() and result["low"].isna().all()
@@ -311,6 +315,13 @@ def test_counts_at_a_threshold_agree_with_the_curve_and_with_sizes():
     hits, false = (t["outcome"] == "hit").sum(), (c["outcome"] == "false alarm").sum()
     assert value(counted, measure="precision") == pytest.approx(hits / (hits + false))
     assert (counted["low"] < counted["value"]).all() and (counted["value"] < counted["high"]).all()
+    free = set(images["image"]) - set(truth["image"])
+    empty_handed = (c["image"].isin(free) & (c["outcome"] == "false alarm")).sum() / len(free)
+    assert value(counted, measure="false_positives_free") == pytest.approx(empty_handed)
+    everywhere = images[~images["image"].isin(free)]
+    inside = candidates[~candidates["image"].isin(free)]
+    counted = cases.at_threshold(truth, inside, everywhere, point["threshold"], n_bootstrap=20)
+    assert np.isnan(value(counted, measure="false_positives_free"))
     sizes = cases.longest_side(truth, (0.5, 0.5))
     assert np.allclose(sizes, (truth["x_max"] - truth["x_min"]) / 2)
     sizes[3] = np.nan
