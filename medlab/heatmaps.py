@@ -100,8 +100,25 @@ def targets(boxes, classes, n_classes, shape, step):
     return tf.concat([heat, corners, weight], -1)
 
 
+def windows(boxes, classes, shape, patch, foreground, chance):
+    """First pixel of a patch in each image, (m, axes) int: around one of its boxes with probability ``foreground``.
+
+    Parameters
+    ----------
+    boxes, classes : as `packed`; shape, patch : spatial sizes; chance : (m, 2 + axes) uniform numbers
+    """
+    axes, room = len(shape), np.subtract(shape, patch)
+    first = np.floor(chance[:, 2:] * (room + 1)).astype(int)
+    count = (classes != EMPTY).sum(axis=1)
+    for i in np.flatnonzero((count > 0) & (chance[:, 0] < foreground)):
+        box = boxes[i, int(chance[i, 1] * count[i])]
+        middle = (box[:axes] + box[axes:]) / 2 + (chance[i, 2:] - 0.5) * patch / 2  # not always in the middle
+        first[i] = np.clip(np.round(middle - np.array(patch) / 2), 0, room)
+    return first
+
+
 def dataset(images, field, boxes, classes, n_classes, step, batch_size=8, *, rows, masks=None, policy=None, seed=0,
-            shuffle=False, repeat=False, first_epoch=0):
+            shuffle=False, repeat=False, first_epoch=0, patch=None, foreground=0.7):
     """Batches of images with the targets of their boxes, augmented together.
 
     Parameters
@@ -114,6 +131,8 @@ def dataset(images, field, boxes, classes, n_classes, step, batch_size=8, *, row
     masks : (n, h, w) or (n, d, h, w) uint8, optional
         255 times the share of each pixel that is lesion; follows the image.
     policy, seed, shuffle, repeat, first_epoch : as `pipeline.dataset`
+    patch : spatial size, optional
+        Cut from each image, another one in each epoch, around a lesion with probability ``foreground`` (`windows`).
 
     Returns
     -------
@@ -123,31 +142,37 @@ def dataset(images, field, boxes, classes, n_classes, step, batch_size=8, *, row
     policy = {name: value for name, value in (policy or {}).items() if value}
     policy |= {"marks": 1} if masks is not None else {}
     shape = tuple(len(range(*line.indices(n))) for line, n in zip(field, images.shape[1:-1], strict=True))
-    channels = images.shape[-1] + (masks is not None)
+    channels, patch = images.shape[-1] + (masks is not None), tuple(patch or shape)
 
     def index():
         for epoch in itertools.count(first_epoch) if repeat else [first_epoch]:
             chance = np.random.default_rng([seed, epoch, 1]).random((len(rows), 12), dtype=np.float32)
+            where = np.random.default_rng([seed, epoch, 2]).random((len(rows), 2 + len(shape)))
+            first = windows(boxes[rows], classes[rows], shape, patch, foreground, where)
             for position in pipeline.batches(len(rows), batch_size, seed, epoch, shuffle):
-                yield rows[position], chance[position], np.array([seed * 65537 + epoch, position[0]], np.int64)
+                key = np.array([seed * 65537 + epoch, position[0]], np.int64)
+                yield rows[position], first[position], chance[position], key
 
-    def load(chosen):
+    def load(chosen, first):
         parts = [pipeline.read_rows(images, chosen)[window]]
         if masks is not None:
             parts.append(pipeline.read_rows(masks, chosen)[window][..., None])
-        return np.concatenate(parts, -1), boxes[chosen], classes[chosen]
+        cuts = [tuple(slice(a, a + n) for a, n in zip(corner, patch, strict=True)) for corner in first]
+        x = np.stack([whole[cut] for whole, cut in zip(np.concatenate(parts, -1), cuts, strict=True)])
+        return x, boxes[chosen] - np.tile(first, 2)[:, None].astype("float32"), classes[chosen]
 
     @tf.autograph.experimental.do_not_convert
-    def fetch(chosen, chance, key):
-        x, corners, names = tf.numpy_function(load, [chosen], [tf.uint8, tf.float32, tf.int32], stateful=False)
-        x = tf.ensure_shape(x, [None, *shape, channels])
+    def fetch(chosen, first, chance, key):
+        x, corners, names = tf.numpy_function(load, [chosen, first], [tf.uint8, tf.float32, tf.int32], stateful=False)
+        x = tf.ensure_shape(x, [None, *patch, channels])
         x = pipeline.augment(x, chance, key, policy)
-        corners = move(tf.ensure_shape(corners, [None, *boxes.shape[1:]]), chance, policy, shape)
-        wanted = targets(corners, tf.ensure_shape(names, [None, boxes.shape[1]]), n_classes, shape, step)
+        corners = move(tf.ensure_shape(corners, [None, *boxes.shape[1:]]), chance, policy, patch)
+        wanted = targets(corners, tf.ensure_shape(names, [None, boxes.shape[1]]), n_classes, patch, step)
         y = {"heat": wanted[..., :n_classes], "box": wanted[..., n_classes:]}
         return (x[..., :-1], y | {"mask": x[..., -1:] / 255}) if masks is not None else (x, y)
 
-    signature = (tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, 12], tf.float32), tf.TensorSpec([2], tf.int64))
+    signature = (tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, len(shape)], tf.int64),
+                 tf.TensorSpec([None, 12], tf.float32), tf.TensorSpec([2], tf.int64))
     source = tf.data.Dataset.from_generator(index, output_signature=signature)
     if not repeat:
         source = source.apply(tf.data.experimental.assert_cardinality(pipeline.steps(len(rows), batch_size)))
