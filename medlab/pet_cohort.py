@@ -23,11 +23,13 @@ def scans(dataset, small_doses="refuse", lean="janmahasatian"):
 
     Returns
     -------
-    DataFrame indexed by cohort row: scan (patient, and number where a patient has several), patient_id, label, units,
-    decay_correction, dose_mbq, half_life_min, uptake_min, decay_min, weight_kg, height_cm, sex, factor (NaN: refused),
-    how, refused (the reason, else ""), SUL and SUVbsa (per SUVbw; NaN where height or sex is missing), remarks.
+    DataFrame indexed by cohort row, the studies of a patient in their order: scan (patient, and number where a patient
+    has several), patient_id, label, units, decay_correction, dose_mbq, half_life_min, uptake_min, decay_min,
+    weight_kg, height_cm, sex, factor (NaN: refused), how, refused (the reason, else ""), SUL and SUVbsa (per SUVbw;
+    NaN where height or sex is missing), remarks.
     """
     chosen = rows_of(dataset)
+    chosen = chosen.sort_values([c for c in ("patient_id", "study") if c in chosen], kind="stable")
     if not len(chosen):
         raise ValueError("no PET image in the cohort: expected modality PT in the card or in a column 'modality'")
     several = chosen["patient_id"].duplicated(keep=False)

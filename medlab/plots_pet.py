@@ -5,6 +5,7 @@ edges, read from the affine: R and L of the patient, A front, P back, S head, I 
 """
 
 import numpy as np
+from matplotlib import patheffects
 from matplotlib import pyplot as plt
 
 from medlab import plots
@@ -45,7 +46,7 @@ def picture(ax, values, plane, spacing_mm, affine, **options):
     top, bottom = (bottom, top) if up else (top, bottom)
     for x, y, letter in ((0.03, 0.5, left), (0.97, 0.5, right), (0.5, 0.96, top), (0.5, 0.04, bottom)):
         ax.text(x, y, letter, transform=ax.transAxes, ha="center", va="center", fontsize=9, fontweight="bold",
-                color=plots.COLOURS[0])
+                color=plots.COLOURS[0], path_effects=[patheffects.withStroke(linewidth=2.5, foreground="w")])
     return shown
 
 
@@ -69,7 +70,9 @@ def projections(suv, spacing_mm, affine, spots=None, highest=None, title="", lab
     (2,) Axes
     """
     highest = highest or max(2.5, float(np.percentile(suv, 99.9)))
-    figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.8))
+    size = np.asarray(suv.shape) * spacing_mm
+    tall = float(np.clip(3.9 * size[0] / min(size[1:]), 1.5, 7.5))
+    figure, axes = plt.subplots(1, 2, figsize=(8.4, tall + 0.7))
     for ax, plane, name in zip(axes, ("coronal", "sagittal"), ("from the front", "from the side"), strict=True):
         shown = picture(ax, suv.max(axis=PLANES[plane]), plane, spacing_mm, affine, cmap="gray_r", vmin=0, vmax=highest)
         ax.set_title(f"projection {name}", loc="center", fontsize=9)
@@ -106,7 +109,9 @@ def slices(suv, spacing_mm, affine, at, anatomy=None, highest=None, title="", la
     """
     highest = highest or max(2.5, float(np.percentile(np.abs(suv[np.isfinite(suv)]), 99.9)))
     rows = 1 if anatomy is None else 2
-    figure, axes = plt.subplots(rows, 3, figsize=(9.6, 3.3 * rows), squeeze=False)
+    size = np.asarray(suv.shape) * spacing_mm
+    tall = max(size[1] / size[2], size[0] / size[2], size[0] / size[1])
+    figure, axes = plt.subplots(rows, 3, figsize=(9.6, float(np.clip(2.9 * tall, 1.6, 6)) * rows + 0.4), squeeze=False)
     scale = {"cmap": "RdBu_r", "vmin": -highest, "vmax": highest} if centred else {
         "cmap": "gray_r", "vmin": 0, "vmax": highest}
     for column, (plane, axis) in enumerate(PLANES.items()):
@@ -118,9 +123,9 @@ def slices(suv, spacing_mm, affine, at, anatomy=None, highest=None, title="", la
             picture(axes[1, column], np.take(anatomy, at[axis], axis), plane, spacing_mm, affine, cmap="gray",
                     vmin=low, vmax=high)
             cut = np.take(suv, at[axis], axis)
-            seen = np.clip(cut / highest, 0, 1)
+            seen = np.clip(cut / highest / 0.3 - 0.4, 0, 1)  # low uptake lets the anatomy through
             both = picture(axes[1, column], cut, plane, spacing_mm, affine, cmap=HOT, vmin=0, vmax=highest,
-                           alpha=0.7 * np.sqrt(seen))
+                           alpha=0.75 * seen)
     colour_bar(figure, shown, axes[0], label)
     if rows == 2:
         bar = colour_bar(figure, plt.cm.ScalarMappable(both.norm, HOT), axes[1], label)
@@ -139,13 +144,19 @@ def _cross(ax, plane_axis, at, spacing_mm):
 def gallery(volumes, spacings, affines, titles, highest=8.0, columns=5, label="SUVbw (g/ml)"):
     """Projections from the front of many patients on one scale, inverted grey.
 
+    Parameters
+    ----------
+    volumes : list of (d, w) maxima along h; spacings : list of (d, h, w) mm; highest : SUV that is black
+
     Returns
     -------
     (rows, columns) Axes
     """
     rows = max(1, -(-len(volumes) // columns))
     columns = min(columns, max(1, len(volumes)))
-    figure, axes = plt.subplots(rows, columns, figsize=(2.0 * columns + 0.8, 1.9 * rows), squeeze=False)
+    first, step = np.shape(volumes[0]), spacings[0]
+    height = float(np.clip(2.0 * first[0] * step[0] / (first[1] * step[2]), 0.6, 5.0)) + 0.3
+    figure, axes = plt.subplots(rows, columns, figsize=(2.0 * columns + 0.8, height * rows), squeeze=False)
     for ax in axes.flat:
         ax.set_axis_off()
     for ax, suv, spacing, affine, title in zip(axes.flat, volumes, spacings, affines, titles, strict=False):

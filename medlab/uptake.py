@@ -13,6 +13,8 @@ PEAK_RADIUS_MM = (3000 / (4 * np.pi)) ** (1 / 3)  # of a sphere of 1 ml: 6.2 mm
 SIGMA = 2 * np.sqrt(2 * np.log(2))  # full width at half maximum of a Gaussian in standard deviations
 FIXED = (2.5, 4.0)
 SHARE = 0.41
+LEAK_MM = 20.0  # a contour that goes further beyond the hot spot has leaked into its surroundings
+RESOLVED = ("diameter_mm", "volume_ml", "suv", "threshold")
 
 
 def sphere(spacing_mm, radius_mm=PEAK_RADIUS_MM, parts=7):
@@ -131,7 +133,7 @@ def resolved(suv, spacing_mm, at, fwhm_mm, around, step_mm=1.0, widest_mm=60.0):
     -------
     dict: diameter_mm, volume_ml, suv (partial volume corrected), threshold; NaN where it does not settle.
     """
-    nothing = dict.fromkeys(("diameter_mm", "volume_ml", "suv", "threshold"), float("nan"))
+    nothing = dict.fromkeys(RESOLVED, float("nan"))
     half = widest_mm / 2 + fwhm_mm
     line = np.arange(-half, half + step_mm / 2, step_mm)
     near = tuple(slice(max(0, int(a - half / s - 4)), int(a + half / s + 5))
@@ -172,7 +174,7 @@ def hot_spots(suv, spacing_mm, threshold, least_ml=0.3, affine=None, fwhm_mm=0.0
     DataFrame, a row per hot spot: spot (1, 2, ...), x_mm, y_mm, z_mm (of SUVpeak), z, y, x (its voxel), suv_max,
     suv_peak, suv_mean and volume_ml (above the threshold), tlg_g (SUVmean times ml, above 41 % adapted), background,
     contrast (SUVmax / background), diameter_mm (longest, above the threshold), ``mtv_...`` (ml at each of `thresholds`;
-    NaN where the threshold is not above the background: the contour would leak), resolved_*.
+    NaN where the contour leaks, 20 mm and more beyond the spot, or nothing is above), resolved_*.
     """
     labels = components.label(np.asarray(suv) >= threshold)
     found = components.table(labels, spacing_mm)
@@ -184,7 +186,9 @@ def hot_spots(suv, spacing_mm, threshold, least_ml=0.3, affine=None, fwhm_mm=0.0
         row = _spot(suv[box], spacing_mm, labels[box] == one.component, threshold, fwhm_mm, one.diameter_mm)
         rows.append(row | {a: row[a] + b.start for a, b in zip("zyx", box, strict=True)}
                     | {"diameter_mm": one.diameter_mm})
-    columns = list(rows[0]) if rows else ["suv_max", "suv_peak", "suv_mean", "volume_ml", "z", "y", "x"]
+    columns = ["suv_max", "suv_mean", "suv_peak", "volume_ml", "tlg_g", "z", "y", "x", "background", "contrast",
+               *(f"mtv_{name}" for name in thresholds(1.0, 0.0)), *(f"resolved_{k}" for k in RESOLVED if fwhm_mm),
+               "diameter_mm"]
     table = pd.DataFrame(rows, columns=columns).sort_values("suv_max", ascending=False, kind="stable").head(most)
     affine = np.diag([*spacing_mm, 1.0])[[2, 1, 0, 3]] if affine is None else np.asarray(affine)
     at = table[["z", "y", "x"]].to_numpy(float)
@@ -202,9 +206,11 @@ def _spot(suv, spacing_mm, mask, threshold, fwhm_mm, long_mm):
     hottest = np.unravel_index(np.argmax(inside), inside.shape)
     row |= dict(zip("zyx", at, strict=True)) | {"background": around, "contrast": row["suv_max"] / around}
     row["tlg_g"] = float("nan")
+    far = np.ones(mask.shape, bool)
+    far[_around(mask, np.ceil(LEAK_MM / np.asarray(spacing_mm)).astype(int))[0]] = False
     for name, level in thresholds(row["suv_max"], around).items():
-        inside = delineate(suv, hottest, level) if level > around else None
-        known = inside is not None and inside.any()
+        inside = delineate(suv, hottest, level) if level > around else far
+        known = inside.any() and not (inside & far).any()
         row[f"mtv_{name}"] = float(inside.sum() * np.prod(spacing_mm) / 1000) if known else float("nan")
         if name == "41 % adapted" and known:
             row["tlg_g"] = float(np.asarray(suv, float)[inside].sum() * np.prod(spacing_mm) / 1000)

@@ -37,17 +37,32 @@ def smooth(suv, spacing_mm, fwhm_mm=SMOOTH_MM, grid_mm=GRID_MM):
     return resampling.resample(soft, spacing_mm, grid_mm)
 
 
+def grid_affine(affine, shape, spacing_mm, grid_mm=GRID_MM):
+    """Index of a `smooth` map (z, y, x, 1) to LPS mm from the affine of its image; None stays None."""
+    if affine is None:
+        return None
+    old, new = np.asarray(spacing_mm, float), np.full(3, float(grid_mm))
+    count = np.maximum(1, np.round(np.asarray(shape) * old / new))
+    first = ((np.asarray(shape) - 1) - (count - 1) * new / old) / 2  # both grids have one centre
+    scale = np.diag([*(new / old), 1.0])
+    scale[:3, 3] = first
+    return np.asarray(affine) @ scale
+
+
 def aligned(fixed, moving, grid_mm=GRID_MM, kind="rigid", seed=0):
     """A moving map on the grid of a fixed one.
 
     Returns
     -------
-    (d, h, w) float32, 0 where the moving image does not reach; the `registration.Registration`.
+    (d, h, w) float32, NaN where the moving image does not reach; the `registration.Registration`.
     """
     thin = (slice(None, None, 2),) * 3  # every second voxel of smooth maps: eight times faster, first voxel the same
     found = registration.register(fixed[thin], moving[thin], (2 * grid_mm,) * 3, kind=kind, metric="correlation",
                                   seed=seed)
-    return registration.warp(moving, found.matrix, fixed.shape, (grid_mm,) * 3, (grid_mm,) * 3, fill=0.0), found
+    step = (grid_mm,) * 3
+    moved = registration.warp(moving, found.matrix, fixed.shape, step, step, fill=0.0)
+    reach = registration.warp(np.ones_like(moving), found.matrix, fixed.shape, step, step, fill=0.0)
+    return np.where(reach > 0.999, moved, np.nan), found
 
 
 def mirrored(suv_map, grid_mm=GRID_MM, seed=0):
@@ -91,17 +106,26 @@ def z_scores(value, normals):
     return np.sign(t) * stats.norm.isf(stats.t.sf(np.abs(t), n - 1))
 
 
-def clusters(z, inside, least=4.0, grid_mm=GRID_MM, least_ml=1.0, origin=None):
+def body(normals):
+    """Where all normal maps reach and hold tissue, without the outermost voxel (the skin is where bodies differ)."""
+    normals = np.asarray(normals)
+    reached = np.isfinite(normals).all(axis=0)
+    level = 0.2 * np.nanpercentile(normals, 99)
+    return reached & ndimage.binary_erosion(np.nan_to_num(normals).mean(axis=0) > level, np.ones((3, 3, 3)))
+
+
+def clusters(z, inside, least=4.0, affine=None, grid_mm=GRID_MM, least_ml=1.0):
     """Places where a z map is beyond a threshold on either side.
 
     Parameters
     ----------
-    z : (d, h, w); inside : bool, where the map counts; origin : (z, y, x) to add to the voxel of the peak, in mm
+    z : (d, h, w); inside : bool, where the map counts; affine : of the map, index (z, y, x, 1) to LPS mm, or None
 
     Returns
     -------
-    DataFrame: sign ("more", "less"), volume_ml, peak_z, z, y, x (voxel of the peak), largest first.
+    DataFrame: sign ("more", "less"), volume_ml, peak_z, x_mm, y_mm, z_mm and z, y, x (voxel) of the peak, by volume.
     """
+    affine = np.diag([grid_mm, grid_mm, grid_mm, 1.0])[[2, 1, 0, 3]] if affine is None else np.asarray(affine)
     rows = []
     for sign, name in ((1, "more"), (-1, "less")):
         hot = np.where(inside & np.isfinite(z), sign * z, 0) >= least
@@ -110,8 +134,9 @@ def clusters(z, inside, least=4.0, grid_mm=GRID_MM, least_ml=1.0, origin=None):
         for k in found.loc[found["volume_ml"] >= least_ml, "component"]:
             at = np.unravel_index(np.argmax(np.where(labels == k, sign * z, -np.inf)), z.shape)
             rows.append({"sign": name, "volume_ml": float((labels == k).sum() * grid_mm**3 / 1000),
-                         "peak_z": float(z[at])} | dict(zip("zyx", map(int, at), strict=True)))
-    table = pd.DataFrame(rows, columns=["sign", "volume_ml", "peak_z", "z", "y", "x"])
+                         "peak_z": float(z[at])} | dict(zip(("x_mm", "y_mm", "z_mm"), affine[:3] @ [*at, 1.0],
+                                                            strict=True)) | dict(zip("zyx", map(int, at), strict=True)))
+    table = pd.DataFrame(rows, columns=["sign", "volume_ml", "peak_z", "x_mm", "y_mm", "z_mm", "z", "y", "x"])
     return table.sort_values("volume_ml", ascending=False, kind="stable").reset_index(drop=True)
 
 
