@@ -41,7 +41,7 @@ COHORTS = {  # import, parameters, folds
     "drive": (
         "drive/training --mask 1st_manual --valid mask --modality OP --mask-classes vessel:255",
         {"image_size": 584, "duplicate_distance": 0, "val_fraction": 0.2, "segmentation_width": 12,
-         "segmentation_depth": 3, "segmentation_patch": "128", "segmentation_patches": 20, "segmentation_epochs": 12,
+         "segmentation_depth": 3, "segmentation_patch": "128", "segmentation_patches": 20, "segmentation_epochs": 20,
          "segmentation_foreground": 0.0,
          "segmentation_augmentation": "OP, shift=0, zoom=0.15, contrast=0.3, brightness=0.1, fill=reflect"}, 5),
     "nsclc": (
@@ -49,7 +49,7 @@ COHORTS = {  # import, parameters, folds
         "--event Event --tables clinical_data.csv,outcome.csv --image volumes46/patient_{PatientID:03d}.npz::scan "
         "--mask volumes46/patient_{PatientID:03d}.npz::mask --rename age:age_years,SourceDataset:site",
         {"window": "wide,mediastinum", "image_size": 46, "image_depth": 46, "segmentation_patch": "0",
-         "segmentation_batch": 4, "segmentation_epochs": 12,
+         "segmentation_batch": 4, "segmentation_epochs": 16,
          "segmentation_augmentation": "CT, rotation_deg=15, shift=0.05, shift_z=3, flip=luz"}, 0),
 }
 
