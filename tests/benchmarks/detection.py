@@ -24,7 +24,7 @@ from brain_tumor import DATASETS, medlab
 RECIPES = {
     "bccd": {"image_size": 320, "detection_epochs": 35, "detection_width": 48, "detection_learning_rate": 0.002,
              "detection_ema": 0.99, "detection_flips": "lu"},
-    "thorax": {"detection_epochs": 18, "detection_patch": 48, "detection_batch_size": 16, "detection_ema": 0.99},
+    "thorax": {"detection_epochs": 15, "detection_patch": 48, "detection_batch_size": 16, "detection_ema": 0.99},
 }
 
 
