@@ -43,7 +43,7 @@ def register(fixed, moving, spacing_mm=None, moving_spacing_mm=None, kind="rigid
         to the first
     kind : str
         ``rigid`` (rotation and shift) or ``affine`` (also scale and shear; begins with ``start``, without one with
-        the rigid result).
+        the rigid result, which stays if it cannot be bettered).
     metric : str
         ``mutual information`` (Mattes 2003: images of any kind), ``correlation`` (grey values linearly related),
         ``mean squares`` (same grey values).
@@ -78,7 +78,8 @@ def register(fixed, moving, spacing_mm=None, moving_spacing_mm=None, kind="rigid
     found = [_run(fixed, moving, form(first @ turn, fixed), metric, seed) for turn in turns]
     transform, before, after, *end = min(found, key=lambda one: one[2])
     if kind == "affine" and start is None:
-        transform, _, after, *end = _run(fixed, moving, _affine(transform, fixed), metric, seed)
+        more = _run(fixed, moving, _affine(transform, fixed), metric, seed)
+        transform, after, *end = (more[0], *more[2:]) if more[2] < after else (transform, after, *end)
     return Registration(kind, _to_matrix(transform, axes), before, after, *end)
 
 
@@ -140,13 +141,16 @@ def _run(fixed, moving, transform, metric, seed):
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # sums of several threads differ from run to run
     method = sitk.ImageRegistrationMethod()
     if metric == "mutual information":
-        method.SetMetricAsMattesMutualInformation(32)
+        samples = min(MOST_SAMPLES, fixed.GetNumberOfPixels())  # a small picture cannot fill many bins
+        method.SetMetricAsMattesMutualInformation(int(np.clip(samples**0.5 / 3.5, 8, 32)))
     elif metric == "correlation":
         method.SetMetricAsCorrelation()
     else:
         method.SetMetricAsMeanSquares()
     method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerAsRegularStepGradientDescent(1.0, 1e-4, ITERATIONS, 0.6, 1e-8)
+    # first steps of half a pixel; an affine transform would jump out of the good start that the rigid one gave it
+    rate = (0.1 if transform.GetName() == "AffineTransform" else 0.5) * min(fixed.GetSpacing())
+    method.SetOptimizerAsRegularStepGradientDescent(rate, rate / 1e4, ITERATIONS, 0.6, 1e-8)
     method.SetOptimizerScalesFromPhysicalShift()
     coarse = [n for n in (16, 8, 4, 2, 1) if n == 1 or max(fixed.GetSize()) >= 24 * n]
     shrink = [max(1, min(n, min(fixed.GetSize()) // 8)) for n in coarse]  # a few slices stay what they are
