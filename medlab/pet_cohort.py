@@ -28,6 +28,7 @@ def scans(dataset, small_doses="refuse", lean="janmahasatian"):
     weight_kg, height_cm, sex, factor (NaN: refused), how, refused (the reason, else ""), SUL and SUVbsa (per SUVbw;
     NaN where height or sex is missing), remarks.
     """
+    suv.check(small_doses, lean)
     chosen = rows_of(dataset)
     chosen = chosen.sort_values([c for c in ("patient_id", "study") if c in chosen], kind="stable")
     if not len(chosen):

@@ -71,6 +71,14 @@ def factor(row, small_doses="refuse", lean="janmahasatian", intensity=None):
     return scale * 1000 * weight / dose, how + "weight / dose left"
 
 
+def check(small_doses="refuse", formula="janmahasatian"):
+    """ValueError where one of the two choices is none."""
+    if small_doses not in ("refuse", *DOSE_UNITS):
+        raise ValueError(f"small doses {small_doses!r}: expected refuse, {', '.join(DOSE_UNITS)}")
+    if formula not in LEAN:
+        raise ValueError(f"lean body mass by {formula!r}: expected {' or '.join(LEAN)}")
+
+
 def _from_gml(row, lean):
     kind = _text(row, "suv_type") or "BW"
     if kind == "BW":
@@ -102,8 +110,7 @@ def left(row, small_doses="refuse"):
 
 def dose_bq(row, small_doses="refuse"):
     """Injected dose in Bq; a number too small to be Bq is refused, or taken in the unit that `small_doses` names."""
-    if small_doses not in ("refuse", *DOSE_UNITS):
-        raise ValueError(f"small doses {small_doses!r}: expected refuse, {', '.join(DOSE_UNITS)}")
+    check(small_doses)
     dose = need(row, "injected_dose_bq")
     if dose < SMALLEST_DOSE_BQ and small_doses != "refuse":
         dose *= DOSE_UNITS[small_doses]
@@ -117,8 +124,7 @@ def dose_bq(row, small_doses="refuse"):
 
 def lean_mass(row, formula="janmahasatian"):
     """Lean body mass in kg from weight (kg), height (cm) and sex; see the module for the two formulas."""
-    if formula not in LEAN:
-        raise ValueError(f"lean body mass by {formula!r}: expected {' or '.join(LEAN)}")
+    check(formula=formula)
     weight, height, sex = need(row, "weight_kg"), need(row, "height_cm"), _text(row, "sex")
     if sex not in ("MALE", "FEMALE", "M", "F"):
         raise ValueError(f"no SUL: {TAGS['sex']}, is missing; fill in sex in cohort.csv")

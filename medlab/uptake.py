@@ -189,7 +189,8 @@ def hot_spots(suv, spacing_mm, threshold, least_ml=0.3, affine=None, fwhm_mm=0.0
     columns = ["suv_max", "suv_mean", "suv_peak", "volume_ml", "tlg_g", "z", "y", "x", "background", "contrast",
                *(f"mtv_{name}" for name in thresholds(1.0, 0.0)), *(f"resolved_{k}" for k in RESOLVED if fwhm_mm),
                "diameter_mm"]
-    table = pd.DataFrame(rows, columns=columns).sort_values("suv_max", ascending=False, kind="stable").head(most)
+    table = pd.DataFrame(rows, columns=columns, dtype=None if rows else float)
+    table = table.sort_values("suv_max", ascending=False, kind="stable").head(most)
     affine = np.diag([*spacing_mm, 1.0])[[2, 1, 0, 3]] if affine is None else np.asarray(affine)
     at = table[["z", "y", "x"]].to_numpy(float)
     mm = at @ affine[:3, :3].T + affine[:3, 3]
@@ -227,7 +228,8 @@ def median_interval(values, level=0.95):
     -------
     dict: value, low, high (NaN below 6 values), n
     """
-    x = np.sort(np.asarray(values, float)[np.isfinite(values)])
+    x = np.asarray(values, float)
+    x = np.sort(x[np.isfinite(x)])
     n = len(x)
     rank = int(stats.binom.ppf((1 - level) / 2, n, 0.5)) if n >= 6 else 0
     inside = n >= 6 and rank >= 1

@@ -15,15 +15,6 @@ SMOOTH_MM = 8.0  # full width at half maximum of the smoothing before maps are c
 GRID_MM = 5.0
 
 
-def suvr(suv, reference):
-    """Uptake relative to the mean of a reference region; ValueError where that is empty or not above 0."""
-    level = float(np.mean(suv[reference])) if np.any(reference) else 0.0
-    if not level > 0:
-        raise ValueError(f"reference region of {int(np.sum(reference))} voxels with a mean SUV of {level:g}: expected "
-                         "some voxels with uptake; check the mask, or name another region")
-    return suv / level
-
-
 def ball(shape, spacing_mm, affine, centre_mm, radius_mm):
     """Voxels whose centre lies within a ball about a point x, y, z of LPS (mm); bool of ``shape``."""
     at = np.linalg.solve(affine, [*centre_mm, 1.0])[:3]

@@ -1,0 +1,96 @@
+"""Notebook 10 from the synthetic export to its numbers, and on data that lack what it would like to have."""
+
+import json
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from medlab import ROOT, datasets, importers, runs
+
+matplotlib.use("Agg")
+
+
+def execute(folder, name, **parameters):
+    """All code cells in one namespace, as Run All does; pet.json and the namespace."""
+    from matplotlib import pyplot as plt
+
+    folder.mkdir(exist_ok=True)
+    runs.write_json(folder / "dataset.json", {"name": name, "synthetic": True})
+    notebook = json.loads((ROOT / "notebooks" / "10_pet.ipynb").read_text())
+    namespace = {"display": lambda shown: None, "__name__": "page"}
+    for cell in (c for c in notebook["cells"] if c["cell_type"] == "code"):
+        exec("".join(cell["source"]), namespace)
+        if "parameters" in cell["metadata"].get("tags", []):
+            namespace.update({"run": folder.name} | parameters)
+    plt.close("all")
+    return json.loads((folder / "pet.json").read_text()), namespace
+
+
+def test_from_the_raw_export_to_the_page(workspace, capsys):
+    importers.import_source("synthetic:pet", "pet", patients=2)
+    result, page = execute(workspace / "reports" / "try", "pet", pet_resolution_mm=5.0)
+    assert result["n_scans"] == 3 and result["n_refused"] == 0 and result["n_patients"] == 2
+    truth = result["truth"]
+    assert abs(truth["resolved_suv"]["value"]) < 0.02 and abs(truth["resolved_volume_ml"]["value"]) < 0.03
+    assert truth["suv_peak"]["n"] == 10 and truth["mtv_suv_2.5"]["value"] > 0.2, "2.5 takes in the blurred rim"
+    assert 0 < result["share_in_view_max"] < 0.2 and result["repeat"]["n_patients"] == 1
+    spots = pd.read_csv(workspace / "reports" / "try" / "lesions.csv")
+    assert len(spots) == result["n_hot_spots"] >= 12 and spots["suvr_peak"].notna().all()
+    assert spots.groupby("scan")["suv_max"].max().between(8, 10).all()
+    text = capsys.readouterr().out
+    assert "SUV for 3 of 3 scans" in text and "z-scores need at least 6" in text and "fused below" in text
+
+
+@pytest.fixture
+def plain(workspace):
+    """NIfTI with numbers in the cohort, no label, mask, CT or truth: two patients, one without a dose."""
+    import nibabel as nib
+
+    folder = workspace / "data" / "plain"
+    (folder / "images").mkdir(parents=True)
+    rng, rows = np.random.default_rng(0), []
+    for i, dose in enumerate((300e6, np.nan)):
+        pixels = rng.normal(4000, 200, (40, 36, 30)).astype(np.float32)
+        pixels[10:14, 20:24, 14:18] = 40000 if i == 0 else 4000
+        nib.save(nib.Nifti1Image(pixels, np.diag([4.0, 4.0, 4.0, 1.0])), folder / "images" / f"{i}.nii.gz")
+        rows.append({"patient_id": f"p{i}", "image": f"images/{i}.nii.gz", "injected_dose_bq": dose,
+                     "half_life_s": 6586.2, "uptake_time_s": 3600, "weight_kg": 70})
+    pd.DataFrame(rows).to_csv(folder / "cohort.csv", index=False)
+    card = {"title": "plain", "modality": "PT", "patients": "known", "synthetic": True}
+    (folder / "card.yaml").write_text(yaml.safe_dump(card))
+    return workspace
+
+
+def test_nifti_without_anything_beside_it(plain, capsys):
+    assert "modality:PT" in datasets.conditions(datasets.load("plain"))
+    result, page = execute(plain / "reports" / "try", "plain", pet_threshold="4.0")
+    text = capsys.readouterr().out
+    assert "RadionuclideTotalDose (0018,1074) missing; fill in injected_dose_bq" in text
+    assert "No SUVR. Name a region" in text and "none, so no fusion" in text and "No patient was scanned twice" in text
+    assert result["n_refused"] == 1 and result["n_hot_spots"] == 1 and result["truth"] == {}
+    left = 300e6 * 2 ** (-3600 / 6586.2)
+    assert page["spots"]["suv_max"].iloc[0] == pytest.approx(40000 * 70000 / left, rel=1e-5)
+    assert page["spots"]["volume_ml"].iloc[0] == pytest.approx(64 * 0.064)
+
+
+def test_no_hot_spot_is_a_result_and_wrong_words_are_refused(plain):
+    result, _ = execute(plain / "reports" / "try", "plain", pet_threshold="50")
+    assert result["n_hot_spots"] == 0
+    for wrong, told in (({"pet_threshold": "percist"}, "needs a reference region"),
+                        ({"pet_reference": "spleen"}, "pet_reference 'spleen'"),
+                        ({"pet_patient": "nobody"}, "expected one of p0"),
+                        ({"pet_lean_mass": "ideal"}, "janmahasatian or james"),
+                        ({"pet_small_doses": "Ci"}, "expected refuse, MBq")):
+        with pytest.raises(ValueError, match=told):
+            execute(plain / "reports" / "try", "plain", **wrong)
+
+
+def test_nothing_with_a_suv_stops_with_the_reasons(plain, capsys):
+    path = plain / "data" / "plain" / "cohort.csv"
+    pd.read_csv(path).drop(columns="weight_kg").to_csv(path, index=False)
+    with pytest.raises(ValueError, match="no scan has a SUV"):
+        execute(plain / "reports" / "try", "plain")
+    assert "fill in weight_kg in cohort.csv" in capsys.readouterr().out
