@@ -1,0 +1,136 @@
+"""Notebook 08 on small made-up cohorts: pictures with masks and a label, volumes with follow-up, no masks at all."""
+
+import json
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from scipy import ndimage
+
+from medlab import ROOT, features
+
+matplotlib.use("Agg")
+
+
+def cohort(folder, n=24, volume=False, masks=True, label=True, spacing="2 x 1 x 1"):
+    """Patients whose lesion is larger and brighter in class b; the fifth mask is empty; the first has two images."""
+    from medlab import datasets, runs
+
+    random, rows = np.random.default_rng(0), []
+    data, out = folder / "data" / "made", folder / "reports" / "try"
+    data.mkdir()
+    out.mkdir()
+    shape = (10, 40, 40) if volume else (48, 48)
+    for i in range(n + 1):
+        who, sick = max(0, i - 1), max(0, i - 1) % 2
+        middle = np.array(shape) / 2 + random.uniform(-2, 2, len(shape))
+        far = np.sqrt((((np.indices(shape).T - middle) * ([2, 1, 1] if volume else [1, 1])) ** 2).sum(-1)).T
+        inside = far <= random.uniform(5, 6) + 3 * sick - (i == 0)
+        body = (np.abs((np.indices(shape).T - middle) / shape) < [0.4, 0.42, 0.3][-len(shape):]).all(-1).T
+        grey = 60 * body + (50 + 20 * sick) * ndimage.gaussian_filter(inside * 1.0, 0.7)
+        grey = grey + 60 * ndimage.gaussian_filter(random.normal(size=shape), 1.5) + random.normal(0, 3, shape)
+        np.save(data / f"i{i}.npy", grey.astype(np.float32))
+        np.save(data / f"m{i}.npy", (inside & (i != 5)).astype(np.uint8))
+        time = int(400 * random.exponential() / np.exp(1.5 * sick)) + 1
+        rows.append({"patient_id": f"p{who}", "image": f"i{i}.npy", "spacing_mm": spacing if volume else "",
+                     "split": ("train", "train", "train", "val", "test")[who % 5]}
+                    | ({"label": "ab"[sick]} if label else {"time_days": min(time, 900), "event": time < 900})
+                    | ({"mask": f"m{i}.npy"} if masks else {}))
+    pd.DataFrame(rows).to_csv(data / "cohort.csv", index=False)
+    card = {"title": "T", "patients": "known", "modality": "CT" if volume else "OT", "synthetic": True,
+            "intensity": "HU" if volume else "arbitrary"} | ({"classes": ["a", "b"], "positive": "b"} if label else {})
+    (data / "card.yaml").write_text(yaml.safe_dump(card))
+    loaded = datasets.load("made")
+    table = loaded.cohort.assign(row=np.arange(len(rows)), has_image=True)
+    table.to_parquet(out / "cohort.parquet")
+    table.drop(columns="spacing_mm").to_parquet(out / "split.parquet")
+    runs.write_json(out / "dataset.json", {"name": "made", "card": card, "n_patients": n, "synthetic": True, "classes":
+                    ["a", "b"] if label else [], "positive": "b", "fingerprint": datasets.fingerprint(loaded)})
+    return out
+
+
+def execute(folder, **parameters):
+    """All code cells in one namespace, as Run All does; the result file."""
+    from matplotlib import pyplot as plt
+
+    notebook = json.loads((ROOT / "notebooks" / "08_image_analysis.ipynb").read_text())
+    namespace = {"display": lambda *shown: None, "__name__": "page"}
+    settings = {"run": folder.name, "analysis_sample": 2, "analysis_stability": 12} | parameters
+    for cell in (c for c in notebook["cells"] if c["cell_type"] == "code"):
+        exec("".join(cell["source"]), namespace)
+        if "parameters" in cell["metadata"].get("tags", []):
+            namespace.update(settings)
+        plt.close("all")
+    return json.loads((folder / "image_analysis.json").read_text())
+
+
+def test_pictures_with_masks_and_a_label(workspace, capsys):
+    folder = cohort(workspace)
+    result = execute(folder)
+    written = pd.read_parquet(folder / "features.parquet")
+    assert len(written) == 25 and {"row", "patient_id", "split"} < set(written) and result["unit_of_length"] == "px"
+    assert result["problems"] == {"empty mask": 1} and result["n_images"] == 24 and result["n_patients"] == 23
+    assert written.filter(like="radiomics_").loc[5].isna().all() and result["settings"]["n_bins"] == 32
+    direct = np.load(workspace / "data" / "made" / "m3.npy") > 0
+    assert written.loc[3, "radiomics_morph_pixel_area_px2"] == direct.sum()
+    size = next(a for a in result["association"] if a["feature"] == "radiomics_morph_pixel_area_px2")
+    assert size["value"] > 0.95 and size["q"] < 0.05 and size["measure"] == "AUC"
+    assert size["n"] == 15, "the training part; of the patient with two images one counts"
+    stable = {row["feature"]: row for row in result["stability"]["noise added"]}
+    assert stable["radiomics_morph_pixel_area_px2"]["value"] == 1 and stable["radiomics_stat_mean"]["low"] > 0.75
+    errors = {(row["truth"], row["registered"]): row["error"] for row in result["registration"]}
+    assert max(errors["rigid", "rigid"], errors["affine", "affine"]) < 1 < errors["rigid", "before"]
+    assert result["otsu_dice"]["Otsu, box around the region"]["value"] > result["otsu_dice"]["adaptive"]["value"] - 0.2
+    said = capsys.readouterr().out
+    assert "Without features: 1 empty mask" in said and "b against the rest:" in said and "stand-in" not in said
+
+
+def test_the_label_of_the_test_part_is_not_looked_at(workspace):
+    folder = cohort(workspace)
+    before = execute(folder, analysis_stability=0)
+    table = pd.read_parquet(folder / "split.parquet")
+    test = table["split"] != "train"
+    table.loc[test, "label"] = table.loc[test, "label"].map({"a": "b", "b": "a"})
+    table.to_parquet(folder / "split.parquet")
+    after = execute(folder, analysis_stability=0)
+    assert before["association"] == after["association"] and before["groups"] == after["groups"]
+    assert before["n_stable"] is None
+
+
+def test_volumes_with_follow_up_are_resampled_and_registered_in_3d(workspace, capsys):
+    folder = cohort(workspace, n=36, volume=True, label=False)
+    result = execute(folder, analysis_sample=1, analysis_patient="p3")
+    assert result["settings"]["spacing_mm"] == 1.3 and result["settings"]["bin_width"] == 25
+    assert result["unit_of_length"] == "mm" and {row["measure"] for row in result["association"]} == {"hazard ratio"}
+    volume = next(a for a in result["association"] if a["feature"] == "radiomics_morph_volume_mm3")
+    assert volume["value"] > 1
+    errors = {(row["truth"], row["registered"]): row["error"] for row in result["registration"]}
+    assert errors["affine, 3-D", "affine"] < 1 < errors["affine, 3-D", "before"]
+    assert "shown below: p3" in capsys.readouterr().out
+
+
+def test_without_masks_the_bright_part_is_measured_and_it_is_said(workspace, capsys):
+    folder = cohort(workspace, masks=False)
+    result = execute(folder, analysis_sample=1, analysis_stability=3)
+    assert "stand-in" in result["region"] and result["n_images"] == 25 and result["otsu_dice"] is None
+    assert "nobody has drawn a mask" in capsys.readouterr().out
+
+
+def test_what_cannot_be_measured_is_said_in_a_sentence(workspace):
+    folder = cohort(workspace, n=8)
+    with pytest.raises(ValueError, match="no image of a patient 'nobody'"):
+        execute(folder, analysis_patient="nobody")
+    with pytest.raises(ValueError, match="expected one of lesion"):
+        execute(folder, analysis_mask_class="liver")
+    for path in (workspace / "data" / "made").glob("m*.npy"):
+        np.save(path, np.zeros((48, 48), np.uint8))
+    with pytest.raises(ValueError, match="are all masks empty"):
+        execute(folder)
+
+
+def test_columns_are_taken_as_radiomics_by_the_models():
+    from medlab import preparation
+
+    assert all(name.startswith(preparation.RADIOMICS) for name in (features.PREFIX + "stat_mean",))

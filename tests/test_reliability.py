@@ -1,0 +1,88 @@
+"""Intraclass correlation, clusters of features, and tests of many features against known answers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medlab import reliability, univariate
+
+SHROUT = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
+
+
+def test_the_intraclass_correlation_of_shrout_and_fleiss():
+    found = reliability.icc(SHROUT)  # 1979, table 4: 0.29; interval as psych in R
+    assert (found["value"], found["low"], found["high"]) == pytest.approx((0.29, 0.019, 0.761), abs=0.002)
+    assert reliability.icc(1e9 * np.array(SHROUT) + 3)["value"] == pytest.approx(found["value"]), "no matter the unit"
+
+
+def test_agreement_is_absolute_and_gaps_are_left_out():
+    x = np.random.default_rng(0).normal(size=(40, 1))
+    same, shifted = reliability.icc(np.c_[x, x]), reliability.icc(np.c_[x, x + 2])
+    assert same["value"] == 1 and shifted["value"] < 0.5, "a shift of all is disagreement"
+    gaps = np.c_[x, x + 0.1]
+    gaps[:3, 0] = np.nan
+    assert reliability.icc(gaps)["n"] == 37
+    constant, few = (reliability.icc(part)["value"] for part in (np.ones((5, 2)), x[:2].repeat(2, 1)))
+    assert np.isnan(constant) and np.isnan(few)
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says():
+    random, held = np.random.default_rng(1), 0
+    for _ in range(300):  # variance 4 between patients, 1 within: 0.8
+        x = random.normal(0, 2, (25, 1)) + random.normal(0, 1, (25, 3))
+        found = reliability.icc(x)
+        held += found["low"] <= 0.8 <= found["high"]
+    assert 0.92 <= held / 300 <= 0.98
+
+
+def test_alike_features_are_one_group_and_constant_ones_none():
+    random = np.random.default_rng(2)
+    a, b = random.normal(size=(2, 100))
+    table = pd.DataFrame({"a": a, "a cubed": a**3, "minus a": -a, "b": b, "constant": 1.0})
+    rho = reliability.correlations(table)
+    groups = reliability.clusters(rho)
+    assert set(rho) == {"a", "a cubed", "minus a", "b"} and groups["a"] == groups["a cubed"] == groups["minus a"]
+    assert groups["b"] != groups["a"] and groups.nunique() == 2
+    assert len(reliability.clusters(reliability.correlations(table[["a"]]))) == 1
+
+
+def test_a_mean_has_an_interval_and_few_values_have_none():
+    found = reliability.average(np.r_[np.random.default_rng(0).normal(5, 1, 200), np.nan])
+    assert found["n"] == 200 and found["low"] < 5 < found["high"] and found["high"] - found["low"] == pytest.approx(
+        4 / np.sqrt(200), rel=0.2)
+    assert np.isnan(reliability.average([1, 2])["low"]) and np.isnan(reliability.average([])["value"])
+
+
+def test_each_feature_alone_against_a_class():
+    random = np.random.default_rng(3)
+    positive = random.random(200) < 0.4
+    table = pd.DataFrame({"higher": random.normal(size=200) + positive, "lower": random.normal(size=200) - positive,
+                          "constant": 1.0} | {f"noise {i}": random.normal(size=200) for i in range(40)})
+    table.loc[:9, "higher"] = np.nan
+    found = univariate.auc(table, positive)
+    from sklearn.metrics import roc_auc_score
+
+    assert found.loc["lower", "value"] == pytest.approx(roc_auc_score(positive, table["lower"]))
+    assert found.loc["lower", "high"] < 0.5 < found.loc["higher", "low"] and "constant" not in found.index
+    assert found.loc["higher", "n"] == 190 and found.loc["higher", "n_positive"] == positive[10:].sum()
+    assert (found["q"] >= found["p"]).all() and (found.filter(like="noise", axis=0)["q"] > 0.05).all()
+
+
+def test_each_feature_alone_against_follow_up():
+    random = np.random.default_rng(4)
+    x = random.normal(size=400)
+    time, end = random.exponential(size=400) / np.exp(0.7 * x), random.exponential(2, 400)
+    table = pd.DataFrame({"risk": np.exp(5 * x), "gaps": np.where(x > 5, x, np.nan)}
+                         | {f"noise {i}": random.normal(size=400) for i in range(20)})
+    found = univariate.cox(table, np.minimum(time, end), time <= end)
+    assert found.loc["risk", "low"] < np.exp(0.7) < found.loc["risk", "high"] and found.loc["risk", "q"] < 1e-6
+    noise = found.filter(like="noise", axis=0)
+    assert ((noise["low"] < 1) & (noise["high"] > 1)).sum() >= 16 and (noise["q"] < 0.05).sum() <= 1
+    assert "gaps" not in found.index
+
+
+def test_no_feature_and_no_outcome_give_an_empty_table():
+    table = pd.DataFrame({"x": [1.0, 2.0, 3.0]})
+    assert univariate.auc(table, [True] * 3).empty and univariate.cox(table, [1, 2, 3], [True] * 3).empty
+    assert univariate.corrected([0.01, np.nan, 0.04]).tolist()[1] != 0.04
+    assert univariate.corrected([0.01, np.nan, 0.04])[[0, 2]] == pytest.approx([0.02, 0.04])
