@@ -63,6 +63,9 @@ def realign(image, reference=None, mask=None, threads=2, progress=None):
     reference = n // 2 if reference is None else reference
     if not 0 <= reference < n:
         raise ValueError(f"reference volume {reference}: expected 0 to {n - 1}")
+    if mask is not None and np.count_nonzero(mask) < 500:
+        raise ValueError(f"a brain mask of {np.count_nonzero(mask)} voxels cannot guide the realignment; expected "
+                         "500 or more: is the volume empty, or not of a head?")
     grid = to_itk(data[..., reference], affine)
     fixed, inside = _smooth(grid), None if mask is None else sitk.Cast(to_itk(mask, affine), sitk.sitkUInt8)
     ones = to_itk(np.ones(data.shape[:3]), affine)
@@ -98,8 +101,8 @@ def _register(fixed, moving, mask):
     method.SetMetricSamplingStrategy(method.REGULAR)
     method.SetMetricSamplingPercentage(SAMPLED, 1)
     method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerAsRegularStepGradientDescent(0.3, 2e-4, 60, 0.6, 1e-8)
-    method.SetOptimizerScalesFromPhysicalShift()
+    method.SetOptimizerAsRegularStepGradientDescent(0.3, 2e-4, 100, 0.6, 1e-8)
+    method.SetOptimizerScales([HEAD_RADIUS_MM**2] * 3 + [1.0] * 3)  # a radian moves the brain's surface by the radius
     method.SetNumberOfThreads(1)
     method.SetInitialTransform(transform, True)
     method.Execute(fixed, moving)
@@ -185,7 +188,8 @@ def tsnr(data, mask, degree=2):
     rest = series - basis @ np.linalg.lstsq(basis, series, rcond=None)[0]
     spread = rest.std(axis=0, ddof=degree + 1)
     out = np.zeros(mask.shape, np.float32)
-    out[mask] = np.where(spread > 0, series.mean(axis=0) / np.where(spread > 0, spread, 1), 0)
+    level = np.maximum(series.mean(axis=0), 0)  # cubic splines undershoot at the edge of the head
+    out[mask] = np.where(spread > 0, level / np.where(spread > 0, spread, 1), 0)
     return out
 
 

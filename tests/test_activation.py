@@ -1,0 +1,136 @@
+"""Clusters, names of places, laterality, averages, against planted answers; registration with a known truth."""
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from medlab import activation, mni
+
+AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
+AFFINE[:3, 3] = [-75, -108, -70]
+SHAPE = (51, 61, 51)
+
+
+def at(*point):
+    """Voxel of a point in mm."""
+    return tuple(np.round(mni.transform(point, np.linalg.inv(AFFINE))[0]).astype(int))
+
+
+def blob(centre, radius):
+    voxels = np.indices(SHAPE).reshape(3, -1).T @ AFFINE[:3, :3].T + AFFINE[:3, 3]
+    return (np.linalg.norm(voxels - np.asarray(centre), axis=1) <= radius).reshape(SHAPE)
+
+
+def z_map(*blobs, seed=0):
+    values = np.random.default_rng(seed).normal(size=SHAPE).astype(np.float32)
+    for centre, radius, height in blobs:
+        values[blob(centre, radius)] += height
+    return nib.Nifti1Image(values, AFFINE), nib.Nifti1Image(np.ones(SHAPE, np.uint8), AFFINE)
+
+
+def test_clusters_have_their_peaks_where_they_were_planted():
+    z, mask = z_map(((39, -54, -19), 9, 8.0), ((-24, -42, -10), 7, -7.0))
+    values = np.asarray(z.dataobj)
+    values[at(39, -54, -19)], values[at(-24, -42, -10)] = 15, -12
+    found = activation.clusters(z, mask, 4.0, np.eye(4))
+    assert len(found) == 2 and found["cluster"].tolist() == [1, 2]
+    assert found["z"].tolist() == pytest.approx([15, -12])
+    assert found.loc[0, ["x_mm", "y_mm", "z_mm"]].tolist() == [39, -54, -19]
+    assert found.loc[1, ["mni_x", "mni_y", "mni_z"]].tolist() == [-24, -42, -10]
+    assert found["side"].tolist() == ["right", "left"]
+    assert found.loc[0, "volume_ml"] == pytest.approx(0.027 * found.loc[0, "voxels"])
+    assert found.loc[0, "voxels"] == pytest.approx(blob((39, -54, -19), 9).sum(), abs=3)
+    assert (found["active_low"] > 0.7).all() and (found["active_low"] <= 1).all()
+    shifted = np.eye(4)
+    shifted[0, 3] = 5
+    assert activation.clusters(z, mask, 4.0, shifted).loc[0, "mni_x"] == 44
+    none = activation.clusters(z, mask, 50.0, np.eye(4))
+    assert none.empty and set(found.columns) == set(none.columns)
+    assert activation.clusters(z, mask, np.inf, np.eye(4)).empty, "nothing survives the FDR"
+
+
+def test_keep_holds_both_signs_and_large_clusters_only():
+    z, mask = z_map()
+    values = np.asarray(z.dataobj)
+    values[:] = 0
+    values[10:14, 10:14, 10:14], values[30:33, 30, 30], values[40:43, 40:43, 40:43] = 5, 9, -6
+    kept = np.asarray(activation.keep(z, mask, 4.0, 10).dataobj)
+    assert (kept == 5).sum() == 64 and (kept == -6).sum() == 27 and (kept != 0).sum() == 91
+    assert (np.asarray(activation.keep(z, mask, np.inf, 10).dataobj) == 0).all()
+
+
+def test_places_are_named_after_the_nearest_coordinate():
+    found = mni.label([[58, -41, 20], [-9, -72, 41], [0, 120, 0], [0, -59, 40]])
+    assert found["region"].tolist()[:3] == ["parietal", "occipital", "none near"]
+    assert found["region_mm"][0] == 0 and found["region_mm"][2] > mni.FAR_MM
+    assert found["side"].tolist() == ["right", "left", "middle", "middle"]
+    assert found["network"][2] == "none near" and found["network"][3] in ("DefaultMode", "ParietoMedial")
+    tissue = mni.label([[0, 140, 0], [-28, -28, 28], [-38, -24, 56]])["tissue"].tolist()
+    assert tissue[:2] == ["other", "white"]
+    places, networks = mni.network_places()
+    assert places.shape == (160, 3) and networks == sorted(networks) and len(set(networks)) == 6
+
+
+def test_laterality_of_planted_sides():
+    both, mask = z_map(((30, -60, -10), 9, 8.0), ((-30, -60, -10), 9, 8.0))
+    left, _ = z_map(((-30, -60, -10), 9, 8.0))
+    values = np.asarray(left.dataobj)
+    values[~blob((-30, -60, -10), 9)] = 0
+    one = activation.laterality(left, mask, np.eye(4), 4.0)
+    assert one["index"] == 1 and one["average"] == 1 and one["right"] == 0 and one["left"] > 80
+    two = activation.laterality(both, mask, np.eye(4), 4.0)
+    assert abs(two["index"]) < 0.05 and abs(two["average"]) < 0.1
+    near = activation.laterality(both, mask, np.eye(4), 4.0, centre=(30, -60, -10))
+    assert abs(near["index"]) < 0.05 and near["left"] == pytest.approx(two["left"], abs=3)
+    away = activation.laterality(left, mask, np.eye(4), 4.0, centre=(30, 40, 40))
+    assert np.isnan(away["index"]) and away["left"] == away["right"] == 0
+
+
+def test_event_locked_average_of_a_known_response():
+    times = 2.0 * (np.arange(200) + 0.5)
+    onsets = np.arange(20, 360, 40.0)
+    signal = 5 + sum(np.where((times >= o) & (times < o + 16), 2.0, 0) for o in onsets)
+    signal = signal + np.random.default_rng(0).normal(0, 0.1, 200)
+    found = activation.event_locked(signal, times, onsets, 6, 30)
+    assert found.index[0] == -6 and found.index[-1] == 30 and found["n"].max() == len(onsets)
+    assert found["mean"].loc[4:12].mean() == pytest.approx(2, abs=0.05)
+    assert abs(found["mean"].loc[-6:-2]).max() < 0.1 and abs(found["mean"].loc[22:30]).max() < 0.15
+    assert ((found["low"] <= found["mean"]) & (found["mean"] <= found["high"])).all()
+    late = activation.event_locked(signal, times, [390.0], 6, 30)
+    assert late["n"].loc[15] == 0 and np.isnan(late["mean"].loc[15])
+
+
+def test_signals_of_places_and_what_is_taken_out_of_them():
+    rng = np.random.default_rng(0)
+    mask = nib.Nifti1Image(blob((0, 0, 0), 40).astype(np.uint8), AFFINE)
+    data = rng.normal(size=(*SHAPE, 50))
+    signals = activation.region_signals(data, mask, [[0, 0, 0], [0, 0, 70]], 6.0)
+    assert np.isnan(signals[1]).all()
+    np.testing.assert_allclose(signals[0], data[blob((0, 0, 0), 6)].mean(axis=0))
+    assert activation.sphere(mask, (1, 1, 1), 0.5).sum() == 1
+    design = pd.DataFrame({"a": rng.normal(size=50), "constant": 1.0})
+    rest = activation.without(signals[:1] + 3 * design["a"].to_numpy() + 7, design)
+    np.testing.assert_allclose(rest @ design.to_numpy(), 0, atol=1e-9)
+    others = np.stack([rest[0] * 2, -rest[0], np.zeros(50)])
+    np.testing.assert_allclose(activation.correlation(rest[0], others), [1, -1, 0])
+
+
+def test_the_template_finds_itself_through_another_contrast():
+    """A tilted, scaled head in EPI-like contrast; the affine map of each place is known."""
+    from nilearn.image import resample_img
+
+    from medlab import bold_phantom
+
+    rng = np.random.default_rng(0)
+    head, grid = bold_phantom.placement(rng), bold_phantom.grid_affine()
+    values, *_, brain, template = bold_phantom.anatomy()
+    place = {"target_affine": grid, "target_shape": bold_phantom.SHAPE, "force_resample": True, "copy_header": True}
+    images = (nib.Nifti1Image(part.astype(np.float32), head @ template) for part in (values, brain))
+    mean, mask = (resample_img(one, interpolation="linear", **place) for one in images)
+    noisy = np.asarray(mean.dataobj) + rng.normal(0, 20, mean.shape)
+    inside = np.asarray(mask.dataobj) > 0.5
+    found, quality = mni.to_mni(nib.Nifti1Image(noisy, grid), nib.Nifti1Image(inside.astype(np.uint8), grid))
+    points = mni.transform(np.argwhere(inside), grid)
+    off = np.linalg.norm(mni.transform(mni.transform(points, found), head) - points, axis=1)
+    assert off.mean() < 2.0 and quality["dice"] > 0.9 and quality["coverage"] > 0.85
