@@ -79,7 +79,7 @@ def features(x, *, width=16, depth=4, residual=True, attention=False, dropout=0.
     return x
 
 
-def build(input_shape, n_classes=1, *, mean=0.0, std=1.0, **options):
+def build(input_shape, n_classes=1, *, mean=0.0, std=1.0, standardise=False, **options):
     """U-Net for images of grey values 0..255.
 
     Parameters
@@ -90,6 +90,9 @@ def build(input_shape, n_classes=1, *, mean=0.0, std=1.0, **options):
         K classes beside the background.
     mean, std : float or (c,)
         Of grey values / 255 over the training images; part of the model.
+    standardise : bool
+        Bring each channel of each image (patch) to mean 0 and standard deviation 1, whatever it came with: where
+        grey values have no unit (MR, photographs) a scanner's brightness then says nothing.
     options : see `features`
 
     Returns
@@ -101,6 +104,7 @@ def build(input_shape, n_classes=1, *, mean=0.0, std=1.0, **options):
     inputs = keras.Input(tuple(input_shape), name="image")
     scale = [np.broadcast_to(np.asarray(v, float) * 255, channels).tolist() for v in (mean, std)]
     x = layers.Normalization(mean=scale[0], variance=[max(s, 1.0) ** 2 for s in scale[1]])(inputs)
+    x = layers.GroupNormalization(channels, epsilon=1e-4, center=False, scale=False)(x) if standardise else x
     x = features(x, **options)
     up = [-(-fine // coarse) for fine, coarse in zip(input_shape[:-1], x.shape[1:-1], strict=True)]
     last = layers.Conv2DTranspose if rank == 2 else layers.Conv3DTranspose  # of stride 1 a convolution of one pixel

@@ -114,3 +114,13 @@ def test_it_learns_and_is_saved_with_its_loss(tmp_path, shape):
     again = keras.models.load_model(tmp_path / "u.keras")
     np.testing.assert_allclose(again.predict_on_batch(x), model.predict_on_batch(x), atol=1e-5)
     assert isinstance(again.loss, unet.DiceCrossEntropy)
+
+
+def test_a_standardised_input_does_not_know_the_scanner():
+    x = 40 + 60 * RANDOM.random((2, 16, 16, 2)).astype("float32")
+    other = x * np.array([1.5, 0.6], "float32") + np.array([10, 30], "float32")
+    for standardise in (False, True):
+        keras.utils.set_random_seed(1)
+        model = unet.build((16, 16, 2), 1, mean=0.3, std=0.2, standardise=standardise, **SMALL)
+        far = np.abs(model.predict_on_batch(x) - model.predict_on_batch(other)).max()
+        assert (far < 1e-3) == standardise
