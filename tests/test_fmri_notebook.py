@@ -1,0 +1,94 @@
+"""Notebook 09 end to end on a short simulated run, and its sentences where something is missing."""
+
+import json
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from medlab import ROOT
+
+matplotlib.use("Agg")
+
+
+def execute(folder, **parameters):
+    """All code cells in one namespace, as Run All does; the result file and the namespace."""
+    from matplotlib import pyplot as plt
+
+    notebook = json.loads((ROOT / "notebooks" / "09_fmri.ipynb").read_text())
+    namespace = {"display": lambda shown: None, "__name__": "page"}
+    for cell in (c for c in notebook["cells"] if c["cell_type"] == "code"):
+        exec("".join(cell["source"]), namespace)
+        if "parameters" in cell["metadata"].get("tags", []):
+            namespace.update({"run": folder.name} | parameters)
+        plt.close("all")
+    return json.loads((folder / "functional.json").read_text()), namespace
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory):
+    """The simulated run, 90 volumes, made once."""
+    from medlab import bold_phantom
+
+    place = tmp_path_factory.mktemp("phantom")
+    cohort, truth = bold_phantom.bold(place, seed=1, volumes=90)
+    cohort.to_csv(place / "cohort.csv", index=False)
+    truth.to_csv(place / "truth.csv", index=False)
+    (place / "card.yaml").write_text(yaml.safe_dump(bold_phantom.CARD))
+    return place
+
+
+@pytest.fixture
+def made(workspace, phantom):
+    """Dataset ``fmri`` (the phantom) and run folder ``try``."""
+    from medlab import runs
+
+    (workspace / "data" / "fmri").symlink_to(phantom)
+    folder = workspace / "reports" / "try"
+    folder.mkdir()
+    runs.write_json(folder / "dataset.json", {"name": "fmri", "synthetic": True})
+    return folder
+
+
+def test_the_phantom_is_found_again(made, capsys):
+    from nilearn.glm.first_level import FirstLevelModel
+
+    result, page = execute(made)
+    said = capsys.readouterr().out
+    # 3 minutes only: the limits of the default run, 5 minutes, are in tests/benchmarks/fmri.py
+    assert result["recall"] >= 0.85 and result["false_discoveries"] <= 0.1 and result["peak_z"] > 6
+    assert result["truth"]["translation_rms_mm"] < 0.1 and result["truth"]["rotation_rms_deg"] < 0.1
+    assert result["truth"]["mni_error_mm"] < 3 and result["mni_dice"] > 0.9
+    assert result["tr_s"] == 2 and result["n_volumes"] == 90 and 40 < result["tsnr"] < 150
+    clusters = pd.read_csv(made / "clusters.csv")
+    visual = clusters[(clusters["contrast"] == "task") & (clusters["cluster"] == 1)].iloc[0]
+    assert abs(visual["mni_x"]) < 25 and visual["mni_y"] < -75 and visual["network"] == "Visual"
+    assert "radiological" in result["orientation"] and "Nothing had to be changed" in said
+    model = FirstLevelModel(2.0, slice_time_ref=0.5, mask_img=page["mask"], smoothing_fwhm=5.0, signal_scaling=0,
+                            hrf_model="glover", high_pass=1 / 128, noise_model="ar1")
+    model.fit(page["realigned"], events=page["events"], confounds=page["confounds"])
+    for name, kind in (("face", "effect_size"), ("face - house", "z_score")):
+        ours = page["each"]["face"][kind] if name == "face" else page["maps"][name][kind]
+        theirs = model.compute_contrast(name, output_type=kind)
+        inside = page["inside"]
+        np.testing.assert_allclose(ours.get_fdata()[inside], theirs.get_fdata()[inside], rtol=1e-4, atol=1e-4)
+    for name in ("z_maps.nii.gz", "effect_maps.nii.gz", "volumes.csv", "design.csv", "mni_affine.csv"):
+        assert (made / name).is_file(), name
+
+
+def test_what_is_missing_is_said(made, workspace, phantom):
+    with pytest.raises(ValueError, match="fmri_row 3: the dataset has rows 0 to 0"):
+        execute(made, fmri_row=3)
+    with pytest.raises(ValueError, match="begin after the end of the run"):
+        execute(made, fmri_tr_s=1.0)
+    (workspace / "data" / "fmri").unlink()
+    bare = workspace / "data" / "fmri"
+    bare.mkdir()
+    for name in ("card.yaml", "truth.csv"):
+        (bare / name).write_text((phantom / name).read_text())
+    (bare / "func").symlink_to(phantom / "func")
+    pd.read_csv(phantom / "cohort.csv").drop(columns="events").to_csv(bare / "cohort.csv", index=False)
+    with pytest.raises(ValueError, match="no events: cohort.csv needs a column 'events'"):
+        execute(made)
