@@ -60,12 +60,14 @@ def candidates(images, field, rows, channel, bright, typical):
     return pd.concat(parts, ignore_index=True)
 
 
-def fit(images, field, rows, found, table, where, typical):
+def fit(images, field, rows, found, table, where, typical, rule="centre"):
     """Channel and polarity with the highest mean sensitivity (CPM) on some training images.
 
     Parameters
     ----------
-    found : lesions; table : rows of all images; where : geometry of the field; the others as in `candidates`
+    rows : training images, some of them with lesions
+    found : lesions; table : rows of all images; where : geometry of the field; rule : of `detection_scores.froc`; the
+        others as in `candidates`
 
     Returns
     -------
@@ -76,7 +78,7 @@ def fit(images, field, rows, found, table, where, typical):
     for channel in range(images.shape[-1]):
         for bright in (True, False):
             raw = candidates(images, field, rows, channel, bright, typical)
-            scores = detection_scores.froc(mine, lesions.in_original(raw, table, where), known, n_bootstrap=0)
+            scores = detection_scores.froc(mine, lesions.in_original(raw, table, where), known, rule, n_bootstrap=0)
             cpm = scores[(scores["label"] == "all") & (scores["measure"] == "cpm")]["value"].iloc[0]
             if cpm > best["cpm"]:
                 best = {"channel": channel, "bright": bright, "cpm": float(cpm)}
