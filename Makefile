@@ -25,10 +25,13 @@ setup: .venv/installed  ## install everything into .venv (done by the other targ
 data/thorax/card.yaml: | .venv/installed
 	@$(BIN)/medlab import synthetic:thorax thorax --patients 240 --seed 0
 
+data/fmri/card.yaml data/pet/card.yaml: data/%/card.yaml: | .venv/installed
+	@$(BIN)/medlab import synthetic:$* $*
+
 report: .venv/installed data/thorax/card.yaml  ## make the default run: reports/demo/index.html
 	@$(BIN)/medlab run demo
 
-report-all: .venv/installed data/thorax/card.yaml  ## make every demo run
+report-all: .venv/installed data/thorax/card.yaml data/fmri/card.yaml data/pet/card.yaml  ## make every demo run
 	@$(BIN)/medlab run $(notdir $(patsubst %/params.yaml,%,$(wildcard reports/demo*/params.yaml)))
 
 test: .venv/installed  ## run all tests, the notebooks included

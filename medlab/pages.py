@@ -15,6 +15,7 @@ LABELS = {"auc": "AUC", "f1": "F1", "mcc": "MCC", "npv": "NPV", "ece": "ECE", "b
           "kappa_quadratic": "kappa, quadratic weights", "c_harrell": "C, Harrell", "c_uno": "C, Uno",
           "c_within_site": "C within one site", "dice": "Dice", "iou": "IoU", "hd95": "HD95",
           "dice_mean": "Dice, mean of the patients", "map50": "mAP at IoU 0.5",
+          "hottest": "SUVmax, g/ml", "mtv_ml": "metabolic tumour volume, ml", "tlg_g": "total lesion glycolysis, g",
           "sensitivity_at_1fp": "sensitivity at 1 false positive per image"}
 
 # nbconvert's plain template, with the code one click away and the log (stderr) folded.

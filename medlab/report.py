@@ -20,6 +20,8 @@ RESULTS = {
     "survival.json": "Survival, test split",
     "segmentation.json": "Segmentation, test split",
     "detection.json": "Lesion detection, test split",
+    "pet.json": "PET uptake, median over the patients",
+    "functional.json": "fMRI, one run",
     "comparison.json": "Comparison of runs, mean over seeds",
 }
 UNKNOWN = "unknown: leakage between images of one patient cannot be excluded"
