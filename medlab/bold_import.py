@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from medlab import bold, bold_phantom, intake, paradigm
+from medlab import __version__, bold, bold_phantom, intake, paradigm
 from medlab.dicom import BadImage
 from medlab.series import _looks_like_dicom
 
@@ -102,6 +102,6 @@ def _events(draft, relative, row, template, files):
 def synthetic(draft, seed=0):
     """The simulated run, written where it stays; for ``medlab import synthetic:fmri``."""
     cohort, truth = bold_phantom.bold(draft.folder, seed=seed)
-    draft.card |= bold_phantom.CARD
+    draft.card |= bold_phantom.CARD | {"import": {"kind": "synthetic", "medlab": __version__, "seed": seed}}
     draft.say(cohort["image"][0], "taken")
     intake.finish(draft, cohort, truth=truth)
