@@ -31,8 +31,7 @@ COHORTS = {  # import, parameters, folds
         "lgg_mri_seg_survival --modality MR --tables slices.csv,patients.csv --key Patient --time OS.time --event OS "
         "--image images/{folder}/{file} --mask masks/{folder}/{file}",
         {"image_size": 256, "segmentation_width": 24, "segmentation_depth": 5, "segmentation_stem": 2,
-         "segmentation_epochs": 40, "segmentation_rate": 0.002, "segmentation_flips": "l", "segmentation_batch": 4,
-         "segmentation_standardise": True,
+         "segmentation_epochs": 40, "segmentation_rate": 0.002, "segmentation_flips": "l",
          "segmentation_augmentation": "MR, rotation_deg=15, zoom=0.15, shift=0.08, contrast=0.2, brightness=0.05"}, 0),
     "em": (
         "em_isbi2012/train --blocks 5 --mask-classes membrane:0",
