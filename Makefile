@@ -36,7 +36,7 @@ report-all: .venv/installed data/thorax/card.yaml data/fmri/card.yaml data/pet/c
 
 test: .venv/installed  ## run all tests, the notebooks included
 	@$(BIN)/ruff check .
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lab: .venv/installed  ## open JupyterLab in notebooks/
 	@$(BIN)/jupyter lab --notebook-dir=. notebooks

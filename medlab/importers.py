@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import medlab
-from medlab import coco, datasets, dicom_tree, intake, joins, mask_folders, studies, voc
+from medlab import bold_import, coco, datasets, dicom_tree, intake, joins, mask_folders, studies, voc
 from medlab import medmnist as mnist
 from medlab.image_files import folders, nifti, npz
 
@@ -36,9 +36,9 @@ def import_source(source, name, kind=None, **options):
     Parameters
     ----------
     source : path or text
-        A folder, a table, an npz, ``synthetic:thorax``, ``synthetic:pet``, or ``medmnist:NAME`` (fetched).
-    kind : {"folders", "masks", "voc", "coco", "table", "dicom", "nifti", "npz", "medmnist", "synthetic"}, optional
-        Detected where not given.
+        A folder, a table, an npz, ``synthetic:thorax`` (``pet``, ``fmri``), or ``medmnist:NAME`` (fetched).
+    kind : str, optional
+        One of `KINDS`; detected where not given, but for functional MRI (``bold``).
     **options
         See ``COMMON`` and the function of the kind; an unknown one is refused, naming the nearest.
 
@@ -87,7 +87,8 @@ def detect_kind(source, mask=None) -> str:
     if text.startswith(("synthetic:", "medmnist:")):
         return text.split(":")[0]
     if not path.exists():
-        raise ValueError(f"source {text!r}: no such file or folder; known besides: synthetic:thorax, medmnist:NAME")
+        raise ValueError(f"source {text!r}: no such file or folder; known besides: synthetic:thorax (pet, "
+                         "fmri), medmnist:NAME")
     if path.is_file():
         suffix = path.suffix.lower()
         if suffix == ".npz":
@@ -170,7 +171,7 @@ def medmnist(draft, source):
 
 
 def synthetic(draft, source, *, patients=None, seed=0):
-    """A synthetic cohort: written as raw DICOM into a temporary folder, then imported like any other.
+    """A synthetic cohort: written as raw DICOM into a temporary folder, then imported like any other (fMRI: one run).
 
     Parameters
     ----------
@@ -178,8 +179,10 @@ def synthetic(draft, source, *, patients=None, seed=0):
         By default 240 for ``synthetic:thorax``, 20 for ``synthetic:pet``.
     """
     name = str(source).split(":", 1)[-1]
-    if name not in ("thorax", "pet"):
-        raise ValueError(f"synthetic:{name}: expected synthetic:thorax or synthetic:pet")
+    if name not in ("thorax", "pet", "fmri"):
+        raise ValueError(f"synthetic:{name}: expected synthetic:thorax, synthetic:pet or synthetic:fmri")
+    if name == "fmri":
+        return bold_import.synthetic(draft, int(seed))
     patients = {"thorax": 240, "pet": 20}[name] if patients is None else int(patients)
     with tempfile.TemporaryDirectory(prefix="medlab-") as raw:
         draft.source = Path(raw) / "raw"
@@ -231,4 +234,5 @@ def dicom(draft, source, *, studies="baseline", series="all", boxes=None, truth=
 
 
 KINDS = {"folders": folders, "masks": mask_folders.masks, "voc": voc.voc, "coco": coco.coco, "table": joins.table,
-         "dicom": dicom, "nifti": nifti, "npz": npz, "medmnist": medmnist, "synthetic": synthetic}
+         "dicom": dicom, "nifti": nifti, "npz": npz, "bold": bold_import.runs, "medmnist": medmnist,
+         "synthetic": synthetic}

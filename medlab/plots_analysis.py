@@ -25,7 +25,8 @@ def panels(pictures, titles, masks=None, spacing_mm=None, columns=4, size=2.2, l
     -------
     Array of Axes
     """
-    shown = [p if p.ndim == 3 else 255 * p.astype(np.uint8) if p.dtype == bool else picture(p, *(() if limits is None else limits))
+    between = () if limits is None else limits
+    shown = [p if p.ndim == 3 else 255 * p.astype(np.uint8) if p.dtype == bool else picture(p, *between)
              for p in pictures]
     grid = plots.gallery(shown, titles, [spacing_mm] * len(shown), columns=columns, size=size)
     for ax, mask in zip(grid.flat, masks or [], strict=False):

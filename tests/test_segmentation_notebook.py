@@ -89,7 +89,7 @@ def test_pictures_of_several_per_patient(workspace, capsys):
     result, there = execute(workspace, first={"image_size": 20})  # prepared half as fine as the masks were drawn
     folder = workspace / "reports" / "try"
     assert {"dice_mean", "dice_low", "dice_high", "n_patients"} <= set(result)
-    assert result["n_patients"] == 3 and result["n_images"] == 6 and result["split"] == "test"
+    assert result["n_patients"] == 3 and result["n_images"] == 6 and result["part"] == "test"
     cases = pd.read_parquet(folder / "segmentation.parquet")
     assert len(cases) == 2 * (4 + 6) and set(cases["split"]) == {"val", "test"}
     own = cases[(cases["method"] == "U-Net") & (cases["split"] == "test")]
@@ -133,7 +133,7 @@ def test_only_the_field_of_view_counts(workspace, capsys):
     result, there = execute(workspace, segmentation_epochs=1, segmentation_open_test=False)
     outside = np.asarray(there["labels"])[there["masked"]] == 255
     assert len(outside) == 14 and outside[:, :, :4].all() and not outside[:, 4:36, 4:].any()  # 32 x 40, filled
-    assert result["split"] == "val" and result["n_images"] == 1 and result["test_openings"] == 0
+    assert result["part"] == "val" and result["n_images"] == 1 and result["test_openings"] == 0
     cases = pd.read_parquet(workspace / "reports" / "try" / "segmentation.parquet")
     assert (cases[["tp", "fp", "fn", "tn"]].sum(axis=1) == 32 * 36).all() and set(cases["split"]) == {"val"}
     out = capsys.readouterr().out
