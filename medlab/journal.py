@@ -20,7 +20,7 @@ PARAMETERS = ("seed", "network", "target", "head", "epochs", "batch_size", "lear
               "augmentation", "ema", "checkpoint", "patience", "backbone", "weights_file", "head_epochs",
               "survival_head", "ties", "n_intervals", "fusion_kind", "table_prior",
               "table_units", "images_per_patient", "pooling", "missing", "view")
-METRICS = {"loss": np.less, "auc": np.greater, "dice": np.greater, "last": None}
+METRICS = {"loss": np.less, "auc": np.greater, "last": None, "dice": np.greater}
 
 
 def key(parameters, *files):
