@@ -162,9 +162,11 @@ def test_every_odd_dicom_file_has_its_place_in_the_log(place):
     counted = log["file"].str.extract(r"of (\d+) file")[0].fillna(log["reason"].str.extract(r"^(\d+) file")[0])
     files = [f for f in (place.source / "dicom_odd").rglob("*") if f.is_file()]
     assert counted.fillna(1).astype(int).sum() == len(files), "taken, duplicate or refused: none lost, none twice"
-    assert log["reason"].notna().all() and set(log["status"]) == {"taken", "duplicate", "refused"}
+    assert log["reason"].notna().all() and set(log["status"]) == {"taken", "duplicate", "refused", "unmatched"}
+    drawn = log["reason"].str.match("RTSTRUCT|SEG")
+    assert drawn[log["status"] == "unmatched"].all() and (log[drawn]["status"] == "taken").sum() == 1
     cohort = pd.read_csv(place.data / "odd" / "cohort.csv")
-    assert sorted(cohort["image"]) == sorted(log.loc[log["status"] != "refused", "file"])
+    assert sorted(cohort["image"]) == sorted(log.loc[log["status"].isin(["taken", "duplicate"]) & ~drawn, "file"])
     assert f"odd: {len(cohort)} images" in printed
     names = pd.Series([f.stem for f in files if len(f.stem) > 6])
     assert not log.astype(str).agg(" ".join, axis=1).str.contains("|".join(map(re.escape, names))).any(), "names leak"
