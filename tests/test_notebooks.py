@@ -167,7 +167,7 @@ def test_survival_with_several_images_or_none_and_with_a_table_alone(workspace, 
     run = workspace / "reports" / "made-up"
     run.mkdir()
     (run / "params.yaml").write_text(f"dataset: made_up\nepochs: 2\nnetwork: simple\nsurvival_head: {head}\n"
-                                     "survival_bootstrap: 50\nforest_trees: 10\n")
+                                     "survival_bootstrap: 50\nforest_trees: 10\nsteps: 1-5\n")
     done = medlab("run", "made-up")
     assert done.returncode == 0, done.stderr[-4000:]
     assert re.findall(r"(\d\d)_\w+: done", done.stderr) == ["01", "02", "03", "05"]

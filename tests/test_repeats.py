@@ -191,3 +191,5 @@ def test_two_seeds_of_the_embedded_cohort_end_to_end(demo):
     assert again.returncode == 0 and "2 repeats, 2 of them current" in again.stderr and "running (" not in again.stderr
     for name in ("seeds", "seeds-s0", "seeds-s1"):
         shutil.rmtree(folder / "reports" / name)
+    assert medlab("run", "demo", env=environment).returncode == 0  # the list of all runs no longer names them
+    assert "seeds" not in (folder / "reports" / "index.html").read_text()
