@@ -11,7 +11,8 @@ import nibabel as nib
 import numpy as np
 
 from medlab import series
-from medlab.dicom import BadImage, dataset, decode, frames_of, group, guard, to_units, whole
+from medlab.dicom import BadImage, dataset, decode, frames_of, group, guard, whole
+from medlab.modality_lut import to_units
 
 MAX_VALUES = 2**30
 

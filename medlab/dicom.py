@@ -22,8 +22,9 @@ MAX_BYTES = 2**30  # decoded bytes of one image; checked before decoding
 COLOURS = {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
 GREYS = {"MONOCHROME1", "MONOCHROME2"}
 _CODECS = threading.Lock()
-for _name in ("pydicom", "PIL", "nibabel", "medlab.images", "medlab.dicom"):  # they warn about odd files;
-    warnings.filterwarnings("ignore", module=rf"{_name}(\.|$)")  # here odd is either refused or noted
+# these warn about odd files; here odd is either refused or noted
+for _name in ("pydicom", "PIL", "nibabel", "medlab.images", "medlab.dicom", "medlab.modality_lut"):
+    warnings.filterwarnings("ignore", module=rf"{_name}(\.|$)")
 
 
 class BadImage(ValueError):
@@ -81,7 +82,7 @@ def guard(path, what, quote=True):
         raise BadImage(path, f"{what} ({type(error).__name__}{': ' + text if text else ''})") from error
 
 
-def _pydicom():
+def library():
     """Import pydicom late (0.7 s) and silent."""
     import pydicom
     import pydicom.pixels
@@ -94,7 +95,7 @@ def _pydicom():
 
 def dataset(path, pixels=True):
     """Parsed DICOM file with a transfer syntax, from a regular file of any suffix; BadImage if it is none."""
-    pydicom = _pydicom()
+    pydicom = library()
     with guard(path, "not readable as DICOM", quote=False):
         if Path(path).stat().st_size > MAX_BYTES:
             raise BadImage(path, f"file larger than {MAX_BYTES // 2**20} MiB")
@@ -251,7 +252,7 @@ def decode(ds, path, index=None):
     _check(ds, path, 1 if index is not None else frames)
     compressed = ds.file_meta.TransferSyntaxUID.is_encapsulated
     with _codecs(path) if compressed else nullcontext():
-        pixels = _pydicom().pixels.pixel_array(ds, index=index, allow_excess_frames=False)
+        pixels = library().pixels.pixel_array(ds, index=index, allow_excess_frames=False)
     pixels = pixels.reshape(-1, ds.Rows, ds.Columns, whole(ds, "SamplesPerPixel", 1))
     if len(pixels) != (frames if index is None else 1):
         raise BadImage(path, f"{len(pixels)} frames decoded, the header says {frames}")
@@ -283,81 +284,3 @@ def group(ds, frame, keyword):
         if i < len(items) and items[i].get(keyword):
             return items[i].get(keyword)[0]
     return ds
-
-
-def _rescale(ds, frame, path):
-    """Slope, intercept, and the unit that they lead to (C.11.1, RT dose C.8.8.3)."""
-    source = group(ds, frame, "PixelValueTransformationSequence")
-    slope = source.get("RescaleSlope", ds.get("DoseGridScaling"))
-    intercept, unit = source.get("RescaleIntercept"), source.get("RescaleType") or "HU"
-    stated = slope is not None and intercept is not None
-    slope, intercept = (float(1 if slope is None else slope), float(0 if intercept is None else intercept))
-    if not np.isfinite([slope, intercept]).all() or slope == 0:
-        raise BadImage(path, f"rescale slope {slope} and intercept {intercept}: expected finite and not 0")
-    quantity = "HU" if ds.get("Modality") == "CT" and stated and unit == "HU" else "arbitrary"
-    return slope, intercept, "SUV" if ds.get("Modality") == "PT" and ds.get("Units") == "GML" else quantity
-
-
-def _linear(stored, slope, intercept):
-    """slope * stored + intercept in the smallest type that holds it exactly."""
-    if (slope, intercept) == (1, 0):
-        return stored
-    if stored.dtype.kind in "iu" and slope == int(slope) and intercept == int(intercept) and stored.itemsize < 4:
-        values = stored.astype(np.int64) * int(slope) + int(intercept)
-        low, high = values.min(), values.max()
-        small = next((t for t in (np.int16, np.int32) if np.iinfo(t).min <= low and high <= np.iinfo(t).max), None)
-        return values.astype(small or np.float64)
-    return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
-
-
-def _padding(ds, stored):
-    """Where the stored value means "nothing was measured here" (C.7.5.1.1.2)."""
-    limits = [ds.get("PixelPaddingValue"), ds.get("PixelPaddingRangeLimit")]
-    if limits[0] is None or stored.dtype.kind not in "iu":
-        return None
-    bits = 8 * stored.itemsize  # a value of type US in front of signed pixels
-    limits = [int(v) - (2**bits if stored.dtype.kind == "i" and int(v) >= 2 ** (bits - 1) else 0)
-              for v in limits if v is not None]  # fmt: skip
-    return (stored >= min(limits)) & (stored <= max(limits))
-
-
-def _invert(ds, stored):
-    """Swap black and white over the range that the stored bits can hold; exact before a linear rescale."""
-    if stored.dtype.kind == "f":
-        return stored.max() + stored.min() - stored
-    bits = whole(ds, "BitsStored", 8 * stored.itemsize)
-    total = -1 if stored.dtype.kind == "i" else 2**bits - 1
-    return (total - stored.astype(np.int64)).astype(stored.dtype if total > 0 else np.int32)
-
-
-def to_units(stored, sources, path):
-    """Stored values of slices, each from (data set, frame), to (pixels, intensity, notes)."""
-    ds, notes, slices, masks, units = sources[0][0], [], [], [], set()
-    photometric = ds.PhotometricInterpretation
-    if photometric == "PALETTE COLOR":
-        rgb = _pydicom().pixels.apply_color_lut(stored[..., 0], ds)[..., :3]
-        eight = rgb if rgb.max() < 256 else rgb >> 8  # tables of 16 bits hold what is meant for 8
-        return eight.astype(np.uint8), "arbitrary", ["palette to RGB"]
-    if photometric in COLOURS:
-        return stored, "arbitrary", ["YBR to RGB"] if photometric.startswith("YBR") else []
-    for values, (source, frame) in zip(stored, sources, strict=True):
-        masks.append(_padding(source, values))
-        table = "ModalityLUTSequence" in source and source.ModalityLUTSequence
-        slope, intercept, unit = _rescale(source, frame, path)
-        units.add("arbitrary" if table else unit)
-        # Photometric interpretation is about display only: Hounsfield units and SUV are right as they are.
-        if photometric == "MONOCHROME1" and unit == "arbitrary":
-            values = _invert(source, values)
-        lut = _pydicom().pixels.apply_modality_lut
-        slices.append(lut(values, source) if table else _linear(values, slope, intercept))
-    pixels, unit = np.stack(slices), units.pop() if len(units) == 1 else "arbitrary"
-    if photometric == "MONOCHROME1":
-        notes.append("MONOCHROME1 inverted" if unit == "arbitrary" else f"MONOCHROME1: {unit} kept as they are")
-    if ds.get("Modality") == "CT" and unit != "HU":
-        notes.append("CT without a rescale to HU: arbitrary values")
-    if any(m is not None and m.any() for m in masks):
-        mask = np.stack([np.zeros(stored.shape[1:], bool) if m is None else m for m in masks])
-        floor = -1024 if unit == "HU" else pixels[~mask].min() if not mask.all() else pixels.min()
-        pixels = np.where(mask, np.asarray(floor, pixels.dtype), pixels)
-        notes.append(f"padding value set to {floor:g}")
-    return pixels, unit, notes

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from medlab.dicom import MAX_BYTES, BadImage, Image, dataset, decode, frames_of, group, guard, to_units, whole
+from medlab.dicom import MAX_BYTES, BadImage, Image, dataset, decode, frames_of, group, guard, whole
+from medlab.modality_lut import to_units
 
 
 @dataclass(frozen=True)
