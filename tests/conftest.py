@@ -64,6 +64,23 @@ def write_notebook(folder, name, parameters, code, **contract):
     (folder / f"{name}.ipynb").write_text(json.dumps(notebook))
 
 
+def run_all(name, folder, result, parameters, shown=None):
+    """All code cells of a notebook in one namespace, as Run All does; the result file and the namespace."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    notebook = json.loads((Path(__file__).parents[1] / "notebooks" / f"{name}.ipynb").read_text())
+    namespace = {"display": shown or (lambda *_: None), "__name__": "page"}
+    for cell in (c for c in notebook["cells"] if c["cell_type"] == "code"):
+        exec("".join(cell["source"]), namespace)
+        if "parameters" in cell["metadata"].get("tags", []):
+            namespace.update(parameters | {"run": folder.name})
+        plt.close("all")
+    return json.loads((folder / result).read_text()), namespace
+
+
 @pytest.fixture
 def bench(workspace, monkeypatch):
     """Workspace with three small notebooks, a table dataset ``table`` and a run ``try``."""

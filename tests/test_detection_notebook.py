@@ -1,17 +1,13 @@
 """Notebook 07 on tiny made-up cohorts: pictures with boxes, volumes with masks only, and what is missing."""
 
-import json
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from conftest import run_all
 from PIL import Image
 
-from medlab import ROOT
-
-matplotlib.use("Agg")
 QUICK = {"detection_epochs": 8, "detection_width": 8, "detection_depth": 1, "detection_bootstrap": 40,
          "detection_ema": 0.0, "detection_learning_rate": 0.01, "detection_augmentation": "none, flip=lu"}
 
@@ -85,16 +81,7 @@ def make_run(workspace, name="made"):
 
 def execute(folder, **parameters):
     """All code cells in one namespace, as Run All does; the result file and the namespace."""
-    from matplotlib import pyplot as plt
-
-    notebook = json.loads((ROOT / "notebooks" / "07_lesion_detection.ipynb").read_text())
-    namespace = {"display": lambda *_: None, "__name__": "page"}
-    for cell in (c for c in notebook["cells"] if c["cell_type"] == "code"):
-        exec("".join(cell["source"]), namespace)
-        if "parameters" in cell["metadata"].get("tags", []):
-            namespace.update(QUICK | parameters | {"run": folder.name})
-        plt.close("all")
-    return json.loads((folder / "detection.json").read_text()), namespace
+    return run_all("07_lesion_detection", folder, "detection.json", QUICK | parameters)
 
 
 @pytest.mark.parametrize("kind", ["pictures", "volumes"])

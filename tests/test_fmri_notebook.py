@@ -1,30 +1,16 @@
 """Notebook 09 end to end on a short simulated run, and its sentences where something is missing."""
 
-import json
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-
-from medlab import ROOT
-
-matplotlib.use("Agg")
+from conftest import run_all
 
 
 def execute(folder, **parameters):
     """All code cells in one namespace, as Run All does; the result file and the namespace."""
-    from matplotlib import pyplot as plt
-
-    notebook = json.loads((ROOT / "notebooks" / "09_fmri.ipynb").read_text())
-    namespace = {"display": lambda shown: None, "__name__": "page"}
-    for cell in (c for c in notebook["cells"] if c["cell_type"] == "code"):
-        exec("".join(cell["source"]), namespace)
-        if "parameters" in cell["metadata"].get("tags", []):
-            namespace.update({"run": folder.name} | parameters)
-        plt.close("all")
-    return json.loads((folder / "functional.json").read_text()), namespace
+    return run_all("09_fmri", folder, "functional.json", parameters)
 
 
 @pytest.fixture(scope="module")

@@ -1,32 +1,20 @@
 """Notebook 10 from the synthetic export to its numbers, and on data that lack what it would like to have."""
 
-import json
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from conftest import run_all
 
-from medlab import ROOT, datasets, importers, runs
-
-matplotlib.use("Agg")
+from medlab import datasets, importers, runs
 
 
 def execute(folder, name, **parameters):
     """All code cells in one namespace, as Run All does; pet.json and the namespace."""
-    from matplotlib import pyplot as plt
-
     folder.mkdir(exist_ok=True)
     runs.write_json(folder / "dataset.json", {"name": name, "synthetic": True})
-    notebook = json.loads((ROOT / "notebooks" / "10_pet.ipynb").read_text())
-    namespace = {"display": lambda shown: None, "__name__": "page"}
-    for cell in (c for c in notebook["cells"] if c["cell_type"] == "code"):
-        exec("".join(cell["source"]), namespace)
-        if "parameters" in cell["metadata"].get("tags", []):
-            namespace.update({"run": folder.name} | parameters)
-    plt.close("all")
-    return json.loads((folder / "pet.json").read_text()), namespace
+    return run_all("10_pet", folder, "pet.json", parameters)
 
 
 def test_from_the_raw_export_to_the_page(workspace, capsys):
