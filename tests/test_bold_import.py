@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from test_bold import GOOD, TR, check, classic, nifti, values
 
-from medlab import bold, bold_import, cards, intake
+from medlab import bold, bold_import, cards, datasets, intake, parameters
 
 
 @pytest.fixture
@@ -47,6 +47,9 @@ def test_runs_come_with_their_events(tmp_path, source):
     assert "5 volumes" in log.loc["sub-07/func/sub-07_short_bold.nii.gz", "reason"]
     assert "separated by commas" in log.loc["sub-07/func/sub-07_task-y_events.tsv", "reason"]
     assert log.loc["dicom"]["status"].tolist() == ["taken", "unmatched"]
+    imported = datasets.Dataset("x", folder, cards.read_card(folder / "card.yaml"), cohort)
+    conditions = datasets.conditions(imported) | {"dataset"}
+    assert [n[:2] for n in parameters.notebooks() if not parameters.unmet(n, conditions)] == ["01", "09"]
 
 
 def test_dicom_becomes_nifti_without_names(tmp_path, source):
