@@ -16,7 +16,7 @@ import pandas as pd
 from tqdm import tqdm
 
 import medlab
-from medlab import intake, joins, label_maps, pet_headers, structures, studies, tables
+from medlab import intake, joins, label_maps, nifti, pet_headers, structures, studies, tables
 
 
 def take(draft, table, which, series, boxes, truth, roi=None, segmentation=None):
@@ -88,7 +88,7 @@ def _one(draft, g):
     except images.BadImage as error:
         return None, None, [error.reason.replace(str(draft.source), "")]
     name = f"images/{g['name']}"
-    row = {"patient_id": g["name"].split("_")[0], **write(image, draft.folder, name), "modality": g["modality"],
+    row = {"patient_id": g["name"].split("_")[0], **nifti.write(image, draft.folder, name), "modality": g["modality"],
            "_modality": g["modality"], "_intensity": image.intensity,
            "_uneven": any("gap of" in n or "mm apart" in n for n in image.notes), "scanner": g["scanner"],
            **g["numbers"]}
@@ -123,29 +123,6 @@ def _read(draft, g, files):
             raise images.BadImage("series", f"{len(lost)} of {len(files)} slices broken and no copy there") from None
         good = [draft.source / i["file"] for i in good]
         return images.read(good[0]) if len(good) == 1 else images.read_series(good)
-
-
-def write(image, folder, name) -> dict:
-    """Write an `images.Image`; returns the cells ``image`` and, where the file cannot say it, ``spacing_mm``.
-
-    One channel with a known orientation becomes NIfTI-2 (.nii.gz; its geometry is float64, as it should come back
-    exactly; world coordinates turned from LPS to RAS), anything else .npy. Pixels keep their type and values.
-    """
-    if image.affine is None or image.pixels.shape[-1] > 1 or image.pixels.dtype.name in ("bool", "float16"):
-        np.save(folder / f"{name}.npy", image.pixels, allow_pickle=False)
-        spacing = " x ".join(repr(float(v)) for v in image.spacing_mm) if image.spacing_mm else None
-        return {"image": f"{name}.npy"} | ({"spacing_mm": spacing} if spacing else {})
-    import gzip
-
-    import nibabel as nib
-
-    pixels = image.pixels[..., 0] if image.pixels.ndim == 4 else image.pixels[None, ..., 0]
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.asarray(image.affine)[:, [2, 1, 0, 3]]
-    nifti = nib.Nifti2Image(pixels.transpose(2, 1, 0), affine, dtype=pixels.dtype)
-    nifti.header.set_xyzt_units("mm")
-    with gzip.GzipFile(folder / f"{name}.nii.gz", "wb", compresslevel=1, mtime=0) as file:
-        file.write(nifti.to_bytes())
-    return {"image": f"{name}.nii.gz"}
 
 
 def _scanners(cohort, table):

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
-from medlab import contours, intake, segments, studies
+from medlab import contours, intake, nifti, segments, studies
 
 ROOMS = {"RTSTRUCT": contours, "SEG": segments}
 WORDS = set("""gtv ctv itv ptv igtv hrctv gy roi oar bone rib lung lungs left right l r heart liver kidney kidneys
@@ -172,7 +172,7 @@ def _classes(ready, pairs):
 
 def _drawn(draft, image, items, classes, say):
     """Label map of one image from the objects that belong to it; its path, or None where that cannot be."""
-    from medlab import dicom_tree, images
+    from medlab import images
 
     twice = [c for c, n in Counter(c for item in items for c in item["chosen"]).items() if n > 1]
     if twice:
@@ -202,7 +202,7 @@ def _drawn(draft, image, items, classes, say):
     mask = replace(grid, pixels=(labels[0] if flat else labels)[..., None])
     name = "masks/" + image.split("/")[-1].split(".")[0]
     (draft.folder / "masks").mkdir(exist_ok=True)
-    name = dicom_tree.write(mask, draft.folder, name)["image"]
+    name = nifti.write(mask, draft.folder, name)["image"]
     draft.sha256[name] = intake.sha256(draft.folder / name)
     return name
 
