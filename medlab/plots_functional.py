@@ -29,7 +29,7 @@ def levels(peaks, most=7, apart_mm=6.0):
     for z in peaks:
         if len(chosen) < most and all(abs(z - other) >= apart_mm for other in chosen):
             chosen.append(float(round(z)))
-    return sorted(chosen) if len(chosen) > 2 else most
+    return sorted(chosen) or most
 
 
 def slices(image, background, title, radiological=True, threshold=0.0, cuts=7, label="z", top=None,
@@ -47,10 +47,10 @@ def slices(image, background, title, radiological=True, threshold=0.0, cuts=7, l
 
     figure = _canvas(9.4, 2.3)
     signed = float(np.asarray(image.dataobj).min()) < 0
+    scale = {"cmap": "RdBu_r"} if signed else {"cmap": "autumn" if threshold else "inferno", "vmin": threshold}
     plotting.plot_stat_map(image, bg_img=background, display_mode="z", cut_coords=cuts, threshold=max(threshold, 1e-6),
                            figure=figure, radiological=radiological, black_bg=True, draw_cross=False, vmax=top,
-                           cmap="RdBu_r" if signed else "inferno", vmin=None if signed else 0, symmetric_cbar=signed,
-                           resampling_interpolation="nearest")
+                           symmetric_cbar=signed, resampling_interpolation="nearest", cbar_tick_format="%.3g", **scale)
     return _named(figure, f"{title} (colour: {label}; z in mm)", radiological, space)
 
 
@@ -83,8 +83,8 @@ def glass(images, threshold, radiological=True, top=None):
         plotting.plot_glass_brain(image, threshold=shown, display_mode="lzry", axes=ax, radiological=radiological,
                                   plot_abs=False, colorbar=True, vmax=top, cmap="RdBu_r", symmetric_cbar=True)
         ax.set_title(f"{title}, |z| from {threshold[title]:.2f}", loc="left", fontsize=9)
-    figure.suptitle(f"MNI space, affine · axial and coronal views {SIDES[radiological]}", fontsize=9, x=0.01,
-                    y=1 + 0.12 / len(images), ha="left", va="bottom")
+    figure.suptitle(f"Colour: z. MNI space, affine · axial and coronal views {SIDES[radiological]}", fontsize=9, x=0.01,
+                    y=1.01, ha="left", va="bottom")
     return figure
 
 
