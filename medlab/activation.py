@@ -55,7 +55,6 @@ def clusters(z, mask, threshold, native_to_mni, smallest=10, alpha=0.05, peaks=1
         found.reindex(columns=[*columns, "side", "region", "region_mm", "network", "network_mm", "tissue"])
 
 
-
 def keep(z, mask, threshold, smallest):
     """The map where |z| exceeds a threshold in clusters of at least `smallest` voxels (faces touching, each sign)."""
     from scipy import ndimage
@@ -68,7 +67,6 @@ def keep(z, mask, threshold, smallest):
         good = above & (sizes[labels] >= smallest)
         out[good] = values[good]
     return nib.Nifti1Image(out, z.affine)
-
 
 
 def laterality(z, mask, native_to_mni, threshold, centre=None, radius_mm=20.0):
@@ -103,7 +101,6 @@ def laterality(z, mask, native_to_mni, threshold, centre=None, radius_mm=20.0):
     return {"index": index, "average": average, "left": left, "right": right}
 
 
-
 def sphere(mask, centre, radius_mm):
     """(x, y, z) bool: voxels of the mask within a radius of a point in mm, at least the nearest one."""
     inside = np.asarray(mask.dataobj) > 0
@@ -112,7 +109,6 @@ def sphere(mask, centre, radius_mm):
     out = np.zeros(inside.shape, bool)
     out[tuple(voxels[far <= max(radius_mm, far.min())].T)] = True
     return out
-
 
 
 def event_locked(signal, times, onsets, before_s=6.0, after_s=30.0, step_s=1.0):
@@ -142,7 +138,6 @@ def event_locked(signal, times, onsets, before_s=6.0, after_s=30.0, step_s=1.0):
                         index=pd.Index(window, name="time_s"))
 
 
-
 def region_signals(data, mask, centres, radius_mm, fewest=3):
     """(places, volumes) mean signal of the voxels of the mask within a radius; NaN with fewer than `fewest` voxels."""
     from scipy.spatial import cKDTree
@@ -155,13 +150,11 @@ def region_signals(data, mask, centres, radius_mm, fewest=3):
     return np.stack([values[i].mean(axis=0) if len(i) >= fewest else empty for i in found])
 
 
-
 def without(signals, design):
     """(n, volumes) signals minus what the regressors of a design explain (least squares)."""
     basis = np.linalg.qr(np.asarray(design, float))[0]
     signals = np.asarray(signals, float)
     return signals - (signals @ basis) @ basis.T
-
 
 
 def correlation(one, many):

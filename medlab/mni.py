@@ -69,10 +69,8 @@ def _array(image):
     return np.asarray(image.dataobj, np.float32).transpose(2, 1, 0)
 
 
-
 def _spacing(image):
     return tuple(np.linalg.norm(image.affine[:3, :3], axis=0)[::-1].tolist())
-
 
 
 def _array_to_world(image):
@@ -81,10 +79,8 @@ def _array_to_world(image):
     return image.affine @ swap @ np.diag([*1 / np.array(_spacing(image)), 1.0])
 
 
-
 def _middle(mask, affine):
     return (affine @ [*np.argwhere(mask).mean(axis=0), 1.0])[:3]
-
 
 
 def _top(mask, affine):
@@ -92,11 +88,9 @@ def _top(mask, affine):
     return np.percentile(points[:, 2], 99.5)
 
 
-
 def in_mni(image, native_to_mni):
     """The same voxels with an affine into MNI space: nothing is resampled."""
     return nib.Nifti1Image(np.asarray(image.dataobj), native_to_mni @ image.affine)
-
 
 
 def transform(points, matrix):
@@ -104,13 +98,11 @@ def transform(points, matrix):
     return np.atleast_2d(points) @ matrix[:3, :3].T + matrix[:3, 3]
 
 
-
 def template_mask():
     """The brain of the bundled MNI152 template, 2 mm."""
     from nilearn import datasets
 
     return datasets.load_mni152_brain_mask(resolution=2)
-
 
 
 @lru_cache
@@ -127,13 +119,11 @@ def _places():
     return regions, functional[functional["network"] != "unassigned"].reset_index(drop=True)
 
 
-
 @lru_cache
 def _tissues():
     from nilearn import datasets
 
     return datasets.load_mni152_gm_template(resolution=2), datasets.load_mni152_wm_template(resolution=2)
-
 
 
 def label(points):
@@ -160,14 +150,12 @@ def label(points):
     return pd.DataFrame(rows, columns=["side", "region", "region_mm", "network", "network_mm", "tissue"])
 
 
-
 def _tissue(point):
     shares = []
     for image in _tissues():
         i = np.round(transform(point, np.linalg.inv(image.affine))[0]).astype(int)
         shares.append(float(image.dataobj[tuple(i)]) if (i >= 0).all() and (i < image.shape).all() else 0.0)
     return ("grey", "white")[int(np.argmax(shares))] if max(shares) > 0.25 else "other"
-
 
 
 def network_places():

@@ -74,7 +74,6 @@ def read_events(path, column="trial_type"):
     return events
 
 
-
 def check_events(events, seconds, late="stop"):
     """Events that a run of this length can have; what is suspicious, as notes.
 
@@ -129,7 +128,6 @@ def check_events(events, seconds, late="stop"):
     return events, notes
 
 
-
 def trial_blocks(events, gap_s):
     """Events of one condition that follow each other within `gap_s` as one block: onset, duration, trial_type, n."""
     rows = []
@@ -144,14 +142,12 @@ def trial_blocks(events, gap_s):
     return table.assign(duration=table["end"] - table["onset"])[["onset", "duration", "trial_type", "n"]]
 
 
-
 def below(folder, text):
     """Path of a file named in a parameter, which must lie below the folder."""
     if not cards.inside(folder, text):
         raise ValueError(f"fmri_confounds {text!r}: no such file below the dataset; expected a relative path such as "
                          "func/sub-01_confounds.tsv")
     return folder / text
-
 
 
 def read_confounds(path, n_volumes, columns=(), first_missing_is_zero=False):
@@ -193,7 +189,6 @@ def read_confounds(path, n_volumes, columns=(), first_missing_is_zero=False):
     return table.loc[:, table.std() > 0].astype(float)
 
 
-
 def contrasts(text, conditions):
     """Contrasts by name as weights of the conditions.
 
@@ -230,7 +225,6 @@ def contrasts(text, conditions):
     return {part: _expression(part, conditions, everything) for part in parts}
 
 
-
 def _expression(text, conditions, everything):
     term = re.compile(r"\s*([+-]?)\s*(?:([0-9]*\.?[0-9]+)\s*\*\s*)?([A-Za-z_]\w*)\s*")
     weights, at = dict.fromkeys(conditions, 0.0), 0
@@ -247,7 +241,6 @@ def _expression(text, conditions, everything):
     if not any(weights.values()):
         raise ValueError(f"contrast {text!r}: all weights are 0")
     return weights
-
 
 
 def variance_inflation(design, weights, conditions):
