@@ -9,8 +9,11 @@ import pandas as pd
 
 from medlab.mni import MIDLINE_MM, label, transform
 
+COLUMNS = ["cluster", "voxels", "volume_ml", "z", "x_mm", "y_mm", "z_mm", "mni_x", "mni_y", "mni_z", "active_low",
+           "side", "region", "region_mm", "network", "network_mm", "tissue"]
 
-def clusters(z, mask, threshold, native_to_mni, smallest=10, alpha=0.05, peaks=1, forming=None):
+
+def clusters(z, mask, threshold, native_to_mni, smallest=10, alpha=0.05):
     """Clusters above a threshold, both signs, with their peaks and a bound on how much of each is truly active.
 
     ``active_low`` is the lower bound, at confidence 1 - alpha for all clusters together, of the share of truly active
@@ -21,7 +24,6 @@ def clusters(z, mask, threshold, native_to_mni, smallest=10, alpha=0.05, peaks=1
     z, mask : nibabel images
     threshold : float, |z| from which voxels form a cluster
     smallest : int, voxels; smaller clusters are left out
-    peaks : int, peaks listed per cluster, at least 8 mm apart
 
     Returns
     -------
@@ -31,28 +33,27 @@ def clusters(z, mask, threshold, native_to_mni, smallest=10, alpha=0.05, peaks=1
     from nilearn.glm import cluster_level_inference
     from nilearn.reporting import get_clusters_table
 
-    size_ml = abs(np.linalg.det(z.affine[:3, :3])) / 1000
-    bounds = {}
-    for sign in (1, -1):
-        flipped = nib.Nifti1Image(sign * np.asarray(z.dataobj, np.float32), z.affine)
+    values, bounds = np.asarray(z.dataobj), {}
+    for sign in (s for s in (1, -1) if (s * values > threshold).any()):
+        flipped = nib.Nifti1Image((sign * values).astype(np.float32), z.affine)
         bounds[sign] = np.asarray(cluster_level_inference(flipped, mask, [float(threshold)], alpha / 2).dataobj)
+    if not bounds:
+        return pd.DataFrame(columns=COLUMNS)
     table = get_clusters_table(z, threshold, smallest, two_sided=True)
-    table["Cluster ID"] = table["Cluster ID"].astype(str)
-    rows, values = [], np.asarray(z.dataobj)
-    for _, group in table.groupby(table["Cluster ID"].str.extract(r"(\d+)")[0] + np.sign(
-            table["Peak Stat"].astype(float)).map({1.0: "+", -1.0: "-"}), sort=False):
-        size = pd.to_numeric(group["Cluster Size (mm3)"], errors="coerce").iloc[0]
-        for _, peak in group.head(peaks).iterrows():
-            at = np.array([peak["X"], peak["Y"], peak["Z"]], float)
-            voxel = tuple(np.round(transform(at, np.linalg.inv(z.affine))[0]).astype(int))
-            rows.append([len(rows) + 1, round(size / 1000 / size_ml), size / 1000, float(values[voxel]), *at,
-                         *transform(at, native_to_mni)[0], float(bounds[np.sign(values[voxel])][voxel])])
-    columns = ["cluster", "voxels", "volume_ml", "z", "x_mm", "y_mm", "z_mm", "mni_x", "mni_y", "mni_z", "active_low"]
-    found = pd.DataFrame(rows, columns=columns)
-    found = found.sort_values("z", key=np.abs, ascending=False, ignore_index=True)
+    size = pd.to_numeric(table["Cluster Size (mm3)"], errors="coerce")  # sub-peaks of a cluster have none
+    rows = [_row(z, values, bounds, one, native_to_mni) for _, one in table[size.notna()].iterrows()]
+    found = pd.DataFrame(rows, columns=COLUMNS[:-6]).sort_values("z", key=np.abs, ascending=False, ignore_index=True)
     found["cluster"] = np.arange(1, len(found) + 1)
-    return pd.concat([found, label(found[["mni_x", "mni_y", "mni_z"]])], axis=1) if len(found) else \
-        found.reindex(columns=[*columns, "side", "region", "region_mm", "network", "network_mm", "tissue"])
+    return pd.concat([found, label(found[["mni_x", "mni_y", "mni_z"]])], axis=1)
+
+
+def _row(z, values, bounds, peak, native_to_mni):
+    """The values of `COLUMNS` before those of `label` for one line of nilearn's table."""
+    at, size = peak[["X", "Y", "Z"]].to_numpy(float), float(peak["Cluster Size (mm3)"])
+    voxel = tuple(np.round(transform(at, np.linalg.inv(z.affine))[0]).astype(int))
+    volume = abs(np.linalg.det(z.affine[:3, :3]))
+    return [0, round(size / volume), size / 1000, float(values[voxel]), *at, *transform(at, native_to_mni)[0],
+            float(bounds[np.sign(values[voxel])][voxel])]
 
 
 def keep(z, mask, threshold, smallest):
