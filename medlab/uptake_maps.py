@@ -74,6 +74,16 @@ def asymmetry(suv_map, mirror, floor=0.2):
         return np.where(high, 200 * (suv_map - mirror) / (suv_map + mirror), np.nan)
 
 
+def robust_z(values):
+    """Deviation from the median in robust standard deviations (1.4826 MAD) of the same map; NaN stays NaN.
+
+    Says which places stand out from the rest of one body, not how rare that is among persons.
+    """
+    off = np.asarray(values, float) - np.nanmedian(values)
+    spread = 1.4826 * np.nanmedian(np.abs(off))
+    return off / spread if spread > 0 else np.full(off.shape, np.nan)
+
+
 def z_scores(value, normals):
     """How unusual a map is against those of normal persons, as a z that allows for how few they are.
 

@@ -177,6 +177,12 @@ def test_asymmetry_is_seen_on_the_right_side():
     found = uptake_maps.asymmetry(here, here[..., ::-1])
     assert found[5, 7, 3] == pytest.approx(100) and found[5, 7, 12] == pytest.approx(-100) and found[0, 0, 0] == 0
     assert np.isnan(uptake_maps.asymmetry(here * 0, here * 0)).all()
+    index = np.random.default_rng(0).normal(3, 5, (30, 30, 30))
+    index[5:8, 5:8, 5:8], index[0] = 53, np.nan
+    z = uptake_maps.robust_z(index)
+    assert z[6, 6, 6] == pytest.approx(10, rel=0.05) and np.isnan(z[0]).all() and np.isnan(uptake_maps.robust_z(
+        np.ones(9))).all()
+    assert uptake_maps.clusters(z, np.isfinite(z), 6.0)["volume_ml"].tolist() == [27 * 0.125]
 
 
 def test_grid_of_a_smooth_map_lies_where_its_image_lies():
