@@ -110,9 +110,8 @@ def compute(image, mask, spacing_mm=None, settings=None):
         image, spacing_mm = np.rint(image) if settings.whole else image, (settings.spacing_mm,) * mask.ndim
         if not mask.any():
             return {}
-    mask = components.largest(mask) if settings.largest else mask
     box = ndimage.find_objects(mask.astype(np.uint8))[0]
-    image, mask = image[box], mask[box]
+    image, mask = image[box], components.largest(mask[box]) if settings.largest else mask[box]
     kept = intensity_mask(image, mask, settings)
     levels = np.zeros(mask.shape, int)
     levels[kept] = textures.discretise(image[kept], settings.bin_width, settings.n_bins, settings.low)
