@@ -1,6 +1,6 @@
 """Notebook 09 end to end on a short simulated run, and its sentences where something is missing."""
 
-
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,11 +15,14 @@ def execute(folder, **parameters):
 
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory):
-    """The simulated run, 90 volumes, made once."""
+    """The simulated run, 90 volumes, voxels of 5 mm instead of 4, made once."""
     from medlab import bold_phantom
 
     place = tmp_path_factory.mktemp("phantom")
-    cohort, truth = bold_phantom.bold(place, seed=1, volumes=90)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bold_phantom, "SHAPE", (39, 45, 31))
+        patch.setattr(bold_phantom, "VOXEL_MM", 5.0)
+        cohort, truth = bold_phantom.bold(place, seed=1, volumes=90)
     cohort.to_csv(place / "cohort.csv", index=False)
     truth.to_csv(place / "truth.csv", index=False)
     (place / "card.yaml").write_text(yaml.safe_dump(bold_phantom.CARD))
@@ -46,19 +49,20 @@ def test_the_phantom_is_found_again(made, capsys):
     # 3 minutes only: the limits of the default run, 5 minutes, are in tests/benchmarks/fmri.py
     assert result["recall"] >= 0.85 and result["false_discoveries"] <= 0.1 and result["peak_z"] > 6
     assert result["truth"]["translation_rms_mm"] < 0.1 and result["truth"]["rotation_rms_deg"] < 0.1
-    assert result["truth"]["mni_error_mm"] < 3 and result["mni_dice"] > 0.9
+    assert result["truth"]["mni_error_mm"] < 2 and result["mni_dice"] > 0.9 and page["fit"]["coverage"] > 0.85
     assert result["tr_s"] == 2 and result["n_volumes"] == 90 and 40 < result["tsnr"] < 150
     clusters = pd.read_csv(made / "clusters.csv")
     visual = clusters[(clusters["contrast"] == "task") & (clusters["cluster"] == 1)].iloc[0]
     assert abs(visual["mni_x"]) < 25 and visual["mni_y"] < -75 and visual["network"] == "Visual"
     assert "radiological" in result["orientation"] and "Nothing had to be changed" in said
-    model = FirstLevelModel(2.0, slice_time_ref=0.5, mask_img=page["mask"], smoothing_fwhm=5.0, signal_scaling=0,
+    inside = page["inside"] & (np.arange(page["inside"].size).reshape(page["inside"].shape) % 7 == 0)  # some voxels
+    some = nib.Nifti1Image(inside.astype(np.uint8), page["mask"].affine)
+    model = FirstLevelModel(2.0, slice_time_ref=0.5, mask_img=some, smoothing_fwhm=5.0, signal_scaling=0,
                             hrf_model="glover", high_pass=1 / 128, noise_model="ar1")
     model.fit(page["realigned"], events=page["events"], confounds=page["confounds"])
     for name, kind in (("face", "effect_size"), ("face - house", "z_score")):
         ours = page["each"]["face"][kind] if name == "face" else page["maps"][name][kind]
         theirs = model.compute_contrast(name, output_type=kind)
-        inside = page["inside"]
         np.testing.assert_allclose(ours.get_fdata()[inside], theirs.get_fdata()[inside], rtol=1e-4, atol=1e-4)
     for name in ("z_maps.nii.gz", "effect_maps.nii.gz", "volumes.csv", "design.csv", "mni_affine.csv"):
         assert (made / name).is_file(), name
