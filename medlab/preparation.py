@@ -123,10 +123,15 @@ def fit_covariates(train, columns, categories=(), min_patients=5):
     Returns
     -------
     dict, plain: per column kind "number" (median, mean, std) or "category" (levels, reference: the most
-    frequent), and missing_indicator; or kind "dropped" and why.
+    frequent), and missing_indicator (of columns missing in the same patients only the first has one); or kind
+    "dropped" and why.
     """
     patients = train.drop_duplicates("patient_id")
-    return {column: _fit_column(patients[column], column in categories, min_patients) for column in columns}
+    fitted = {column: _fit_column(patients[column], column in categories, min_patients) for column in columns}
+    gaps = patients[[column for column in fitted if fitted[column].get("missing_indicator")]].isna()
+    for column in gaps.columns[gaps.T.duplicated()]:  # all features of a region are missing where there is none
+        fitted[column]["missing_indicator"] = False
+    return fitted
 
 
 def _fit_column(values, category, min_patients):

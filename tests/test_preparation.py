@@ -93,6 +93,14 @@ def test_patients_count_once_and_useless_columns_are_dropped(cohort):
     assert preparation.apply_covariates(table, fitted).shape == (60, 0)
 
 
+def test_columns_missing_together_have_one_indicator(cohort):
+    gaps = cohort.assign(a=np.linspace(0, 1, 60), b=np.linspace(5, 2, 60), c=np.linspace(1, 9, 60) ** 2)
+    gaps.loc[:9, ["a", "b"]] = gaps.loc[4:12, "c"] = np.nan
+    made = preparation.apply_covariates(gaps, preparation.fit_covariates(gaps, ["a", "b", "c"]))
+    assert list(made) == ["a", "a_missing", "b", "c", "c_missing"]
+    assert made["a_missing"].sum() == 10 and made["c_missing"].sum() == 9
+
+
 def test_array_is_written_whole_or_not_at_all(tmp_path):
     data = np.random.default_rng(0).integers(0, 255, (5, 4, 3, 1), dtype=np.uint8)
     preparation.write_array(tmp_path / "a.npy", iter(data), data.shape)
