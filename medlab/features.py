@@ -51,7 +51,8 @@ def resample(image, mask, spacing_mm, new_mm):
     """Grey values and mask on voxels of a new width, cut to the region; IBSI's grid.
 
     The grid has ceil(n * old / new) voxels along each axis and the same middle; linear interpolation, the value at the
-    border continued; a voxel belongs to the region from a half on.
+    border continued; a voxel belongs to the region from a half on. Of a region that fills no voxel by half those stay
+    that it fills most: a small lesion is not the same as none.
 
     Returns
     -------
@@ -66,7 +67,8 @@ def resample(image, mask, spacing_mm, new_mm):
     options = dict(matrix=step, offset=first + np.array(begin) * step, output_shape=tuple(np.subtract(end, begin)),
                    order=1, mode="nearest")
     cover = ndimage.affine_transform(mask.astype(np.float64), **options)
-    return ndimage.affine_transform(np.asarray(image, np.float64), **options), cover >= 0.5 - 1e-6
+    return ndimage.affine_transform(np.asarray(image, np.float64), **options), (
+        cover >= min(0.5, cover.max()) - 1e-6) & (cover > 0)
 
 
 def intensity_mask(image, mask, settings):

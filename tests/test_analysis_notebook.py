@@ -1,17 +1,13 @@
 """Notebook 08 on small made-up cohorts: pictures with masks and a label, volumes with follow-up, no masks at all."""
 
-import json
-
-import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from conftest import run_all
 from scipy import ndimage
 
-from medlab import ROOT, features
-
-matplotlib.use("Agg")
+from medlab import features
 
 
 def cohort(folder, n=24, volume=False, masks=True, label=True, spacing="2 x 1 x 1"):
@@ -52,18 +48,9 @@ def cohort(folder, n=24, volume=False, masks=True, label=True, spacing="2 x 1 x 
 
 
 def execute(folder, **parameters):
-    """All code cells in one namespace, as Run All does; the result file."""
-    from matplotlib import pyplot as plt
-
-    notebook = json.loads((ROOT / "notebooks" / "08_image_analysis.ipynb").read_text())
-    namespace = {"display": lambda *shown: None, "__name__": "page"}
-    settings = {"run": folder.name, "analysis_sample": 2, "analysis_stability": 12} | parameters
-    for cell in (c for c in notebook["cells"] if c["cell_type"] == "code"):
-        exec("".join(cell["source"]), namespace)
-        if "parameters" in cell["metadata"].get("tags", []):
-            namespace.update(settings)
-        plt.close("all")
-    return json.loads((folder / "image_analysis.json").read_text())
+    """All code cells in one namespace, as Run All does, with few pictures; the result file."""
+    settings = {"analysis_sample": 2, "analysis_stability": 12} | parameters
+    return run_all("08_image_analysis", folder, "image_analysis.json", settings)[0]
 
 
 def test_pictures_with_masks_and_a_label(workspace, capsys):

@@ -242,6 +242,14 @@ def cohort(folder, rows, card="intensity: arbitrary\n"):
     return datasets.load(folder.name)
 
 
+def test_a_region_smaller_than_a_new_voxel_keeps_one():
+    mask = np.zeros((6, 12, 12), bool)
+    mask[3, 5, 5] = True
+    _, left = features.resample(mask * 1.0, mask, (5.0, 1.0, 1.0), 1.7)
+    assert left.sum() == 1
+    assert features.resample(mask * 1.0, mask, (1.0, 1.0, 1.0), 1.0)[1].sum() == 1
+
+
 def test_a_cohort_becomes_a_table_and_gaps_are_counted(workspace):
     data = cohort(workspace / "data" / "some", [("p0", 6), ("p0", 9), ("p1", None), ("p2", 0.1), ("p3", 5)])
     found = features.table(data, data.cohort, progress=False)
