@@ -147,7 +147,8 @@ def read(dataset, row, settings=None, mask_class=None, without_mask=None):
     Parameters
     ----------
     mask_class : name of one class of the masks; None = everything marked
-    without_mask : function of the grey values that makes a mask, such as `bright_region`; the stored masks are not read
+    without_mask : function of grey values and row that makes a mask, as `inside_boxes` and `bright_region`; the stored
+        masks are not read
 
     Returns
     -------
@@ -158,7 +159,7 @@ def read(dataset, row, settings=None, mask_class=None, without_mask=None):
     if not isinstance(row.get("image"), str) or not (without_mask or isinstance(row.get("mask"), str)):
         return PROBLEMS[0]
     names, channel = datasets.mask_classes(dataset), (settings or Settings()).channel
-    if mask_class is not None and mask_class not in names:
+    if mask_class is not None and not without_mask and mask_class not in names:
         raise ValueError(f"mask class {mask_class!r}: expected one of {', '.join(names)}")
     try:
         image, valid = datasets.read(dataset, row), datasets.read_valid(dataset, row)
@@ -169,7 +170,7 @@ def read(dataset, row, settings=None, mask_class=None, without_mask=None):
         raise ValueError(f"channel {channel} of {row['image']}: it has {image.pixels.shape[-1]}, counted from 0")
     grey = image.pixels.mean(axis=-1, dtype=np.float64) if channel is None else image.pixels[..., channel].astype(float)
     if without_mask:
-        mask = without_mask(grey)
+        mask = without_mask(grey, row)
     else:
         mask = labels > 0 if mask_class is None else labels == names.index(mask_class) + 1
     mask = mask & valid if valid is not None and valid.shape == mask.shape else mask
@@ -178,8 +179,31 @@ def read(dataset, row, settings=None, mask_class=None, without_mask=None):
     return (grey, mask, image.spacing_mm) if mask.any() else PROBLEMS[1]
 
 
-def bright_region(image):
-    """Where nobody has drawn a mask: the largest connected part above Otsu's threshold, opened by one pixel."""
+def inside_boxes(dataset, label=None):
+    """A function for `read`: what lies inside the boxes of an image (of one label), where there are no masks.
+
+    Rectangles hold their lesion and some of its surroundings: their shape is not its shape.
+    """
+    boxes = dataset.boxes
+    if label is not None:
+        boxes = boxes[boxes["label"].eq(label)]
+        if not len(boxes):
+            raise ValueError(f"no box with the label {label!r}: expected one of {sorted(set(dataset.boxes['label']))}")
+    keys = [key for key in ("image", "frame") if key in boxes and key in dataset.cohort]
+
+    def mask(grey, row):
+        inside = np.zeros(grey.shape, bool)
+        for box in boxes[(boxes[keys] == row[keys]).all(axis=1)].to_dict("records"):
+            edges = [(box.get(f"{axis}_min", 0), box.get(f"{axis}_max", n)) for axis, n in
+                     zip(components.AXES[grey.ndim], grey.shape, strict=True)]
+            inside[tuple(slice(max(0, int(np.floor(low))), int(np.ceil(high))) for low, high in edges)] = True
+        return inside
+
+    return mask
+
+
+def bright_region(image, row=None):
+    """Where nobody has marked anything: the largest connected part above Otsu's threshold, opened by one pixel."""
     from skimage.filters import threshold_otsu
 
     image = np.asarray(image, float)
@@ -188,35 +212,6 @@ def bright_region(image):
     above = image > threshold_otsu(image)
     opened = ndimage.binary_opening(above)
     return components.largest(opened if opened.any() else above)
-
-
-def noise_sd(image):
-    """Standard deviation of the noise of a picture or volume, from second differences within its slices.
-
-    Immerkaer, Computer Vision and Image Understanding 1996, with the median in place of the mean, so that edges count
-    for little; 0 in a picture without noise.
-    """
-    mask = np.outer([1.0, -2.0, 1.0], [1.0, -2.0, 1.0])
-    image = np.asarray(image, float)
-    found = ndimage.convolve(image, mask.reshape((1,) * (image.ndim - 2) + (3, 3)))
-    return float(np.median(np.abs(found[found != 0]))) / 0.6745 / 6 if (found != 0).any() else 0.0
-
-
-def perturb(image, mask, how, seed=0):
-    """Grey values and mask as another reader or another scan might give them.
-
-    Parameters
-    ----------
-    how : str
-        ``eroded``, ``dilated``: the mask by one pixel within the slices; ``noise``: as much noise again as is there
-        (`noise_sd`), which makes it 1.4 times as strong.
-    """
-    cross = ndimage.generate_binary_structure(2, 1).reshape((1,) * (mask.ndim - 2) + (3, 3))
-    if how == "noise":
-        return image + np.random.default_rng(seed).normal(0, noise_sd(image), image.shape), mask
-    if how not in ("eroded", "dilated"):
-        raise ValueError(f"how is {how!r}; expected eroded, dilated or noise")
-    return image, (ndimage.binary_erosion if how == "eroded" else ndimage.binary_dilation)(mask, cross)
 
 
 def of_row(dataset, row, settings=None, mask_class=None):

@@ -1,5 +1,7 @@
 """Notebook 08 on small made-up cohorts: pictures with masks and a label, volumes with follow-up, no masks at all."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,13 +9,11 @@ import yaml
 from conftest import run_all
 from scipy import ndimage
 
-from medlab import features
+from medlab import datasets, features, runs
 
 
 def cohort(folder, n=24, volume=False, masks=True, label=True, spacing="2 x 1 x 1"):
     """Patients whose lesion is larger and brighter in class b; the fifth mask is empty; the first has two images."""
-    from medlab import datasets, runs
-
     random, rows = np.random.default_rng(0), []
     data, out = folder / "data" / "made", folder / "reports" / "try"
     data.mkdir()
@@ -103,6 +103,24 @@ def test_without_masks_the_bright_part_is_measured_and_it_is_said(workspace, cap
     result = execute(folder, analysis_sample=1, analysis_stability=3)
     assert "stand-in" in result["region"] and result["n_images"] == 25 and result["otsu_dice"] is None
     assert "nobody has drawn a mask" in capsys.readouterr().out
+
+
+def test_boxes_are_measured_where_there_are_no_masks(workspace):
+    folder, data = cohort(workspace), workspace / "data" / "made"
+    rows = pd.read_csv(data / "cohort.csv")
+    rows.drop(columns="mask").to_csv(data / "cohort.csv", index=False)
+    found = [(i, np.argwhere(np.load(data / f"m{i}.npy"))) for i in range(len(rows)) if i != 5]
+    boxes = [[f"i{i}.npy", "lesion", *at.min(0), *(at.max(0) + 1)] for i, at in found]
+    names = ["image", "label", "y_min", "x_min", "y_max", "x_max"]
+    pd.DataFrame(boxes, columns=names).to_csv(data / "boxes.csv", index=False)
+    table = pd.read_parquet(folder / "split.parquet")
+    table.drop(columns="mask").to_parquet(folder / "split.parquet")
+    facts = json.loads((folder / "dataset.json").read_text())
+    runs.write_json(folder / "dataset.json", facts | {"fingerprint": datasets.fingerprint(datasets.load("made"))})
+    result = execute(folder, analysis_sample=1, analysis_stability=0)
+    assert result["region"].startswith("inside the boxes") and result["problems"] == {"empty mask": 1}
+    size = pd.read_parquet(folder / "features.parquet")["radiomics_morph_pixel_area_px2"]
+    assert size[3] == np.prod(np.ptp(found[3][1], axis=0) + 1) and result["otsu_dice"]
 
 
 def test_what_cannot_be_measured_is_said_in_a_sentence(workspace):

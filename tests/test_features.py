@@ -3,6 +3,7 @@
 import sys
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -188,21 +189,6 @@ def test_of_several_parts_the_largest_is_measured_where_the_settings_say_so():
     assert both["morph_pixel_area_px2"] == 57 and both["morph_maximum_diameter_px"] > 30
 
 
-def test_noise_is_measured_and_a_perturbed_mask_stays_within_its_slices():
-    random = np.random.default_rng(0)
-    smooth = 100 * np.sin(np.indices((60, 60)).sum(0) / 9)
-    assert features.noise_sd(smooth + random.normal(0, 7, smooth.shape)) == pytest.approx(7, rel=0.1)
-    assert features.noise_sd(np.zeros((9, 9))) == 0
-    mask = np.zeros((5, 12, 12), bool)
-    mask[1:4, 3:9, 3:9] = True
-    smaller, larger = (features.perturb(mask * 1.0, mask, how)[1] for how in ("eroded", "dilated"))
-    assert smaller.sum() == 3 * 16 and larger.sum() == 3 * (36 + 24)
-    noisy, same = features.perturb(random.normal(0, 5, mask.shape), mask, "noise")
-    assert same is mask and noisy.std() == pytest.approx(5 * np.sqrt(2), rel=0.15)
-    with pytest.raises(ValueError, match="eroded, dilated or noise"):
-        features.perturb(noisy, mask, "moved")
-
-
 def test_the_bright_part_stands_in_for_a_mask():
     image = np.random.default_rng(0).normal(0, 1, (50, 50))
     image[10:30, 12:40] += 20
@@ -248,6 +234,18 @@ def test_a_region_smaller_than_a_new_voxel_keeps_one():
     _, left = features.resample(mask * 1.0, mask, (5.0, 1.0, 1.0), 1.7)
     assert left.sum() == 1
     assert features.resample(mask * 1.0, mask, (1.0, 1.0, 1.0), 1.0)[1].sum() == 1
+
+
+def test_boxes_mark_what_lies_inside_them():
+    boxes = pd.DataFrame({"image": ["a", "a", "b"], "label": ["x", "y", "x"], "y_min": [1.0, 6, 0],
+                          "y_max": [3.0, 8, 2], "x_min": [2.0, 0, 0], "x_max": [4.5, 1, 9]})
+    made = SimpleNamespace(boxes=boxes, cohort=pd.DataFrame({"image": ["a", "b"]}))
+    one = features.inside_boxes(made)(np.zeros((8, 8)), made.cohort.loc[0])
+    assert one.sum() == 2 * 3 + 2 and one[1:3, 2:5].all() and one[6:, 0].all()
+    assert features.inside_boxes(made, "y")(np.zeros((8, 8)), made.cohort.loc[0]).sum() == 2
+    assert features.inside_boxes(made)(np.zeros((2, 8, 8)), made.cohort.loc[1]).sum() == 2 * 2 * 8, "all slices, cut"
+    with pytest.raises(ValueError, match="expected one of .*x.*y"):
+        features.inside_boxes(made, "liver")
 
 
 def test_a_cohort_becomes_a_table_and_gaps_are_counted(workspace):

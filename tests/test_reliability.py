@@ -86,3 +86,18 @@ def test_no_feature_and_no_outcome_give_an_empty_table():
     assert univariate.auc(table, [True] * 3).empty and univariate.cox(table, [1, 2, 3], [True] * 3).empty
     assert univariate.corrected([0.01, np.nan, 0.04]).tolist()[1] != 0.04
     assert univariate.corrected([0.01, np.nan, 0.04])[[0, 2]] == pytest.approx([0.02, 0.04])
+
+
+def test_noise_is_measured_and_a_perturbed_mask_stays_within_its_slices():
+    random = np.random.default_rng(0)
+    smooth = 100 * np.sin(np.indices((60, 60)).sum(0) / 9)
+    assert reliability.noise_sd(smooth + random.normal(0, 7, smooth.shape)) == pytest.approx(7, rel=0.1)
+    assert reliability.noise_sd(np.zeros((9, 9))) == 0
+    mask = np.zeros((5, 12, 12), bool)
+    mask[1:4, 3:9, 3:9] = True
+    smaller, larger = (reliability.perturb(mask * 1.0, mask, how)[1] for how in ("eroded", "dilated"))
+    assert smaller.sum() == 3 * 16 and larger.sum() == 3 * (36 + 24)
+    noisy, same = reliability.perturb(random.normal(0, 5, mask.shape), mask, "noise")
+    assert same is mask and noisy.std() == pytest.approx(5 * np.sqrt(2), rel=0.15)
+    with pytest.raises(ValueError, match="eroded, dilated or noise"):
+        reliability.perturb(noisy, mask, "moved")
