@@ -32,11 +32,11 @@ def lungs(volume):
     for part, lung in zip(volume < threshold_otsu(volume), found, strict=True):
         groups, _ = ndimage.label(part)
         outside = np.unique(np.r_[groups[0], groups[-1], groups[:, 0], groups[:, -1]])
-        groups, n = ndimage.label(ndimage.binary_opening(part & ~np.isin(groups, outside)))
-        for k in range(1, n + 1):
-            one = np.pad(groups == k, 8)
+        groups, _ = ndimage.label(ndimage.binary_opening(part & ~np.isin(groups, outside)))
+        for k, box in enumerate(ndimage.find_objects(groups), 1):
+            one = np.pad(groups[box] == k, 8)
             if one.sum() >= 250:  # the airways are smaller
-                lung |= ndimage.binary_fill_holes(ndimage.binary_closing(one, iterations=5))[8:-8, 8:-8]
+                lung[box] |= ndimage.binary_fill_holes(ndimage.binary_closing(one, iterations=5))[8:-8, 8:-8]
     return found
 
 
