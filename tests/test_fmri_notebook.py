@@ -15,14 +15,11 @@ def execute(folder, **parameters):
 
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory):
-    """The simulated run, 90 volumes, voxels of 5 mm instead of 4, made once."""
+    """The simulated run, 90 volumes, made once."""
     from medlab import bold_phantom
 
     place = tmp_path_factory.mktemp("phantom")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bold_phantom, "SHAPE", (39, 45, 31))
-        patch.setattr(bold_phantom, "VOXEL_MM", 5.0)
-        cohort, truth = bold_phantom.bold(place, seed=1, volumes=90)
+    cohort, truth = bold_phantom.bold(place, seed=1, volumes=90)
     cohort.to_csv(place / "cohort.csv", index=False)
     truth.to_csv(place / "truth.csv", index=False)
     (place / "card.yaml").write_text(yaml.safe_dump(bold_phantom.CARD))
