@@ -135,6 +135,27 @@ def test_what_cannot_be_measured_is_said_in_a_sentence(workspace):
         execute(folder)
 
 
+def test_radiomics_become_covariates_and_test_patients_change_nothing_fitted(workspace):
+    folder, table = cohort(workspace, volume=True, label=False), workspace / "data" / "made" / "cohort.csv"
+
+    def prepared():
+        run_all("01_data_exploration", folder, "dataset.json", {"dataset": "made"})
+        return run_all("02_preprocessing", folder, "preprocessing.json", {"radiomics": True, "image_size": 16})[0]
+
+    before, rows = prepared(), pd.read_csv(table)
+    assert before["radiomics"]["spacing_mm"] == 1.3 and before["radiomics"]["bin_width"] == 25
+    made = pd.read_parquet(folder / "covariates.parquet")
+    measured = [name for name in made if name.startswith("radiomics_")]
+    assert len(measured) > 60 and not made.isna().any().any()
+    volume = made["radiomics_morph_volume_mm3"][rows["split"].eq("train").to_numpy()]
+    assert volume.mean() == pytest.approx(0, abs=0.2) and volume.std() == pytest.approx(1, abs=0.2)
+    rows.loc[rows["split"].eq("test"), "spacing_mm"] = "9 x 3 x 3"
+    rows.to_csv(table, index=False)
+    after = prepared()
+    assert after["radiomics"] == before["radiomics"] and after["covariates"] == before["covariates"]
+    assert not made.equals(pd.read_parquet(folder / "covariates.parquet"))
+
+
 def test_columns_are_taken_as_radiomics_by_the_models():
     from medlab import preparation
 
