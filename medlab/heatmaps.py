@@ -14,7 +14,8 @@ from medlab import lesions, pipeline
 from medlab.pipeline import tf
 
 SPREAD = 0.54 / 6  # standard deviation of a bump as a share of the side of its box (TTFNet, arXiv:1909.00700)
-SMALLEST = 0.5  # but at least so many cells
+SMALLEST = 0.5  # but at least so many cells, and one pixel: nobody knows better where a centre lies
+INSIDE = 0.02  # a centre keeps so much of a cell away from its edges
 EMPTY = -1  # class of a row that is no box
 
 
@@ -82,7 +83,7 @@ def targets(boxes, classes, n_classes, shape, step):
     low, high = tf.maximum(boxes[..., :axes], 0.0), tf.minimum(boxes[..., axes:], side)
     boxes = tf.concat([low, high], -1)
     middle = tf.floor((low + high) / 2 / step)
-    sigma = tf.maximum(SPREAD * (high - low) / step, SMALLEST)
+    sigma = tf.maximum(SPREAD * (high - low) / step, tf.maximum(SMALLEST, 1 / step))
     bump = tf.where(there, 1.0, 0.0)[(..., *[None] * axes)]
     for axis in range(axes):
         line = tf.range(cells[axis], dtype=tf.float32) - middle[..., axis, None]
@@ -218,12 +219,15 @@ def _mirror(said, axes, shape):
     return said
 
 
-def decode(heat, box, at_least=0.02, most=200):
+def decode(heat, box, step, at_least=0.02, most=200):
     """Peaks of heatmaps as boxes: a cell that is the highest of its neighbourhood.
+
+    A box is moved until its centre lies in its cell. Where one slice or two are as likely, the mean of both would
+    otherwise lie on the edge between them and mark neither.
 
     Parameters
     ----------
-    heat : (cells..., n_classes) array; box : (cells..., 2 * axes)
+    heat : (cells..., n_classes) array; box : (cells..., 2 * axes); step : pixels per cell along each axis
 
     Returns
     -------
@@ -236,7 +240,10 @@ def decode(heat, box, at_least=0.02, most=200):
     scores = heat[tuple(place.T)]
     order = np.argsort(-scores, kind="stable")[:most]
     place = place[order]
-    return box[tuple(place[:, :-1].T)].astype(float), place[:, -1], scores[order].astype(float)
+    found, step = box[tuple(place[:, :-1].T)].astype(float), np.asarray(step)
+    centre = found.reshape(len(place), 2, -1).mean(axis=1)
+    moved = np.clip(centre, (place[:, :-1] + INSIDE) * step, (place[:, :-1] + 1 - INSIDE) * step) - centre
+    return found + np.tile(moved, 2), place[:, -1], scores[order].astype(float)
 
 
 def candidates(model, images, field, rows, names, batch_size=8, flips="", at_least=0.02, most=200):
@@ -252,9 +259,10 @@ def candidates(model, images, field, rows, names, batch_size=8, flips="", at_lea
         place (a number of ``rows``), label, score, the box in pixels of the field, and ``mass``: how many pixels are
         lesion in and around the box by the mask output (NaN without one).
     """
+    step = model.get_layer("box").step
     parts = [lesions.boxed(np.empty((0, 2 * len(field)))).assign(place=np.empty(0, int), label="", score=0.0, mass=0.0)]
     for said in predict(model, images, field, rows, batch_size, flips):
-        boxes, classes, scores = decode(said["heat"], said["box"], at_least, most)
+        boxes, classes, scores = decode(said["heat"], said["box"], step, at_least, most)
         mass = lesions.masses(said["mask"][..., 0], boxes) if "mask" in said else np.nan
         parts.append(lesions.boxed(boxes).assign(place=said["row"], label=np.array(names)[classes], score=scores,
                                                  mass=mass))

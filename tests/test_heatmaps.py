@@ -75,9 +75,16 @@ def test_decoding_gives_back_the_boxes(shape, step):
     low = np.stack([rng.uniform([0] * axes, np.array(shape) * 0.2), np.array(shape) * 0.55])
     boxes = np.concatenate([low, low + np.array(shape) * [[0.3], [0.4]]], 1).astype("float32")[None]
     wanted = np.asarray(heatmaps.targets(tf.constant(boxes), tf.constant([[1, 0]]), 2, shape, step))[0]
-    found, classes, scores = heatmaps.decode(wanted[..., :2], wanted[..., 2:-1], 0.9)
+    found, classes, scores = heatmaps.decode(wanted[..., :2], wanted[..., 2:-1], step, 0.9)
     assert sorted(classes) == [0, 1] and (scores == 1).all()
-    np.testing.assert_allclose(found[np.argsort(classes)], boxes[0][::-1], atol=1e-3)
+    np.testing.assert_allclose(found[np.argsort(classes)], boxes[0][::-1], atol=heatmaps.INSIDE * max(step) + 1e-3)
+
+
+def test_a_box_between_two_slices_marks_the_slice_of_its_peak():
+    heat, box = np.zeros((5, 8, 8, 1)), np.zeros((5, 8, 8, 6))
+    heat[2, 4, 4], box[2, 4, 4] = 0.8, [1, 3.5, 3, 3, 5.5, 6]  # one slice or two: the centre is their common edge
+    box, _, _ = heatmaps.decode(heat, box, (1, 1, 1))
+    np.testing.assert_allclose(box, [[1 + heatmaps.INSIDE, 3.5, 3, 3 + heatmaps.INSIDE, 5.5, 6]])
 
 
 def test_boxes_that_left_the_image_are_none_and_others_are_cut():
