@@ -54,13 +54,16 @@ def overlays(pictures, truths, predictions, titles=None, spacing_mm=None, column
 
     Parameters
     ----------
-    pictures : list of (h, w) or (h, w, 3) uint8; truths, predictions : lists of (h, w) bool or label maps
+    pictures : list of (h, w) or (h, w, 3) uint8; truths, predictions : lists of (h, w) bool or label maps;
+        predictions None: only the truth
     titles, spacing_mm, columns, size, title : as `medlab.plots.gallery`
 
     Returns
     -------
     Array of Axes, (rows, columns).
     """
+    names = {"truth": TRUTH} | ({} if predictions is None else {"prediction": PREDICTED})
+    predictions = [np.zeros_like(mask) for mask in truths] if predictions is None else predictions
     if not len(pictures) == len(truths) == len(predictions) or not len(pictures):
         raise ValueError(f"{len(pictures)} pictures, {len(truths)} truths, {len(predictions)} predictions: expected "
                          "the same number, at least one")
@@ -72,7 +75,7 @@ def overlays(pictures, truths, predictions, titles=None, spacing_mm=None, column
         contours(ax, truth, TRUTH)
         contours(ax, predicted, PREDICTED, ls=(0, (3, 1)))
         ax.set(xlim=(-0.5, picture.shape[1] - 0.5), ylim=(picture.shape[0] - 0.5, -0.5))
-    lines = [Line2D([], [], color=TRUTH, label="truth"), Line2D([], [], color=PREDICTED, ls="--", label="prediction")]
+    lines = [Line2D([], [], color=c, label=name, ls="-" if c == TRUTH else "--") for name, c in names.items()]
     grid[0, 0].figure.legend(handles=lines, loc="outside lower left", ncols=2, fontsize=8)
     return grid
 
@@ -102,7 +105,8 @@ def per_case(values, summary=None, ylabel="Dice", ylim=(-0.02, 1.02), ax=None):
     return ax
 
 
-def _number(value):
+def number(value):
+    """A difference as text, with its sign: three digits, whole numbers from 1000 on."""
     return f"{value:+,.0f}" if abs(value) >= 1000 else f"{value:+.3g}"
 
 
@@ -124,7 +128,7 @@ def bland_altman(truth, predicted, patients=None, unit="mL", found=None, ax=None
         if name in found:
             ax.axhline(found[name], color=colour, lw=1.3, ls="-" if name == "bias" else "--")
             ax.axhspan(found[f"{name}_low"], found[f"{name}_high"], color=colour, alpha=0.1, lw=0)
-            ax.annotate(f"{text}\n{_number(found[name])}", (1.01, found[name]), xycoords=("axes fraction", "data"),
+            ax.annotate(f"{text}\n{number(found[name])}", (1.01, found[name]), xycoords=("axes fraction", "data"),
                         va="center", fontsize=8, color=colour, annotation_clip=False)
     if found.get("slope_p", 1) < 0.05:
         x = np.array([table["mean"].min(), table["mean"].max()])

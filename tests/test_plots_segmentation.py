@@ -48,6 +48,8 @@ def test_overlays_draw_both_outlines_where_the_masks_end():
     assert grid[0, 0].get_xlim() == (-0.5, 29.5) and grid[0, 0].get_ylim() == (19.5, -0.5)
     assert [text.get_text() for text in grid[0, 0].figure.legends[0].get_texts()] == ["truth", "prediction"]
     assert "mm" in grid[0, 0].texts[0].get_text() and "px" in grid[0, 1].texts[0].get_text()
+    grid = figures.overlays([picture], [truth], None)
+    assert [text.get_text() for text in grid[0, 0].figure.legends[0].get_texts()] == ["truth"]
 
 
 def test_overlays_outline_each_class_and_refuse_what_does_not_fit():
