@@ -30,6 +30,7 @@ def source_digest(name):
 def made_from(name, run, params, data):
     """What the outputs of a notebook are made from; two equal answers mean that nothing is stale."""
     folder, used = run_folder(run), effective(name, params, run)
+    used.pop("steps", None)  # says which notebooks are executed, not what any of them makes
     special = {"data": lambda: data, "runs": lambda: runs_digest(run, used.get("compare", "auto"))}
     reads = {item: special[item]() if item in special else digest(folder / item)
              for item in contract(name)["reads"]}

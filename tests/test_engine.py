@@ -351,6 +351,8 @@ def test_steps_name_the_notebooks_of_a_run(bench, capsys):
     assert engine.is_current("try")
     index = (bench / "reports" / "try" / "index.html").read_text()
     assert index.count("left out by the parameter steps") == 2
+    params(bench, 'epochs: 2\nsteps: "1-3"\n')
+    assert engine.run_many(["try"]) and executed(capsys) == ["03_third"]  # nothing before it is stale
 
 
 @pytest.mark.parametrize("steps", ["9", "one", "2;3", "1-2-3"])
