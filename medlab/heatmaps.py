@@ -9,6 +9,7 @@ import itertools
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from medlab import lesions, pipeline
 from medlab.pipeline import tf
@@ -261,7 +262,8 @@ def candidates(model, images, field, rows, names, batch_size=8, flips="", at_lea
     """
     step = model.get_layer("box").step
     parts = [lesions.boxed(np.empty((0, 2 * len(field)))).assign(place=np.empty(0, int), label="", score=0.0, mass=0.0)]
-    for said in predict(model, images, field, rows, batch_size, flips):
+    answers = predict(model, images, field, rows, batch_size, flips)
+    for said in tqdm(answers, "finding lesions", len(rows), unit="image", mininterval=1, disable=len(rows) < 200):
         boxes, classes, scores = decode(said["heat"], said["box"], step, at_least, most)
         mass = lesions.masses(said["mask"][..., 0], boxes) if "mask" in said else np.nan
         parts.append(lesions.boxed(boxes).assign(place=said["row"], label=np.array(names)[classes], score=scores,

@@ -1,13 +1,14 @@
 """Lesion detection through the whole chain: import, 01, 02, 07.
 
     python tests/benchmarks/detection.py bccd                 # blood cells: train of the source to its val as test part
-    python tests/benchmarks/detection.py thorax               # embedded cohort, 2,000 patients, cohort seed 2
-    python tests/benchmarks/detection.py thorax --seed 3      # another cohort, never looked at
+    python tests/benchmarks/detection.py thorax               # embedded cohort, 2,000 patients, cohort seed 3
+    python tests/benchmarks/detection.py thorax --seed 4      # another cohort, never looked at
     python tests/benchmarks/detection.py bccd --keep FOLDER   # datasets and runs stay there
 
 Wanted: bccd mAP at IoU 0.5 at least 0.87 and WBC at least 0.97 within 15 minutes on 2 cores, all choices on a part of
 train; thorax sensitivity at least 0.9 at 1 false positive per scan (Otsu blobs at most 0.6) and a median volume error
-below 10 %. Parameters were chosen on a part of the training part of bccd, and on cohort seed 0.
+below 10 %. Parameters were chosen on a part of the training part of bccd, and on cohort seed 0. Nodules have no left
+and right, so that patches of them may be mirrored, as whole chests may not.
 """
 
 import argparse
@@ -24,7 +25,9 @@ from brain_tumor import DATASETS, medlab
 RECIPES = {
     "bccd": {"image_size": 320, "detection_epochs": 35, "detection_width": 48, "detection_learning_rate": 0.002,
              "detection_ema": 0.99, "detection_flips": "lu"},
-    "thorax": {"detection_epochs": 15, "detection_patch": 48, "detection_batch_size": 16, "detection_ema": 0.99},
+    "thorax": {"detection_stride": 1, "detection_width": 16, "detection_patch": 32, "detection_batch_size": 8,
+               "detection_epochs": 22, "detection_ema": 0.995, "detection_flips": "lu",
+               "detection_augmentation": "CT, rotation_deg=30, shift=0.1, zoom=0.15, flip=luz"},
 }
 
 
@@ -48,7 +51,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("cohort", choices=RECIPES)
     parser.add_argument("--patients", type=int, default=2000, help="of the embedded cohort")
-    parser.add_argument("--seed", type=int, default=2, help="of the embedded cohort and of the training")
+    parser.add_argument("--seed", type=int, default=3, help="of the embedded cohort and of the training")
     parser.add_argument("--keep", type=Path, help="folder for datasets and runs")
     known = parser.parse_args()
     with contextlib.ExitStack() as stack:
