@@ -53,12 +53,11 @@ def to_mni(mean, mask, seed=0):
         _array(template), _array(run), _spacing(template), _spacing(run), kind="affine",
         start=np.linalg.inv(to_run) @ start @ to_template, seed=seed)
     native_to_mni = np.linalg.inv(to_run @ found.matrix @ np.linalg.inv(to_template))
-    moved = resample_img(nib.Nifti1Image(brain.astype(np.float32), native_to_mni @ mean.affine), template.affine,
-                         template.shape, interpolation="linear", force_resample=True, copy_header=True)
-    whole = nib.Nifti1Image(np.ones(brain.shape, np.float32), native_to_mni @ mean.affine)
-    field = resample_img(whole, template.affine, template.shape, interpolation="nearest", force_resample=True,
-                         copy_header=True).get_fdata() > 0
-    dice = registration.overlap((moved.get_fdata() > 0.5) & field, inside & field)
+    whole = nib.Nifti1Image(1 + brain.astype(np.float32), native_to_mni @ mean.affine)  # 0 outside the field of view
+    moved = resample_img(whole, template.affine, template.shape, interpolation="nearest", force_resample=True,
+                         copy_header=True).get_fdata()
+    field = moved > 0
+    dice = registration.overlap(moved > 1, inside & field)
     stretch = np.linalg.svd(native_to_mni[:3, :3])[1]
     return native_to_mni, {"dice": dice, "stretch": [float(stretch.min()), float(stretch.max())],
                            "mutual_information": -found.after, "iterations": found.iterations,

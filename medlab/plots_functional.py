@@ -80,12 +80,24 @@ def glass(images, threshold, radiological=True, top=None):
     for row, (title, image) in enumerate(images.items()):
         ax = figure.add_axes([0, 1 - (row + 1) / len(images), 1, 0.86 / len(images)])
         shown = threshold[title] if np.isfinite(threshold[title]) else 1e6
-        plotting.plot_glass_brain(image, threshold=shown, display_mode="lzry", axes=ax, radiological=radiological,
-                                  plot_abs=False, colorbar=True, vmax=top, cmap="RdBu_r", symmetric_cbar=True)
+        display = plotting.plot_glass_brain(image, threshold=shown, display_mode="lzry", axes=ax, vmax=top,
+                                            radiological=radiological, plot_abs=False, colorbar=True, cmap="RdBu_r",
+                                            symmetric_cbar=True)
+        for side in ("left", "right"):  # nilearn mirrors these views as well
+            _from_outside(display.axes[side[0]].ax, side)
         ax.set_title(f"{title}, |z| from {threshold[title]:.2f}", loc="left", fontsize=9)
     figure.suptitle(f"Colour: z. MNI space, affine · axial and coronal views {SIDES[radiological]}", fontsize=9, x=0.01,
                     y=1.01, ha="left", va="bottom")
     return figure
+
+
+def _from_outside(ax, side):
+    """A sagittal view as seen from outside the hemisphere: the front of the left one is on the left; letters, name."""
+    low, high = sorted(ax.get_xlim())
+    ax.set_xlim((high, low) if side == "left" else (low, high))
+    for x, letter in zip((0.03, 0.97), "AP" if side == "left" else "PA", strict=True):
+        ax.text(x, 0.95, letter, transform=ax.transAxes, ha="center", va="top")
+    ax.text(0.5, -0.01, f"{side} hemisphere", transform=ax.transAxes, ha="center", va="top", fontsize=7)
 
 
 def motion(parameters, tr_s):
@@ -196,7 +208,7 @@ def connectivity(matrix, networks):
     ----------
     matrix : (k, k); networks : list of k names, equal ones side by side
     """
-    figure, ax = plt.subplots(figsize=(6.4, 5.4))
+    figure, ax = plt.subplots(figsize=(6.4, 4.6))
     shown = ax.imshow(np.where(np.eye(len(matrix), dtype=bool), np.nan, matrix), cmap="RdBu_r", vmin=-1, vmax=1)
     starts = [i for i, n in enumerate(networks) if i == 0 or n != networks[i - 1]] + [len(networks)]
     for a, b in zip(starts[:-1], starts[1:], strict=True):

@@ -79,3 +79,16 @@ def test_what_is_missing_is_said(made, workspace, phantom):
     pd.read_csv(phantom / "cohort.csv").drop(columns="events").to_csv(bare / "cohort.csv", index=False)
     with pytest.raises(ValueError, match="no events: cohort.csv needs a column 'events'"):
         execute(made)
+
+
+def test_too_few_degrees_of_freedom_are_refused(made, monkeypatch):
+    from medlab import mni, motion
+
+    moves = pd.DataFrame(np.random.default_rng(0).normal(0, 0.05, (90, 6)).cumsum(axis=0), columns=motion.PARAMETERS)
+    fit = {"dice": 1.0, "coverage": 1.0, "stretch": [1.0, 1.0]}
+    monkeypatch.setattr(motion, "realign", lambda run, *_, **__: (run, moves, np.ones(run.shape[:3], bool)))
+    monkeypatch.setattr(mni, "to_mni", lambda *_: (np.eye(4), fit))
+    # 2 conditions, 24 of motion, 180 s of cosines slower than 8 s, 1 constant: 72 of 90
+    with pytest.raises(ValueError, match="90 volumes for 72 regressors .* leave 18 degrees of freedom; expected at least"
+                                         " 20 .* fmri_motion_regressors"):
+        execute(made, fmri_motion_regressors=24, fmri_high_pass_s=8.0)

@@ -44,6 +44,21 @@ def test_the_right_side_is_where_the_title_says(radiological):
     plt.close("all")
 
 
+@pytest.mark.parametrize("radiological", [True, False])
+def test_hemispheres_are_seen_from_outside(radiological):
+    figure, found = figures.glass({"z": head()[1]}, {"z": 3.0}, radiological), []  # hot on the right side only
+    for ax in figure.axes:
+        at = {t.get_text(): t.get_position()[0] for t in ax.texts}
+        if "A" in at:
+            found += [side for side in ("left", "right") if f"{side} hemisphere" in at]
+            grows = ax.get_xlim()[1] > ax.get_xlim()[0]  # y, towards the front
+            assert (at["A"] > at["P"]) == grows == (found[-1] == "right")
+            hot = sum(np.ma.count(np.ma.masked_less(one.get_array(), 3)) for one in ax.images)
+            assert (hot > 0) == (found[-1] == "right")
+    assert found == ["left", "right"]
+    plt.close("all")
+
+
 def test_heights_of_slices_follow_the_peaks():
     assert figures.levels([53.2, -10, -12, 1]) == [-10.0, 1.0, 53.0] and figures.levels([]) == 7
     assert len(figures.levels(range(-60, 60, 7), most=5)) == 5
