@@ -89,6 +89,6 @@ def test_too_few_degrees_of_freedom_are_refused(made, monkeypatch):
     monkeypatch.setattr(motion, "realign", lambda run, *_, **__: (run, moves, np.ones(run.shape[:3], bool)))
     monkeypatch.setattr(mni, "to_mni", lambda *_: (np.eye(4), fit))
     # 2 conditions, 24 of motion, 180 s of cosines slower than 8 s, 1 constant: 72 of 90
-    with pytest.raises(ValueError, match="90 volumes for 72 regressors .* leave 18 degrees of freedom; expected at least"
-                                         " 20 .* fmri_motion_regressors"):
+    with pytest.raises(ValueError, match="90 volumes for 72 regressors .* leave 18 degrees of freedom; expected "
+                                         "at least 20 .* fmri_motion_regressors"):
         execute(made, fmri_motion_regressors=24, fmri_high_pass_s=8.0)
