@@ -10,40 +10,15 @@ CPU seconds to its best AUC. The parameters were chosen on a quarter of the trai
 
 import argparse
 import json
-import os
-import resource
-import subprocess
-import sys
-import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
-import yaml
+from chain import DATASETS, medlab, run, workplace
 
 PARAMETERS = {"dataset": "brain", "leaks": "drop-train", "image_size": 96, "val_fraction": 0.1, "network": "compact",
               "attention": True, "epochs": 80, "batch_size": 32, "learning_rate": 0.003, "weight_decay": 0.05,
               "label_smoothing": 0.1, "checkpoint": "last", "mirrored": True,
               "sanity_gate": False}
-DATASETS = Path(os.environ.get("MEDLAB_REALDATA", Path(__file__).parents[3] / "shared" / "datasets"))
-
-
-def medlab(*words):
-    """The command, with wall and CPU seconds of it and its children."""
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run([sys.executable, "-m", "medlab", *map(str, words)], check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return time.perf_counter() - start, cpu
-
-
-def run(name, parameters):
-    """One run; its metrics.json with wall and CPU seconds."""
-    folder = Path(os.environ["MEDLAB_REPORTS"]) / name
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "params.yaml").write_text(yaml.safe_dump(parameters))
-    wall, cpu = medlab("run", name)
-    return json.loads((folder / "metrics.json").read_text()) | {"wall": wall, "cpu": cpu}
 
 
 def several(name, parameters, seeds):
@@ -128,14 +103,12 @@ def main():
     parser.add_argument("--classic", action="store_true", help="the classic recipe beside ours, instead of the seeds")
     known = parser.parse_args()
     source = DATASETS / "brain_tumor_4class"
-    with tempfile.TemporaryDirectory() as name:
-        for part in ("data", "reports"):
-            os.environ[f"MEDLAB_{part.upper()}"] = str(Path(name) / part)
+    with workplace() as base:
         medlab("import", source, "brain", "--modality", "MR")
         if not known.classic:
             return several("brain", PARAMETERS, known.seeds)
         run("brain", PARAMETERS | {"epochs": 1})
-        new, old = ours(Path(name) / "reports" / "brain"), classic(source)
+        new, old = ours(base / "reports" / "brain"), classic(source)
         cpu, best = max(old, key=lambda point: point[1])
         needed = min([spent for spent, auc in new if auc >= best], default=np.inf)
         print(f"classic recipe: best test AUC {best:.4f} after {cpu:.0f} CPU s; compact passes it after {needed:.0f} "

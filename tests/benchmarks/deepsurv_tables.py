@@ -11,21 +11,19 @@ The simulated files also have parts called valid and viz: they are not used.
 """
 
 import argparse
-import os
 import time
 import warnings
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
+from chain import DATASETS
 from scipy.stats import norm
 from sksurv.ensemble import RandomSurvivalForest
 from sksurv.linear_model import CoxPHSurvivalAnalysis
 from sksurv.metrics import concordance_index_censored
 from sksurv.util import Surv
 
-DATASETS = Path(os.environ.get("MEDLAB_REALDATA", Path(__file__).parents[3] / "shared" / "datasets"))
 SETS = {"gaussian": (0.645, 0.649), "linear": (0.772, 0.774), "metabric": (0.640, 0.643),
         "support": (0.615, 0.618)}  # wanted, published DeepSurv
 DROPOUT = 0.2

@@ -12,15 +12,12 @@ and right, so that patches of them may be mirrored, as whole chests may not.
 """
 
 import argparse
-import contextlib
 import json
-import os
-import tempfile
 from pathlib import Path
 
 import pandas as pd
 import yaml
-from brain_tumor import DATASETS, medlab
+from chain import DATASETS, medlab, workplace
 
 RECIPES = {
     "bccd": {"image_size": 320, "detection_epochs": 35, "detection_width": 48, "detection_learning_rate": 0.002,
@@ -54,10 +51,7 @@ def main():
     parser.add_argument("--seed", type=int, default=3, help="of the embedded cohort and of the training")
     parser.add_argument("--keep", type=Path, help="folder for datasets and runs")
     known = parser.parse_args()
-    with contextlib.ExitStack() as stack:
-        base = known.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        for part in ("data", "reports"):
-            os.environ[f"MEDLAB_{part.upper()}"] = str(base / part)
+    with workplace(known.keep) as base:
         folder = base / "reports" / known.cohort
         folder.mkdir(parents=True, exist_ok=True)
         parameters = {"dataset": known.cohort, "steps": "1, 2, 7", "seed": known.seed} | RECIPES[known.cohort]

@@ -7,14 +7,12 @@ Wanted on 2 cores: the first at most 6 minutes, the second under 10 seconds and 
 """
 
 import argparse
-import contextlib
-import os
 import re
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
+
+from chain import workplace
 
 
 def medlab(*words):
@@ -30,10 +28,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--keep", help="empty folder for data/ and reports/, not removed at the end")
     keep = parser.parse_args().keep
-    with contextlib.nullcontext(keep) if keep else tempfile.TemporaryDirectory() as name:
-        for part in ("data", "reports"):
-            os.environ[f"MEDLAB_{part.upper()}"] = str(Path(name) / part)
-        params = Path(name) / "reports" / "demo" / "params.yaml"
+    with workplace(keep) as base:
+        params = base / "reports" / "demo" / "params.yaml"
         params.parent.mkdir(parents=True)
         params.write_text('steps: "1-5"\n')
         cohort, _ = medlab("import", "synthetic:thorax", "thorax", "--patients", "240", "--seed", "0")

@@ -8,17 +8,16 @@ the first volumes agree, any task gives a peak z above 8 in visual cortex, under
 """
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import yaml
+from chain import workplace
 
 
 def dataset(folder, cohort, card):
@@ -90,13 +89,11 @@ def main():
     parser.add_argument("source", nargs="?", help="folder of the localizer")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        for part in ("data", "reports"):
-            os.environ[f"MEDLAB_{part.upper()}"] = str(Path(name) / part)
+    with workplace() as base:
         if given.what == "phantom":
-            phantom(Path(name), given.seeds)
+            phantom(base, given.seeds)
         else:
-            localizer(Path(name), given.source)
+            localizer(base, given.source)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,11 @@ takes the resolution into account.
 """
 
 import argparse
-import os
-import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from chain import workplace
 
 
 def errors(suv, image, person):
@@ -37,14 +35,13 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--noisy", type=int, default=20, help="realisations of the noise")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        os.environ |= {"MEDLAB_DATA": f"{place}/data", "MEDLAB_REPORTS": f"{place}/reports"}
+    with workplace() as place:
         from medlab import images, pet_files, pet_headers, pet_phantom, suv
 
         person, tables = pet_phantom.sample(1, 0)[0], []
         for k in range(asked.noisy + 1):
             values = pet_phantom.render(person, pet_phantom.generator(k, 0, 1), noise=float(k > 0))[0]
-            folder = pet_files.write_pet(Path(place) / str(k), 0, person, values)
+            folder = pet_files.write_pet(place / str(k), 0, person, values)
             numbers, _ = pet_headers.of_series("PT", list(folder.iterdir()))
             image = images.read_series(folder.iterdir())
             tables.append(errors(image.pixels[..., 0] * np.float32(suv.factor(numbers)[0]), image, person))

@@ -13,15 +13,12 @@ chosen inside the training and validation parts of one split or fold, which are 
 """
 
 import argparse
-import contextlib
 import json
-import os
-import tempfile
 from pathlib import Path
 
 import pandas as pd
 import yaml
-from brain_tumor import DATASETS, medlab
+from chain import DATASETS, medlab, workplace
 
 from medlab import segmentation_scores
 
@@ -94,10 +91,7 @@ def main():
     parser.add_argument("--folds", default="", help="only these, such as 0,3")
     parser.add_argument("--keep", type=Path, help="folder for datasets and runs")
     known = parser.parse_args()
-    with contextlib.ExitStack() as stack:
-        base = known.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        for part in ("data", "reports"):
-            os.environ[f"MEDLAB_{part.upper()}"] = str(base / part)
+    with workplace(known.keep) as base:
         runs = prepare(known.cohort, [int(fold) for fold in known.folds.split(",") if fold], base)
         for run in runs:
             wall, cpu = medlab("run", run)

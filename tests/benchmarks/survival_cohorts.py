@@ -11,14 +11,11 @@ images need.
 """
 
 import argparse
-import contextlib
 import json
-import os
-import tempfile
 from pathlib import Path
 
 import yaml
-from brain_tumor import DATASETS, medlab
+from chain import DATASETS, medlab, workplace
 
 COMMON = {"network": "simple", "capacity": 0.25, "epochs": 16, "learning_rate": 0.002, "warmup": 0.1,
           "weight_decay": 0.01, "ema": 0.9, "checkpoint": "last", "batch_size": 40, "mask_channel": True,
@@ -49,10 +46,7 @@ def main():
     parser.add_argument("--keep", type=Path, help="folder for datasets and runs")
     known = parser.parse_args()
     recipe, parameters = COHORTS[known.cohort]
-    with contextlib.ExitStack() as stack:
-        base = known.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        for part in ("data", "reports"):
-            os.environ[f"MEDLAB_{part.upper()}"] = str(base / part)
+    with workplace(known.keep) as base:
         folder = base / "reports" / known.cohort
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "params.yaml").write_text(yaml.safe_dump(parameters | {"dataset": known.cohort}))

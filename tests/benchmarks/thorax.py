@@ -12,14 +12,11 @@ survival part was changed once before any network had seen it, so that table and
 """
 
 import argparse
-import contextlib
 import json
-import os
-import tempfile
 from pathlib import Path
 
 import pandas as pd
-from brain_tumor import medlab, run
+from chain import medlab, run, workplace
 from sklearn.metrics import roc_auc_score
 
 PARAMETERS = {"image_size": 72, "epochs": 18, "capacity": 0.75, "learning_rate": 0.003, "dropout": 0.3,
@@ -29,8 +26,6 @@ SHOWN = ("truth", "fused", "image", "clinical", "clinical_volume", "volume", "fo
 
 def one_cohort(folder, patients, seed):
     """Measures of one cohort seed: dict of numbers."""
-    for part in ("data", "reports"):
-        os.environ[f"MEDLAB_{part.upper()}"] = str(folder / part)
     if not (folder / "data" / "thorax").exists():
         medlab("import", "synthetic:thorax", "thorax", "--patients", patients, "--seed", seed)
     metrics = run("thorax", PARAMETERS | {"seed": seed})
@@ -53,12 +48,11 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[2, 3, 4, 5, 6], help="of the cohorts and trainings")
     parser.add_argument("--keep", type=Path, help="folder for datasets and runs")
     known = parser.parse_args()
-    with contextlib.ExitStack() as stack:
-        base = known.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        found = {}
-        for seed in known.seeds:
-            found[seed] = one_cohort(base / f"s{seed}", known.patients, seed)
-            print(f"cohort seed {seed}: " + "  ".join(f"{k} {v:.3f}" for k, v in found[seed].items()), flush=True)
+    found = {}
+    for seed in known.seeds:
+        with workplace(known.keep and known.keep / f"s{seed}") as folder:
+            found[seed] = one_cohort(folder, known.patients, seed)
+        print(f"cohort seed {seed}: " + "  ".join(f"{k} {v:.3f}" for k, v in found[seed].items()), flush=True)
     table = pd.DataFrame(found)
     table["mean"], table["SD"] = table.mean(axis=1), table[known.seeds].std(axis=1)
     print(table.round(3).to_string())
