@@ -106,6 +106,9 @@ def build(input_shape, n_classes=1, *, mean=0.0, std=1.0, standardise=False, **o
     x = layers.Normalization(mean=scale[0], variance=[max(s, 1.0) ** 2 for s in scale[1]])(inputs)
     x = layers.GroupNormalization(channels, epsilon=1e-4, center=False, scale=False)(x) if standardise else x
     x = features(x, **options)
+    # silent features, as the rectifier leaves them, would otherwise say no more than a bias that grows slowly: a class
+    # which they come to mean does not get far above one half
+    x = layers.BatchNormalization(momentum=0.9)(x)
     up = [-(-fine // coarse) for fine, coarse in zip(input_shape[:-1], x.shape[1:-1], strict=True)]
     last = layers.Conv2DTranspose if rank == 2 else layers.Conv3DTranspose  # of stride 1 a convolution of one pixel
     x = last(n_classes + 1, up, up, kernel_initializer="he_normal", dtype="float32", name="scores")(x)
