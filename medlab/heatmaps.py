@@ -242,7 +242,7 @@ def decode(heat, box, step, at_least=0.02, most=200):
     order = np.argsort(-scores, kind="stable")[:most]
     place = place[order]
     found, step = box[tuple(place[:, :-1].T)].astype(float), np.asarray(step)
-    centre = found.reshape(len(place), 2, -1).mean(axis=1)
+    centre = found.reshape(-1, 2, len(step)).mean(axis=1)
     moved = np.clip(centre, (place[:, :-1] + INSIDE) * step, (place[:, :-1] + 1 - INSIDE) * step) - centre
     return found + np.tile(moved, 2), place[:, -1], scores[order].astype(float)
 

@@ -85,6 +85,7 @@ def test_a_box_between_two_slices_marks_the_slice_of_its_peak():
     heat[2, 4, 4], box[2, 4, 4] = 0.8, [1, 3.5, 3, 3, 5.5, 6]  # one slice or two: the centre is their common edge
     box, _, _ = heatmaps.decode(heat, box, (1, 1, 1))
     np.testing.assert_allclose(box, [[1 + heatmaps.INSIDE, 3.5, 3, 3 + heatmaps.INSIDE, 5.5, 6]])
+    assert [len(part) for part in heatmaps.decode(0 * heat, np.zeros((5, 8, 8, 6)), (1, 1, 1))] == [0, 0, 0]
 
 
 def test_boxes_that_left_the_image_are_none_and_others_are_cut():
