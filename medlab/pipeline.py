@@ -180,7 +180,7 @@ def dataset(images, targets=None, batch_size=32, *, rows=None, weights=None, mas
 
 
 def augment(images, chance, key, policy, mask=False):
-    """One batch through the policy: one resampling, then contrast, brightness and noise in float.
+    """One batch through the policy: one resampling, then gamma, contrast, brightness and noise in float.
 
     images (b, h, w, c) or (b, d, h, w, c); chance (b, 12) uniform numbers; key (2,) int for the noise.
     Returns float32 0..255; with `mask` only the geometry, by nearest neighbour, in the mask's own type.
@@ -271,6 +271,10 @@ def _through_plane(images, chance, policy):
 
 def _grey(x, chance, key, policy):
     each = [-1] + [1] * (x.shape.rank - 1)
+    if policy.get("gamma"):
+        shape = [tf.shape(x)[0], *[1] * (x.shape.rank - 2), x.shape[-1]]
+        power = tf.random.stateless_uniform(shape, key + 1, -1.0, 1.0) * np.log1p(policy["gamma"])
+        x = 255 * (tf.clip_by_value(x, 0.0, 255.0) / 255) ** tf.exp(power)
     if policy.get("contrast"):
         mean = tf.reduce_mean(x, axis=range(1, x.shape.rank), keepdims=True)
         x = (x - mean) * tf.reshape(1 + (chance[:, 10] * 2 - 1) * policy["contrast"], each) + mean

@@ -8,8 +8,9 @@ import contextlib
 import numpy as np
 
 # Ranges are symmetric: rotation_deg 10 means -10..10 degrees, zoom 0.1 means 0.9..1.1, shift is a fraction of
-# the side, brightness and noise of the grey range, flip lists axes (l left-right, u up-down, z through
-# the plane), shift_z counts slices. Chests are never mirrored (the heart is on the left) nor turned much.
+# the side, brightness and noise of the grey range, gamma 0.5 gives each channel an exponent of 1/1.5..1.5, flip lists
+# axes (l left-right, u up-down, z through the plane), shift_z counts slices. Chests are never mirrored (the heart is
+# on the left) nor turned much.
 CHEST = {"rotation_deg": 8, "shift": 0.05, "zoom": 0.1, "brightness": 0.04, "contrast": 0.1}
 POLICIES = {
     "none": {},
@@ -29,8 +30,8 @@ POLICIES = {
                 "fill": "nearest"},
 }
 POLICIES |= {"GM": POLICIES["SM"], "XC": POLICIES["SM"], "NM": POLICIES["PT"]}
-NUMBERS = ("rotation_deg", "shift", "zoom", "shear_deg", "brightness", "contrast", "noise", "shift_z",
-           "mixup")
+NUMBERS = ("rotation_deg", "shift", "zoom", "shear_deg", "brightness", "contrast", "gamma", "noise",
+           "shift_z", "mixup")
 FILLS = ("constant", "nearest", "reflect")
 
 

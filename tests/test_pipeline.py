@@ -128,6 +128,18 @@ def test_grey_changes_keep_the_range_and_the_contrast_asked_for():
     assert x.min() >= 0 and x.max() <= 255
 
 
+def test_gamma_bends_each_channel_by_its_own_exponent_within_the_stated_range():
+    images = np.tile(np.linspace(0, 255, 64, dtype=np.uint8).reshape(1, 8, 8, 1), (16, 1, 1, 2))
+    x = np.concatenate(numpy_batches(images, batch_size=8, policy=policies.policy("none, gamma=0.5"), seed=2))
+    inner = images[:, 4:-1]
+    powers = np.log(x[:, 4:-1] / 255) / np.log(inner / 255)
+    np.testing.assert_allclose(powers, np.broadcast_to(powers[:, :1, :1], powers.shape), rtol=1e-3)
+    assert 1 / 1.5 <= powers.min() < 0.8 and 1.25 < powers.max() <= 1.5
+    assert np.abs(powers[..., 0] - powers[..., 1]).mean() > 0.1
+    np.testing.assert_array_equal(x[:, 0, 0], 0)
+    np.testing.assert_allclose(x[:, -1, -1], 255, rtol=1e-5)
+
+
 def test_noise_has_the_stated_size():
     images = np.full((4, 64, 64, 1), 128, "uint8")
     x = np.concatenate(numpy_batches(images, batch_size=2, policy=policies.policy("none, noise=0.04")))

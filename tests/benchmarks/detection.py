@@ -23,7 +23,7 @@ RECIPES = {
     "bccd": {"image_size": 320, "detection_epochs": 35, "detection_width": 48, "detection_learning_rate": 0.002,
              "detection_ema": 0.99, "detection_flips": "lu"},
     "thorax": {"detection_stride": 1, "detection_width": 16, "detection_patch": 32, "detection_batch_size": 8,
-               "detection_epochs": 22, "detection_ema": 0.995, "detection_flips": "lu",
+               "detection_epochs": 36, "detection_ema": 0.995, "detection_flips": "lu",
                "detection_augmentation": "CT, rotation_deg=30, shift=0.1, zoom=0.15, flip=luz"},
 }
 

@@ -28,8 +28,9 @@ COHORTS = {  # import, parameters, folds
         "lgg_mri_seg_survival --modality MR --tables slices.csv,patients.csv --key Patient --time OS.time --event OS "
         "--image images/{folder}/{file} --mask masks/{folder}/{file}",
         {"image_size": 128, "segmentation_standardise": True, "segmentation_width": 24, "segmentation_depth": 4,
-         "segmentation_stem": 2, "segmentation_epochs": 16, "segmentation_flips": "l",
-         "segmentation_augmentation": "MR, rotation_deg=20, zoom=0.2, shift=0.08, contrast=0"}, 5),
+         "segmentation_stem": 2, "segmentation_epochs": 30, "segmentation_flips": "l",
+         "segmentation_augmentation": "MR, rotation_deg=20, zoom=0.2, shift=0.08, contrast=0.2, brightness=0.05, "
+                                      "gamma=0.5"}, 5),
     "em": (
         "em_isbi2012/train --blocks 5 --mask-classes membrane:0",
         {"image_size": 512, "segmentation_standardise": True, "segmentation_width": 16, "segmentation_stem": 2,
