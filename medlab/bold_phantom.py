@@ -37,7 +37,7 @@ CARD = {
 }
 
 
-def bold(folder, seed=0, volumes=150):
+def bold(folder, seed=0, volumes=240):
     """Write the run, its events and its truth below a folder.
 
     Parameters

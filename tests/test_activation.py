@@ -52,6 +52,27 @@ def test_clusters_have_their_peaks_where_they_were_planted():
     assert activation.clusters(z, mask, np.inf, np.eye(4)).empty, "nothing survives the FDR"
 
 
+@pytest.mark.parametrize(("centre", "width"), [(0.0, 1.0), (0.6, 1.2), (-0.3, 1.6)])
+def test_the_null_is_found_beside_activation_of_one_side(centre, width):
+    pure, mask = z_map()
+    values = centre + width * np.asarray(pure.dataobj)
+    active = blob((0, -40, 0), 35)  # about 5 % of the voxels
+    values[active] += 4
+    found = activation.null(nib.Nifti1Image(values, AFFINE), mask)
+    assert found == pytest.approx((centre, width), abs=0.03)
+    quartiles = np.subtract(*np.percentile(values, [75, 25])) / 1.349
+    assert abs(found[1] - width) < abs(quartiles - width)  # which activation widens
+    half = nib.Nifti1Image((np.indices(SHAPE)[0] < 25).astype(np.uint8), AFFINE)
+    plain = np.asarray(activation.standardised(nib.Nifti1Image(values, AFFINE), half, *found).dataobj)
+    assert not plain[25:].any()
+    assert plain[:25][~active[:25]].std() == pytest.approx(1, abs=0.03)
+
+
+def test_a_narrow_null_does_not_make_thresholds_lenient():
+    pure, mask = z_map()
+    assert activation.null(nib.Nifti1Image(0.7 * np.asarray(pure.dataobj), AFFINE), mask)[1] == 1.0
+
+
 def test_keep_holds_both_signs_and_large_clusters_only():
     z, mask = z_map()
     values = np.asarray(z.dataobj)
