@@ -88,6 +88,8 @@ def test_pictures_of_several_per_patient(workspace, capsys):
     make(workspace, empty=(20, 21, 22), n=24)
     result, there = execute(workspace, first={"image_size": 20})  # prepared half as fine as the masks were drawn
     folder = workspace / "reports" / "try"
+    padded = np.asarray(there["labels"]) == 255  # 16 rows of 20 are picture: what was filled in is nobody's background
+    assert padded[:, :2].all() and padded[:, 18:].all() and not padded[:, 2:18].any()
     assert {"dice_mean", "dice_low", "dice_high", "n_patients"} <= set(result)
     assert result["n_patients"] == 3 and result["n_images"] == 6 and result["part"] == "test"
     cases = pd.read_parquet(folder / "segmentation.parquet")
