@@ -37,7 +37,7 @@ report-all: .venv/installed  ## make every demo run, two at a time
 
 test: .venv/installed  ## run all tests, the notebooks included
 	@$(BIN)/ruff check .
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 25
 
 lab: .venv/installed  ## open JupyterLab in notebooks/
 	@$(BIN)/jupyter lab --notebook-dir=. notebooks

@@ -12,6 +12,8 @@ DATASETS = Path(os.environ.get("MEDLAB_REALDATA", Path(__file__).parents[2] / "s
 
 
 def pytest_collection_modifyitems(items):
+    # whole notebooks first: the longest file must not be the last one, with one of two processes idle beside it
+    items.sort(key=lambda item: ("notebook" not in item.path.name, item.path.name != "test_notebooks.py"))
     missing = pytest.mark.skip(reason=f"the folder of real datasets is absent ({DATASETS.name})")
     for item in items:
         if item.get_closest_marker("realdata") and not DATASETS.is_dir():
