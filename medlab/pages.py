@@ -53,8 +53,17 @@ def clean_html(html):
 
     html = nh3.clean(html, attributes=attributes, attribute_filter=keep,
                      url_schemes={"http", "https", "mailto", "data"})
-    number = r"[-+(\d]|NaN|None|not defined"  # cells that start so are right-aligned, words are left-aligned
-    return re.sub(rf"<td>(?!\s*(?:{number}))(?=[^<]*[A-Za-z]{{3}})", '<td class="text">', html)
+    return re.sub(r"<table.*?</table>", lambda found: _aligned(found[0]), html, flags=re.DOTALL)
+
+
+def _aligned(table):
+    """Words to the left, numbers to the right; a table of one column goes to one side."""
+    number = r"[-+(\d]|NaN|None|not defined"
+    done = re.sub(rf"<td>(?!\s*(?:{number}))(?=[^<]*[A-Za-z]{{3}})", '<td class="text">', table)
+    row = re.search("<tbody>.*?</tr>", done, re.DOTALL)
+    if row and row[0].count("<td") == 1 and 'class="text"' in done:
+        return done.replace('class="dataframe"', 'class="dataframe text"', 1)
+    return done
 
 
 def last_lines(text):

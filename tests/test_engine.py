@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import pandas as pd
 import papermill
 import pytest
 from conftest import medlab, write_notebook
@@ -247,6 +248,17 @@ def test_atomic_writing_keeps_the_old_file_on_failure(tmp_path):
     with pytest.raises(OSError, match="No space"):
         runs.write_atomically(target, half)
     assert json.loads(target.read_text())["n"] == 1 and os.listdir(tmp_path) == ["a.json"]
+
+
+def test_words_stand_left_and_numbers_right_on_pages():
+    from medlab import pages
+
+    mixed = pd.DataFrame({"choice": ["0.25 (chosen on validation)", "Otsu", 3]}, index=list("abc"))
+    assert 'class="dataframe text"' in pages.clean_html(mixed.to_html())
+    numbers = pages.clean_html(pd.DataFrame({"n": [3, 5]}).to_html())
+    assert 'class="dataframe"' in numbers and "text" not in numbers
+    both = pages.clean_html(pd.DataFrame({"n": [3], "what": ["some words"]}).to_html())
+    assert 'class="dataframe"' in both and '<td class="text">some words' in both and "<td>3" in both
 
 
 def test_text_from_data_is_inert_on_pages(bench):
