@@ -1,6 +1,6 @@
 """Notebook 09 on the simulated run and on a real one.
 
-    python tests/benchmarks/fmri.py phantom --seeds 0 1 2
+    python tests/benchmarks/fmri.py phantom --seeds 4 5 6 7
     python tests/benchmarks/fmri.py localizer ../shared/datasets/fmri_oneback_localizer
 
 Wanted: phantom, recall of active voxels at least 0.9 with false discoveries at most 5 %; localizer, NIfTI and DICOM of
