@@ -8,8 +8,9 @@ McNeil's variance, inverted (Newcombe 2006).
 """
 
 import numpy as np
+import pandas as pd
 from scipy.optimize import brentq
-from scipy.stats import beta, norm
+from scipy.stats import beta, norm, t
 
 MOST_GROUPS = 200  # groups of patients left out in turn for the acceleration of BCa
 
@@ -59,6 +60,49 @@ def bca(value, draws, without, level=0.95):
     a = (d**3).sum() / (6 * spread) if spread > 0 else 0.0
     at = norm.cdf(z0 + (z0 + z) / (1 - a * (z0 + z)))
     return tuple(np.quantile(draws, at)) if np.isfinite(at).all() else (np.nan, np.nan)
+
+
+def weighted(x, w, statistic):
+    """Mean or median of x (n,) for each row of the weights (b, n)."""
+    if statistic == "mean":
+        return w @ x / w.sum(1)
+    order = np.argsort(x, kind="stable")
+    share = np.cumsum(w[:, order], axis=1) / w.sum(1)[:, None]
+    lower, upper = ((share < 0.5 - 1e-9).sum(1), (share <= 0.5 + 1e-9).sum(1))
+    return (x[order][lower] + x[order][np.minimum(upper, len(x) - 1)]) / 2
+
+
+def estimate(x, patients, statistic="mean", n_bootstrap=2000, seed=0, level=0.95):
+    """Mean or median with its interval. Means: BCa; medians: percentiles (the jackknife of a median says nothing).
+
+    The level is widened for few patients as a t interval is (Hesterberg, Am Stat 2015). Simulated Dice, one patient in
+    eight a failure: a nominal 95 % interval of the mean held the truth in 79 % with 5 patients (66 without widening),
+    88 with 10 (81), 91 with 20 (89), 96 with 80 (95), of the median in 94 to 98 (tests/benchmarks/
+    segmentation_statistics.py). No method sees failures that did not occur.
+
+    Parameters
+    ----------
+    x : (n,) float without gaps; patients : (n,), who are drawn with all their rows; statistic : ``mean`` or ``median``
+
+    Returns
+    -------
+    value, low, high; no interval (NaN) with fewer than 3 patients, without resamples or where all values agree
+    """
+    x = np.asarray(x, float)
+    if not len(x):
+        return np.nan, np.nan, np.nan
+    value = float(weighted(x, np.ones((1, len(x))), statistic)[0])
+    who = pd.factorize(patients)[0]
+    m = who.max() + 1
+    if m < 3 or not n_bootstrap or np.ptp(x) < 1e-12:
+        return value, np.nan, np.nan
+    draws = np.concatenate([weighted(x, w, statistic) for w in weights(who, n_bootstrap, seed)])
+    level = 2 * norm.cdf(np.sqrt(m / (m - 1)) * t.ppf((1 + level) / 2, m - 1)) - 1
+    if statistic == "median":
+        low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    else:
+        low, high = bca(value, draws, weighted(x, left_out(who), statistic), level)
+    return value, float(low), float(high)
 
 
 def exact_interval(share, n, level=0.95):

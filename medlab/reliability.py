@@ -10,19 +10,23 @@ from scipy import ndimage, stats
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
-from medlab.intervals import bca, left_out, weights
+from medlab.intervals import estimate
 
 
 def noise_sd(image):
     """Standard deviation of the noise of a picture or volume, from second differences within its slices.
 
     Immerkaer, Computer Vision and Image Understanding 1996, with the median in place of the mean, so that edges count
-    for little; 0 in a picture without noise.
+    for little; 0 in a picture without noise. Empty surroundings and their edges do not count: pixels that are the
+    darkest of the image (or the brightest, if there are more of these), as are all around them, and two pixels more.
     """
-    mask = np.outer([1.0, -2.0, 1.0], [1.0, -2.0, 1.0])
-    image = np.asarray(image, float)
-    found = ndimage.convolve(image, mask.reshape((1,) * (image.ndim - 2) + (3, 3)))
-    return float(np.median(np.abs(found[found != 0]))) / 0.6745 / 6 if (found != 0).any() else 0.0
+    mask, image = np.outer([1.0, -2.0, 1.0], [1.0, -2.0, 1.0]), np.asarray(image, float)
+    near = (1,) * (image.ndim - 2) + (3, 3)
+    flat = ndimage.maximum_filter(image, near) == ndimage.minimum_filter(image, near)
+    empty = max((flat & (image == end) for end in (image.min(), image.max())), key=np.count_nonzero)
+    empty = ndimage.binary_dilation(empty, np.ones(near), iterations=2) if empty.any() else empty
+    found = np.abs(ndimage.convolve(image, mask.reshape(near)))[~empty]
+    return float(np.median(found)) / 0.6745 / 6 if len(found) else 0.0
 
 
 def perturb(image, mask, how, seed=0):
@@ -127,7 +131,7 @@ def clusters(rho, at_least=0.9):
 
 
 def average(values, n_bootstrap=2000, seed=0, level=0.95):
-    """Mean of one number per patient with a BCa bootstrap interval.
+    """Mean of one number per patient with its bootstrap interval (`intervals.estimate`).
 
     Returns
     -------
@@ -135,11 +139,5 @@ def average(values, n_bootstrap=2000, seed=0, level=0.95):
     """
     x = np.asarray(values, float)
     x = x[np.isfinite(x)]
-    out = {"value": float(x.mean()) if len(x) else np.nan, "low": np.nan, "high": np.nan, "n": len(x)}
-    if len(x) < 3 or np.ptp(x) == 0:
-        return out
-    who = np.arange(len(x))
-    draws = np.concatenate([w @ x for w in weights(who, n_bootstrap, seed)]) / len(x)
-    without = left_out(who)
-    low, high = bca(out["value"], draws, without @ x / without.sum(1), level)
-    return out | {"low": float(low), "high": float(high)}
+    found = estimate(x, np.arange(len(x)), "mean", n_bootstrap, seed, level)
+    return dict(zip(("value", "low", "high"), found, strict=True)) | {"n": len(x)}

@@ -53,6 +53,15 @@ def test_a_mean_has_an_interval_and_few_values_have_none():
     assert np.isnan(reliability.average([1, 2])["low"]) and np.isnan(reliability.average([])["value"])
 
 
+def test_the_interval_of_a_mean_of_few_patients_is_widened():
+    random, held = np.random.default_rng(2), 0
+    for trial in range(300):
+        found = reliability.average(random.normal(5, 1, 6), 300, trial)
+        held += found["low"] <= 5 <= found["high"]
+    assert held > 270, "of 300; without widening 254"
+    assert np.isnan(reliability.average([1, 2, 4], 0)["low"]), "no resamples, no interval"
+
+
 def test_each_feature_alone_against_a_class():
     random = np.random.default_rng(3)
     positive = random.random(200) < 0.4
@@ -93,6 +102,14 @@ def test_noise_is_measured_and_a_perturbed_mask_stays_within_its_slices():
     smooth = 100 * np.sin(np.indices((60, 60)).sum(0) / 9)
     assert reliability.noise_sd(smooth + random.normal(0, 7, smooth.shape)) == pytest.approx(7, rel=0.1)
     assert reliability.noise_sd(np.zeros((9, 9))) == 0
+    far = np.hypot(*(np.indices((64, 64)) - 31.5))
+    for radius in (4, 12, 25):
+        assert reliability.noise_sd(100.0 * (far < radius)) == 0, "edges are no noise"
+        assert reliability.noise_sd(100.0 * (far >= radius)) == 0, "nor are those of a white surrounding"
+    noisy = np.where(far < 25, 100 + random.normal(0, 7, far.shape), 0)
+    assert reliability.noise_sd(noisy) == pytest.approx(7, rel=0.1)
+    volume = np.where(far < 25, 100 + random.normal(0, 7, (6, 64, 64)), 0)
+    assert reliability.noise_sd(volume) == pytest.approx(7, rel=0.1), "black around does not count"
     mask = np.zeros((5, 12, 12), bool)
     mask[1:4, 3:9, 3:9] = True
     smaller, larger = (reliability.perturb(mask * 1.0, mask, how)[1] for how in ("eroded", "dilated"))

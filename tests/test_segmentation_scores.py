@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from scipy import ndimage, stats
 from skimage.filters import threshold_otsu
 
-from medlab import agreement, surfaces, thresholds
+from medlab import agreement, intervals, surfaces, thresholds
 from medlab import segmentation_scores as scores
 
 
@@ -243,7 +243,7 @@ def test_the_weighted_median_is_that_of_repeated_values():
         x, w = rng.integers(0, 5, n).astype(float), rng.integers(0, 3, (50, n)).astype(float)
         w = w[w.sum(1) > 0]
         expected = [np.median(np.repeat(x, row.astype(int))) for row in w]
-        assert scores._weighted(x, w, "median") == pytest.approx(expected)
+        assert intervals.weighted(x, w, "median") == pytest.approx(expected)
 
 
 def test_intervals_draw_patients_not_images():
@@ -263,9 +263,9 @@ def test_intervals_of_few_patients_hold_the_truth():
     for trial in range(200):
         x = rng.normal(0.7, 0.1, 10)
         who = pd.Series(np.arange(10))
-        _, low, high = scores._estimate(x, who, "mean", 400, trial, 0.95)
+        _, low, high = intervals.estimate(x, who, "mean", 400, trial, 0.95)
         hits += low <= 0.7 <= high
-        _, low, high = scores._estimate(x, who, "median", 400, trial, 0.95)
+        _, low, high = intervals.estimate(x, who, "median", 400, trial, 0.95)
         hits_median += low <= 0.7 <= high
     assert 183 <= hits <= 199 and 183 <= hits_median
 
