@@ -202,14 +202,15 @@ class BoxOverlap(keras.losses.Loss):
 @keras.saving.register_keras_serializable("medlab")
 class Cover(keras.losses.Loss):
     """Cross-entropy of the share of each pixel that is lesion, per lesion pixel: proper, so that the predicted shares
-    add up to the volume, which those of a Dice loss do not."""
+    add up to the volume, which those of a Dice loss do not. A share below 0 is unknown and counts for nothing."""
 
     def call(self, y_true, y_pred):
         p = ops.clip(y_pred, 1e-6, 1 - 1e-6)
-        cost = -(y_true * ops.log(p) + (1 - y_true) * ops.log(1 - p))
-        each = ops.sum(cost, axis=list(range(1, len(p.shape))))
-        size = ops.cast(ops.size(y_true), p.dtype)
-        return each * ops.cast(ops.shape(p)[0], p.dtype) / ops.maximum(ops.sum(y_true), 0.001 * size)
+        known = ops.cast(y_true >= 0, p.dtype)
+        y_true = known * y_true
+        cost = -known * (y_true * ops.log(p) + (1 - y_true) * ops.log(1 - p))
+        each, size = ops.sum(cost, axis=list(range(1, len(p.shape)))), ops.sum(known)
+        return each * ops.cast(ops.shape(p)[0], p.dtype) / ops.maximum(ops.sum(y_true), 0.001 * size + 1e-6)
 
 
 def losses(model):

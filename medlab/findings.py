@@ -63,34 +63,43 @@ def calibration(pairs, least=20):
     return float(np.exp(np.median(y - power * x))), power
 
 
+def scale_in_words(factor, power, what, n):
+    """What `calibration` found, for the reader; what: size and unit, such as ``volume, mL``; n: lesions it is from."""
+    if not n:
+        return "as predicted: no lesion is found on validation"
+    size, unit = what.split(", ")
+    scaled = f"predicted {size}" if power == 1 else f"(predicted {size} to the power {power:.2f})"
+    return f"true {size} = {factor:.3f} times {scaled}, both in {unit}; fitted to {n} found lesions of validation"
+
+
 def median_interval(values, patients, n_bootstrap=1000, seed=0, level=0.95):
-    """Median with the percentile interval of a bootstrap of patients: dict value, low, high."""
-    values, codes = np.asarray(values, float), pd.factorize(np.asarray(patients))[0]
-    if not len(values):
-        return {"value": float("nan"), "low": float("nan"), "high": float("nan")}
-    order = np.argsort(values)
-    draws = []
-    for block in intervals.weights(codes, n_bootstrap, seed):
-        upto = np.cumsum(block[:, order], axis=1)
-        draws.append(values[order][(upto >= upto[:, -1:] / 2).argmax(axis=1)])
-    low, high = np.quantile(np.concatenate(draws), [(1 - level) / 2, (1 + level) / 2])
-    return {"value": float(np.median(values)), "low": float(low), "high": float(high)}
+    """Median with a bootstrap interval over patients (`intervals.estimate`): dict value, low, high.
+
+    The limits are NaN with fewer than 3 patients and without resamples.
+    """
+    found = intervals.estimate(values, np.asarray(patients), "median", n_bootstrap, seed, level)
+    return dict(zip(("value", "low", "high"), found, strict=True))
 
 
 def view(image, truth, candidates, window=None):
     """A picture for `plots_detection.gallery`; of a volume the slice through the first miss, false alarm or lesion.
 
+    Parameters
+    ----------
+    window : name of a CT window, of several (``lung, bone``) the first; for Hounsfield units only
+
     Returns
     -------
     (picture, truth in that slice, candidates in it)
     """
+    window = (window or "").split(",")[0].strip() or None if image.intensity == "HU" else None
     if image.pixels.ndim == 3:
         return images.picture(image, None, window), truth, candidates
     depth, wanted = len(image.pixels), pd.concat([truth[truth["outcome"] == "miss"],
                                                   candidates[candidates["outcome"] == "false alarm"], truth])
     z = depth // 2 if wanted.empty else int(np.clip(wanted.iloc[0][["z_min", "z_max"]].mean(), 0, depth - 1))
     cut = [table[(table["z_min"] < z + 1) & (table["z_max"] > z)] for table in (truth, candidates)]
-    return images.picture(image, z, (window or "").split(",")[0] or None), *cut
+    return images.picture(image, z, window), *cut
 
 
 def slice_of(image, corners, heat):

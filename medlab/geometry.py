@@ -102,9 +102,9 @@ def boxes_in(boxes, g):
 
 
 def boxes_out(boxes, g):
-    """Boxes of the prepared image as boxes of the original; the inverse of `boxes_in`."""
-    boxes = np.asarray(boxes, float).reshape(-1, 2, len(g))
-    return ((boxes - 0.5) * g[:, 1] + g[:, 0] + 0.5).reshape(-1, 2 * len(g))
+    """Boxes of the prepared image as boxes of the original, the inverse of `boxes_in`; g may be one per box."""
+    boxes = np.asarray(boxes, float).reshape(-1, 2, g.shape[-2])
+    return ((boxes - 0.5) * g[..., None, :, 1] + g[..., None, :, 0] + 0.5).reshape(-1, 2 * g.shape[-2])
 
 
 def _same_size(shape, g):

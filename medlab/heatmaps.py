@@ -119,8 +119,8 @@ def windows(boxes, classes, shape, patch, foreground, chance):
     return first
 
 
-def dataset(images, field, boxes, classes, n_classes, step, batch_size=8, *, rows, masks=None, policy=None, seed=0,
-            shuffle=False, repeat=False, first_epoch=0, patch=None, foreground=0.7):
+def dataset(images, field, boxes, classes, n_classes, step, batch_size=8, *, rows, masks=None, drawn=None, policy=None,
+            seed=0, shuffle=False, repeat=False, first_epoch=0, patch=None, foreground=0.7):
     """Batches of images with the targets of their boxes, augmented together.
 
     Parameters
@@ -131,7 +131,9 @@ def dataset(images, field, boxes, classes, n_classes, step, batch_size=8, *, row
     n_classes : int; step : pixels per cell along each axis (`detectors.grid`)
     rows : which images
     masks : (n, h, w) or (n, d, h, w) uint8, optional
-        255 times the share of each pixel that is lesion; follows the image.
+        255 times the share of each pixel of the field that is lesion (`lesions.cover`); follows the image.
+    drawn : (n,) bool, optional
+        Images whose mask says what is lesion (`lesions.drawn`), default all; of others the share is -1: unknown.
     policy, seed, shuffle, repeat, first_epoch : as `pipeline.dataset`
     patch : spatial size, optional
         Cut from each image, another one in each epoch, around a lesion with probability ``foreground`` (`windows`).
@@ -143,6 +145,7 @@ def dataset(images, field, boxes, classes, n_classes, step, batch_size=8, *, row
     rows, window = np.asarray(rows), (slice(None), *field)
     policy = {name: value for name, value in (policy or {}).items() if value}
     policy |= {"marks": 1} if masks is not None else {}
+    drawn = tf.constant(np.full(len(images), True) if drawn is None else np.asarray(drawn, bool))
     shape = tuple(len(range(*line.indices(n))) for line, n in zip(field, images.shape[1:-1], strict=True))
     channels, patch = images.shape[-1] + (masks is not None), tuple(patch or shape)
 
@@ -158,7 +161,7 @@ def dataset(images, field, boxes, classes, n_classes, step, batch_size=8, *, row
     def load(chosen, first):
         parts = [pipeline.read_rows(images, chosen)[window]]
         if masks is not None:
-            parts.append(pipeline.read_rows(masks, chosen)[window][..., None])
+            parts.append(pipeline.read_rows(masks, chosen)[..., None])
         cuts = [tuple(slice(a, a + n) for a, n in zip(corner, patch, strict=True)) for corner in first]
         x = np.stack([whole[cut] for whole, cut in zip(np.concatenate(parts, -1), cuts, strict=True)])
         return x, boxes[chosen] - np.tile(first, 2)[:, None].astype("float32"), classes[chosen]
@@ -171,7 +174,10 @@ def dataset(images, field, boxes, classes, n_classes, step, batch_size=8, *, row
         corners = move(tf.ensure_shape(corners, [None, *boxes.shape[1:]]), chance, policy, patch)
         wanted = targets(corners, tf.ensure_shape(names, [None, boxes.shape[1]]), n_classes, patch, step)
         y = {"heat": wanted[..., :n_classes], "box": wanted[..., n_classes:]}
-        return (x[..., :-1], y | {"mask": x[..., -1:] / 255}) if masks is not None else (x, y)
+        if masks is None:
+            return x, y
+        known = tf.reshape(tf.gather(drawn, chosen), [-1] + [1] * (len(shape) + 1))
+        return x[..., :-1], y | {"mask": tf.where(known, x[..., -1:] / 255, -1.0)}
 
     signature = (tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, len(shape)], tf.int64),
                  tf.TensorSpec([None, 12], tf.float32), tf.TensorSpec([2], tf.int64))
@@ -182,6 +188,20 @@ def dataset(images, field, boxes, classes, n_classes, step, batch_size=8, *, row
 
 
 # ---------------------------------------------------------------- from the network's answer to boxes
+
+def check_flips(flips, policy, axes):
+    """Refuse mirror images that the network has never seen, and those that pictures do not have.
+
+    Parameters
+    ----------
+    flips : text of l, u, z; policy : of the augmentation; axes : of the images, 2 or 3
+    """
+    made = "".join(k for k in str(policy.get("flip", "")) if k != "z" or axes == 3)
+    if set(flips) - set(made):
+        raise ValueError(f"detection_flips is {flips!r}, but the augmentation flips {made or 'nothing'}"
+                         f"{'' if axes == 3 else ' (z is for volumes only)'}; expected some of these: a network that "
+                         "never saw a mirror image cannot read one")
+
 
 def predict(model, images, field, rows, batch_size=8, flips=""):
     """What the network says of images, batch by batch.
@@ -196,7 +216,9 @@ def predict(model, images, field, rows, batch_size=8, flips=""):
     dict of arrays of one image, as the output of the network, with ``row``
     """
     axes, window = len(field), (slice(None), *field)
-    names = {"l": axes, "u": axes - 1, "z": 1}
+    names = {"l": axes, "u": axes - 1} | ({"z": 1} if axes == 3 else {})
+    if set(flips) - set(names):
+        raise ValueError(f"flips {flips!r}: expected some of {', '.join(names)} for images with {axes} axes")
     mirrored = [chosen for n in range(len(flips) + 1) for chosen in itertools.combinations(flips, n)]
     for start in range(0, len(rows), batch_size):
         chosen = np.asarray(rows[start:start + batch_size])

@@ -37,19 +37,21 @@ def truth(data, table, classes="auto"):
     Raises
     ------
     ValueError
-        Neither boxes nor masks, no lesion at all, or an unknown ``classes``.
+        Neither boxes nor masks, no lesion at all, a box or a name that cannot be used, or an unknown ``classes``.
     """
     if classes not in ("auto", "labels", "one"):
         raise ValueError(f"detection_classes: found {classes!r}, expected auto, labels or one")
     by = keys(table)
     if data.boxes is not None:
-        found = data.boxes.merge(table[by + ["patient_id"]].drop_duplicates(by), on=by)
+        lines = data.boxes.assign(line=np.arange(2, len(data.boxes) + 2))
+        found = lines.merge(table[by + ["patient_id"]].drop_duplicates(by), on=by)
     elif "mask" in table and table["mask"].notna().any():
         found = _from_masks(data, table, by)
     else:
         raise ValueError(f"{data.name}: neither boxes.csv nor masks; there is nothing to detect")
     if found.empty:
         raise ValueError(f"{data.name}: no lesion in {len(table)} images; expected rows in boxes.csv, or masks")
+    _check_edges(found)
     named = found["label"].dropna().astype(str).unique() if "label" in found else []
     same = set(named) <= set(map(str, datasets.classes(data)))
     if classes == "one" or not len(named) or (classes == "auto" and same):
@@ -58,14 +60,35 @@ def truth(data, table, classes="auto"):
         raise ValueError(f"boxes.csv: {found['label'].isna().sum()} of {len(found)} boxes have no label; name all or "
                          "none, or set detection_classes to one")
     found["label"] = found["label"].astype(str)
-    return found, sorted(found["label"].unique())
+    _check_names(found)
+    return found.drop(columns="line", errors="ignore"), sorted(found["label"].unique())
+
+
+def _check_edges(found):
+    corners = matching.corners(found)
+    low, high = np.split(corners, 2, axis=1)
+    wrong = ~(np.isfinite(corners).all(axis=1) & (low < high).all(axis=1))
+    if wrong.any() and "line" in found:
+        row = found[wrong].iloc[0]
+        edges = ", ".join(f"{name} {row[name]:g}" for name in found if name[2:] in ("min", "max"))
+        raise ValueError(f"boxes.csv, line {row['line']}: found {edges}, expected each min below its max, as pixel i "
+                         f"reaches from i to i + 1 ({wrong.sum()} such boxes); correct or remove the line, or import "
+                         "again with --inclusive if max is the last pixel of a box")
+
+
+def _check_names(found):
+    wrong = found[found["label"] == "all"]
+    if len(wrong):
+        where = f"boxes.csv, line {wrong['line'].iloc[0]}" if "line" in found else "card.yaml, mask_classes"
+        raise ValueError(f"{where}: found a class called 'all', which here means all classes together, expected "
+                         "another name; rename it, or set detection_classes to one")
 
 
 def _from_masks(data, table, by):
     rows, names = [], datasets.mask_classes(data)
     for _, row in table[table["mask"].notna()].iterrows():
-        labels = components.label(datasets.read_labels(data, row))
         values = datasets.read_labels(data, row)
+        labels = components.label(values)
         for part in components.table(labels, diameters=False).to_dict("records"):
             name = names[int(values[labels == part["component"]][0]) - 1]
             rows.append({**{k: row[k] for k in by}, "patient_id": row["patient_id"], "label": name, **part})
@@ -106,6 +129,9 @@ def prepared_boxes(found, table, names, where):
     by, axes = keys(table), where.shape[1]
     groups = found.groupby(by if len(by) > 1 else by[0]).indices
     corners, classes = matching.corners(found), found["label"].map(names.index).to_numpy(int)
+    if corners.shape[1] != 2 * axes:
+        raise ValueError(f"boxes.csv: found boxes with {corners.shape[1] // 2} axes for images with {axes}, expected "
+                         "z_min and z_max for volumes and not for pictures; correct the columns, or import again")
     result = []
     for key, g in zip(table[by].itertuples(index=False, name=None), where, strict=True):
         rows = groups.get(key if len(by) > 1 else key[0], np.empty(0, int))
@@ -123,12 +149,21 @@ def cover(data, table, where, shape):
     return covers
 
 
+def drawn(table, found, covers):
+    """Images whose extent of lesions is known, (n,) bool: all but those with boxes whose mask is missing or empty."""
+    by = keys(table)
+    boxes = pd.MultiIndex.from_frame(table[by]).isin(pd.MultiIndex.from_frame(found[by]))
+    return np.array([one.any() for one in covers], bool) | ~boxes
+
+
 def sizes(data, table, found, where):
     """Truth with the size that the masks say: ``voxels``, and ``volume_ml`` (2-D: ``area_mm2``) where spacing is known.
 
-    The voxels of a lesion are those of the mask's component that fills most of its box.
+    The voxels of a lesion that comes from a mask are its own. Those of a box are the whole component of the mask that
+    fills most of it; where the box is called as a class of the masks, of that class.
     """
-    by, voxels = keys(table), pd.Series(np.nan, found.index)
+    by, names = keys(table), datasets.mask_classes(data)
+    voxels = pd.Series(found["voxels"] if data.boxes is None else np.nan, found.index, dtype=float)
     groups = found.groupby(by if len(by) > 1 else by[0]).groups
     spacings = {}
     for place, (_, row) in enumerate(table.iterrows()):
@@ -136,14 +171,25 @@ def sizes(data, table, found, where):
         if key not in groups:
             continue
         spacings[key] = geometry.spacing(where[place])
-        if isinstance(row.get("mask"), str):
-            labels = components.label(datasets.read_mask(data, row))
-            for index, box in zip(groups[key], matching.corners(found.loc[groups[key]]).astype(int), strict=True):
-                low, high = np.split(box, 2)
-                inside = labels[tuple(slice(max(0, a), b) for a, b in zip(low, high, strict=True))]
-                counts = np.bincount(inside[inside > 0].ravel(), minlength=2)
-                voxels[index] = counts.max() or np.nan
+        if isinstance(row.get("mask"), str) and data.boxes is not None:
+            mine, values = found.loc[groups[key]], datasets.read_labels(data, row)
+            for name in mine["label"].unique():
+                chosen = mine["label"] == name
+                marked = values == names.index(name) + 1 if name in names else values > 0
+                voxels[mine.index[chosen]] = _filling(components.label(marked), matching.corners(mine[chosen]))
     return _in_mm(found.assign(voxels=voxels), [spacings[key] for key in _keyed(found, by)])
+
+
+def _filling(labels, boxes):
+    """Voxels of the component that fills most of each box; NaN where none is in it."""
+    sizes, found = np.bincount(labels.ravel()), np.full(len(boxes), np.nan)
+    for i, (low, high) in enumerate(np.split(box, 2) for box in boxes):
+        low, high = np.maximum(np.floor(low), 0).astype(int), np.maximum(np.ceil(high), 0).astype(int)
+        inside = labels[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+        counts = np.bincount(inside[inside > 0])
+        if len(counts):
+            found[i] = sizes[counts.argmax()]
+    return found
 
 
 def _keyed(table, by):
@@ -176,8 +222,7 @@ def in_original(raw, table, where):
     """
     axes, places = where.shape[1], raw["place"].to_numpy(int)
     g = where[places]
-    corners = matching.corners(raw).reshape(-1, 2, axes)
-    corners = ((corners - 0.5) * g[:, None, :, 1] + g[:, None, :, 0] + 0.5).reshape(-1, 2 * axes)
+    corners = geometry.boxes_out(matching.corners(raw), g)
     known = table.iloc[places][[*keys(table), "patient_id"]].reset_index(drop=True)
     found = pd.concat([known, raw[["label", "score", "place"]].reset_index(drop=True), boxed(corners)], axis=1)
     found["voxels"] = (raw["mass"].to_numpy(float) * g[:, :, 1].prod(axis=1))

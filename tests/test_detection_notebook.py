@@ -37,6 +37,16 @@ def pictures(folder, n=48, seed=0):
     (folder / "card.yaml").write_text(yaml.safe_dump(card))
 
 
+def with_some_masks(folder):
+    """Every second picture gets a mask: what is much brighter or darker than grey."""
+    table = pd.read_csv(folder / "cohort.csv")
+    for i, name in enumerate(table["image"][::2]):
+        pixels = np.asarray(Image.open(folder / name)).astype(int)
+        Image.fromarray((abs(pixels - 128) > 70).astype("uint8")).save(folder / f"mask{i}.png")
+    table.assign(mask=[f"mask{i // 2}.png" if i % 2 == 0 else "" for i in range(len(table))]).to_csv(
+        folder / "cohort.csv", index=False)
+
+
 def volumes(folder, n=30, seed=0):
     """Balls in volumes of 2 x 1 x 1 mm, marked by masks only; every third volume is empty."""
     rng, rows = np.random.default_rng(seed), []
@@ -107,3 +117,19 @@ def test_from_boxes_or_masks_to_findings(workspace, kind, capsys):
         np.testing.assert_allclose(hits["x_mm"], (hits["x_min"] + hits["x_max"]) / 2 - 0.5)
         assert 0.05 < hits["volume_ml"].median() < 1
     assert "opened 1 time(s)" in capsys.readouterr().out
+
+
+def test_extents_are_learnt_where_there_are_masks_and_no_resample_means_no_interval(workspace, capsys):
+    folder = workspace / "data" / "made"
+    pictures(folder)
+    with_some_masks(folder)
+    run = make_run(workspace)
+    with pytest.raises(ValueError, match="detection_flips is 'z', but the augmentation flips lu"):
+        execute(run, detection_flips="z")
+    assert not (run / "detection.keras").exists(), "refused before anything is trained"
+    result, page = execute(run, detection_bootstrap=0, detection_flips="l", detection_epochs=10)
+    said = capsys.readouterr().out
+    assert f"{(~page['drawn']).sum()} images have boxes and no mask that marks anything" in said
+    assert page["drawn"].sum() == 24 + 6, "those with a mask, and half of those without a lesion"
+    assert result["size"]["measure"] == "voxels" and result["size"]["n"] and result["size"]["low"] is None
+    assert "(no interval)" in said and "true size = " in page["choices"]["size"]

@@ -48,9 +48,10 @@ def test_boxes_follow_the_image(policy, shape):
 def test_mask_and_targets_of_a_batch_belong_together(name):
     shape = (12, 48, 48)
     images, boxes = ellipsoids(shape, 6, seed=1)
-    step, field = (1, 2, 2), tuple(slice(0, side) for side in shape)
+    masks, step, field = images[..., 0], (1, 2, 2), (slice(0, 12), slice(6, 54), slice(0, 48))
+    images = np.pad(images, [(0, 0), (0, 0), (6, 6), (0, 0), (0, 0)])
     stream = heatmaps.dataset(images, field, boxes, np.zeros((6, 1), "int32"), 2, step, 3, rows=np.arange(6),
-                              masks=images[..., 0], policy=policies.policy(name), shuffle=True)
+                              masks=masks, policy=policies.policy(name), shuffle=True)
     for x, y in stream:
         np.testing.assert_allclose(x / 255, y["mask"], atol=1e-3)
         for mask, heat, box in zip(y["mask"].numpy(), y["heat"].numpy(), y["box"].numpy(), strict=True):
@@ -138,6 +139,34 @@ def test_mirror_images_are_turned_back():
         np.testing.assert_allclose(c["heat"], (a["heat"] + b["heat"][:, ::-1]) / 2, atol=1e-5)
         turned = b["box"][:, ::-1][..., [0, 3, 2, 1]] * [1, -1, 1, -1] + [0, 48, 0, 48]
         np.testing.assert_allclose(c["box"], (a["box"] + turned) / 2, atol=1e-3)
+
+
+def test_mirror_images_that_nobody_learnt_are_refused():
+    policy = policies.policy("none, flip=luz")
+    heatmaps.check_flips("luz", policy, 3)
+    heatmaps.check_flips("", {}, 2)
+    for flips, made, axes, words in (("l", {}, 2, "flips nothing"), ("u", {"flip": "l"}, 3, "flips l; expected"),
+                                     ("z", policy, 2, "flips lu .z is for volumes only")):
+        with pytest.raises(ValueError, match=words):
+            heatmaps.check_flips(flips, made, axes)
+    images, _ = ellipsoids((32, 48), 1)
+    with pytest.raises(ValueError, match="expected some of l, u for images with 2 axes"):
+        next(heatmaps.predict(None, images, (slice(0, 32), slice(0, 48)), [0], flips="z"))
+
+
+def test_an_unknown_extent_teaches_nothing():
+    shape, classes = (32, 32), np.zeros((4, 1), "int32")
+    images, boxes = ellipsoids(shape, 4)
+    stream = heatmaps.dataset(images, (slice(0, 32),) * 2, boxes, classes, 1, (2, 2), 4, rows=np.arange(4),
+                              masks=images[..., 0], drawn=[True, False, True, False])
+    wanted = next(iter(stream))[1]["mask"].numpy()
+    assert (wanted[[1, 3]] == -1).all() and (wanted[[0, 2]] >= 0).all() and wanted[0].max() == 1
+    said = RANDOM.uniform(0.1, 0.9, wanted.shape).astype("float32")
+    loss = float(detectors.Cover()(wanted, said))
+    other = np.where(wanted < 0, 1 - said, said)
+    assert loss == pytest.approx(float(detectors.Cover()(wanted, other))) and loss > 0
+    assert loss == pytest.approx(float(detectors.Cover()(wanted[::2], said[::2])), rel=1e-4)
+    assert float(detectors.Cover()(wanted[1::2], said[1::2])) == 0
 
 
 def test_patches_are_cut_around_lesions_with_their_boxes():

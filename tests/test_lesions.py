@@ -1,0 +1,116 @@
+"""Lesions of a cohort: which boxes are refused, which volumes masks say; findings: intervals, words, windows."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from medlab import datasets, findings, images, lesions
+
+EDGES = ["x_min", "y_min", "x_max", "y_max"]
+
+
+def cohort(workspace, masks=None, boxes=None, card=None, n=2):
+    """Pictures of 20 x 20 with masks (None: without) and boxes (image number, label, edges); dataset and table."""
+    folder, rows = workspace / "data" / "made", []
+    folder.mkdir()
+    for i in range(n):
+        np.save(folder / f"i{i}.npy", np.random.default_rng(i).integers(0, 255, (20, 20)).astype(np.uint8))
+        rows.append({"patient_id": f"p{i}", "image": f"i{i}.npy"})
+        if masks is not None and masks[i] is not None:
+            np.save(folder / f"m{i}.npy", masks[i].astype(np.uint8))
+            rows[-1]["mask"] = f"m{i}.npy"
+    pd.DataFrame(rows).to_csv(folder / "cohort.csv", index=False)
+    if boxes:
+        listed = pd.DataFrame(boxes, columns=["image", "label", *EDGES])
+        listed.assign(image="i" + listed["image"].astype(str) + ".npy").to_csv(folder / "boxes.csv", index=False)
+    (folder / "card.yaml").write_text(yaml.safe_dump({"title": "T", "patients": "known"} | (card or {})))
+    data = datasets.load("made")
+    return data, data.cohort
+
+
+def geometry_of(n, spacing=2.0):
+    return np.tile([0.0, 1.0, 20.0, spacing], (n, 2, 1))
+
+
+def test_boxes_and_names_that_cannot_be_used_are_refused_with_their_line(workspace):
+    boxes = [[0, "a", 2, 3, 6, 8], [1, "a", 5, 5, 5, 9], [1, "all", 1, 1, 4, 4]]
+    data, table = cohort(workspace, boxes=boxes)
+    with pytest.raises(ValueError, match=r"boxes.csv, line 3: found x_min 5, y_min 5, x_max 5, y_max 9, expected"):
+        lesions.truth(data, table)
+    data.boxes.loc[1, "x_max"] = 7
+    with pytest.raises(ValueError, match=r"boxes.csv, line 4: found a class called 'all'"):
+        lesions.truth(data, table)
+    found, names = lesions.truth(data, table, "one")
+    assert names == ["lesion"] and len(found) == 3 and "line" not in found
+    with pytest.raises(ValueError, match="boxes with 2 axes for images with 3"):
+        lesions.prepared_boxes(found, table, names, np.tile([0.0, 1.0, 20.0, 1.0], (2, 3, 1)))
+
+
+def two_classes():
+    """A core of 4 pixels (class 1) in a whole of 36 (class 2)."""
+    mask = np.zeros((20, 20), int)
+    mask[4:10, 4:10], mask[6:8, 6:8] = 2, 1
+    return mask
+
+
+def test_the_size_of_a_lesion_from_a_mask_is_that_of_its_class(workspace):
+    data, table = cohort(workspace, [two_classes()] * 2, card={"mask_classes": {"core": 1, "rim": 2}})
+    found, names = lesions.truth(data, table)
+    sized = lesions.sizes(data, table, found, geometry_of(2))
+    assert names == ["core", "rim"]
+    assert sized.groupby("label")["voxels"].agg(list).to_dict() == {"core": [4, 4], "rim": [32, 32]}
+    assert sized.loc[sized["label"] == "core", "area_mm2"].tolist() == [16, 16]
+
+
+def test_the_size_of_a_box_is_the_whole_component_that_fills_most_of_it(workspace):
+    mask = np.zeros((20, 20), int)
+    mask[2:5, 2:9], mask[10, 10] = 1, 1  # 21 pixels, and one
+    boxes = [[0, "x", 2, 2, 5.4, 5], [0, "x", 9.6, 9.6, 10.4, 10.4], [0, "x", 15, 15, 18, 18], [1, "x", 1, 1, 3, 3]]
+    data, table = cohort(workspace, [mask, None], boxes)
+    found, _ = lesions.truth(data, table)
+    voxels = lesions.sizes(data, table, found, geometry_of(2))["voxels"]
+    assert voxels[:2].tolist() == [21, 1], "also of a box whose edges are no whole numbers"
+    assert voxels[2:].isna().all(), "no mask, or nothing of it in the box"
+
+
+def test_a_box_called_as_a_class_of_the_masks_has_the_size_of_that_class(workspace):
+    data, table = cohort(workspace, [two_classes(), two_classes()], [[0, "core", 5, 5, 9, 9], [1, "rim", 4, 4, 10, 10]],
+                         {"mask_classes": {"core": 1, "rim": 2}})
+    found, _ = lesions.truth(data, table)
+    assert lesions.sizes(data, table, found, geometry_of(2))["voxels"].tolist() == [4, 32]
+
+
+def test_the_extent_is_unknown_where_an_image_has_boxes_and_no_mask(workspace):
+    mask = np.zeros((20, 20), int)
+    mask[2:5, 2:5] = 1
+    boxes = [[i, "x", 2, 2, 5, 5] for i in (0, 1, 2)]
+    data, table = cohort(workspace, [mask, None, 0 * mask, None], boxes, n=4)
+    found, _ = lesions.truth(data, table)
+    covers = lesions.cover(data, table, geometry_of(4), (20, 20))
+    assert lesions.drawn(table, found, covers).tolist() == [True, False, False, True]
+
+
+def test_a_median_has_no_interval_with_few_patients_or_without_resamples():
+    values, who = np.arange(1.0, 9), np.repeat(list("abcd"), 2)
+    found = findings.median_interval(values, who)
+    assert found["value"] == 4.5 and found["low"] < 4.5 < found["high"]
+    for few in (findings.median_interval(values, who, 0), findings.median_interval(values[:4], who[:4])):
+        assert few["value"] in (4.5, 2.5) and np.isnan(few["low"]) and np.isnan(few["high"])
+    assert np.isnan(findings.median_interval([], [])["value"])
+
+
+def test_the_scale_of_sizes_is_said_in_words_with_its_unit():
+    assert findings.scale_in_words(0.95, 1.0, "volume, mL", 12) == (
+        "true volume = 0.950 times predicted volume, both in mL; fitted to 12 found lesions of validation")
+    assert "(predicted area to the power 0.90), both in mm²" in findings.scale_in_words(2, 0.9, "area, mm²", 30)
+    assert "no lesion is found" in findings.scale_in_words(1.0, 1.0, "longest side, pixels", 0)
+
+
+def test_a_ct_window_is_used_for_hounsfield_units_only():
+    grey, none = np.linspace(-1000, 400, 400).reshape(20, 20, 1), pd.DataFrame(columns=["outcome", "z_min", "z_max"])
+    hu, other = (images.Image(grey, intensity=kind) for kind in ("HU", "arbitrary"))
+    lung = images.picture(hu, None, "lung")
+    assert (findings.view(hu, none, none, "lung, bone")[0] == lung).all()
+    assert (findings.view(images.Image(grey[None], intensity="HU"), none, none, "lung, bone")[0] == lung).all()
+    assert (findings.view(other, none, none, "lung")[0] == images.picture(other)).all()
