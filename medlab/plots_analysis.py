@@ -18,7 +18,8 @@ def panels(pictures, titles, masks=None, spacing_mm=None, columns=4, size=2.2, l
     Parameters
     ----------
     pictures : list of (h, w) grey values, bool masks or (h, w, 3) uint8
-    masks : list of bool (h, w), or None; spacing_mm : width of a pixel, None = unknown
+    masks : list of bool (h, w), or None
+    spacing_mm : width of a pixel, or a list of them, one per picture; None = unknown
     limits : (low, high) grey values shown as black and white, the same for all pictures; default: each its own
 
     Returns
@@ -28,7 +29,10 @@ def panels(pictures, titles, masks=None, spacing_mm=None, columns=4, size=2.2, l
     between = () if limits is None else limits
     shown = [p if p.ndim == 3 else 255 * p.astype(np.uint8) if p.dtype == bool else picture(p, *between)
              for p in pictures]
-    grid = plots.gallery(shown, titles, [spacing_mm] * len(shown), columns=columns, size=size)
+    widths = list(spacing_mm) if isinstance(spacing_mm, (list, tuple)) else [spacing_mm] * len(shown)
+    if len(widths) != len(shown):
+        raise ValueError(f"{len(shown)} pictures, {len(widths)} pixel widths: expected one each, or one number for all")
+    grid = plots.gallery(shown, titles, widths, columns=columns, size=size)
     for ax, mask in zip(grid.flat, masks or [], strict=False):
         if mask is not None and mask.any():
             ax.contour(mask, [0.5], colors=plots.COLOURS[1], linewidths=0.9)

@@ -249,9 +249,9 @@ def error(found, truth, shape, spacing_mm=None, mask=None):
 
 
 def overlap(a, b):
-    """Dice coefficient of two masks, 1 where both are empty."""
+    """Dice coefficient of two masks; NaN where both are empty: nothing was there to be met."""
     a, b = np.asarray(a, bool), np.asarray(b, bool)
-    return float(2 * (a & b).sum() / (a.sum() + b.sum())) if a.any() or b.any() else 1.0
+    return float(2 * (a & b).sum() / (a.sum() + b.sum())) if a.any() or b.any() else float("nan")
 
 
 def similarity(a, b, inside=None):

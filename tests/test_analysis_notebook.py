@@ -9,16 +9,19 @@ import yaml
 from conftest import run_all
 from scipy import ndimage
 
-from medlab import datasets, features, runs
+from medlab import datasets, features, plots_analysis, runs
 
 
-def cohort(folder, n=24, volume=False, masks=True, label=True, spacing="2 x 1 x 1"):
-    """Patients whose lesion is larger and brighter in class b; the fifth mask is empty; the first has two images."""
+def cohort(folder, n=24, volume=False, masks=True, label=True, spacing="2 x 1 x 1", depth=10, known=()):
+    """Patients whose lesion is larger and brighter in class b; the fifth mask is empty; the first has two images.
+
+    known : pictures whose pixels are 0.5 mm wide, the others have no spacing
+    """
     random, rows = np.random.default_rng(0), []
     data, out = folder / "data" / "made", folder / "reports" / "try"
     data.mkdir()
     out.mkdir()
-    shape = (10, 40, 40) if volume else (48, 48)
+    shape = (depth, 40, 40) if volume else (48, 48)
     for i in range(n + 1):
         who, sick = max(0, i - 1), max(0, i - 1) % 2
         middle = np.array(shape) / 2 + random.uniform(-2, 2, len(shape))
@@ -30,7 +33,8 @@ def cohort(folder, n=24, volume=False, masks=True, label=True, spacing="2 x 1 x 
         np.save(data / f"i{i}.npy", grey.astype(np.float32))
         np.save(data / f"m{i}.npy", (inside & (i != 5)).astype(np.uint8))
         time = int(400 * random.exponential() / np.exp(1.5 * sick)) + 1
-        rows.append({"patient_id": f"p{who}", "image": f"i{i}.npy", "spacing_mm": spacing if volume else "",
+        rows.append({"patient_id": f"p{who}", "image": f"i{i}.npy",
+                     "spacing_mm": spacing if volume else "0.5" * (i in known),
                      "split": ("train", "train", "train", "val", "test")[who % 5]}
                     | ({"label": "ab"[sick]} if label else {"time_days": min(time, 900), "event": time < 900})
                     | ({"mask": f"m{i}.npy"} if masks else {}))
@@ -95,7 +99,34 @@ def test_volumes_with_follow_up_are_resampled_and_registered_in_3d(workspace, ca
     assert volume["value"] > 1
     errors = {(row["truth"], row["registered"]): row["error"] for row in result["registration"]}
     assert errors["affine, 3-D", "affine"] < 1 < errors["affine, 3-D", "before"]
-    assert "shown below: p3" in capsys.readouterr().out
+    assert "1 pictures of 1 patients: 1 of the validation part; shown below: p3" in capsys.readouterr().out
+
+
+def test_the_chosen_patient_is_shown_once_and_lengths_of_two_units_are_not_mixed(workspace, capsys):
+    folder = cohort(workspace, known=(0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12))
+    parameters = {"analysis_sample": 6, "analysis_stability": 3, "analysis_patient": "p0", "analysis_spacing_mm": 1.0}
+    result, page = run_all("08_image_analysis", folder, "image_analysis.json", parameters)
+    assert [row["patient_id"] for row in page["taken"]].count("p0") == 1 and page["taken"][0]["image"] == "i1.npy"
+    said, others = capsys.readouterr().out, len(page["sample"]) - len(page["same"])
+    assert 0 < others < 6 and "6 pictures of 6 patients: 6 of the training part; shown below: p0." in said
+    assert f"{others} of them, whose pixel size is unknown, are left out wherever lengths are compared" in said
+    assert len(page["trials"]) == 6 * len(page["same"]) and "within one pixel of that picture (0.5 mm)" in said
+    assert "12 of these images have no known spacing" in said and "not resampled to 1 mm" in said
+    assert "12 of 24 images are left out from here on: their spacing is" in said
+    assert result["n_images"] == 24 and result["unit_of_length"] == "mm"
+
+
+def test_a_volume_of_three_slices_is_not_registered_in_3d_and_it_is_said(workspace, capsys):
+    result = execute(cohort(workspace, n=8, volume=True, depth=3), analysis_sample=1, analysis_stability=0)
+    assert "needs 4 along every axis" in capsys.readouterr().out
+    assert {row["truth"] for row in result["registration"]} == {"rigid", "affine"}
+
+
+def test_panels_have_each_its_own_scale_bar():
+    grid = plots_analysis.panels([np.eye(40)] * 3, list("abc"), None, [0.5, None, 2.0])
+    assert [ax.texts[0].get_text() for ax in grid.flat[:3]] == ["5 mm", "10 px", "20 mm"]
+    with pytest.raises(ValueError, match="3 pictures, 2 pixel widths"):
+        plots_analysis.panels([np.eye(40)] * 3, list("abc"), None, [0.5, None])
 
 
 def test_without_masks_the_bright_part_is_measured_and_it_is_said(workspace, capsys):
