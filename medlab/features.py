@@ -214,14 +214,6 @@ def bright_region(image, row=None):
     return components.largest(opened if opened.any() else above)
 
 
-def of_row(dataset, row, settings=None, mask_class=None):
-    """Features of the marked region of one cohort row, names beginning with ``radiomics_``; {} without a region."""
-    found = read(dataset, row, settings, mask_class)
-    if isinstance(found, str):
-        return {}
-    return {PREFIX + name: value for name, value in compute(*found, settings).items()}
-
-
 def table(dataset, rows, settings=None, progress=True, mask_class=None, without_mask=None):
     """Features of many rows, one image in memory at a time.
 

@@ -254,9 +254,6 @@ def test_a_cohort_becomes_a_table_and_gaps_are_counted(workspace):
     assert found.attrs["problems"] == {"no mask": 1, "empty mask": 1} and found.index.tolist() == list(range(5))
     assert found.loc[[2, 3]].isna().all().all() and found.loc[[0, 1, 4], "radiomics_stat_mean"].notna().all()
     assert all(name.startswith("radiomics_") for name in found) and found.attrs["settings"]["n_bins"] == 32
-    one = features.of_row(data, data.cohort.iloc[1])
-    assert one["radiomics_morph_area_px2"] == pytest.approx(found.loc[1, "radiomics_morph_area_px2"])
-    assert features.of_row(data, data.cohort.iloc[2]) == {}
     joined = features.by_patient(found, data.cohort["patient_id"])
     assert (joined.loc[0] == joined.loc[1]).all() and (joined.loc[1] == found.loc[1]).all(), "the larger mask counts"
     assert joined.loc[2].isna().all()
@@ -268,7 +265,7 @@ def test_a_mask_of_another_size_and_an_unknown_class_are_named(workspace):
     found = features.table(data, data.cohort, progress=False)
     assert found.attrs["problems"] == {"size of the mask differs": 1}
     with pytest.raises(ValueError, match="expected one of tumour"):
-        features.of_row(data, data.cohort.iloc[0], mask_class="liver")
+        features.table(data, data.cohort[:1], mask_class="liver")
 
 
 def test_settings_follow_the_intensity_and_the_spacing(workspace):
