@@ -31,9 +31,11 @@ data/fmri/card.yaml data/pet/card.yaml: data/%/card.yaml: | .venv/installed
 report: .venv/installed data/thorax/card.yaml  ## make the default run: reports/demo/index.html
 	@$(BIN)/medlab run demo
 
-report-all: .venv/installed  ## make every demo run, two at a time
+DEMOS = $(notdir $(patsubst %/params.yaml,%,$(wildcard reports/demo*/params.yaml)))
+
+report-all: .venv/installed  ## make every demo run, two at a time, the longest first
 	@$(MAKE) --no-print-directory --jobs 2 data/thorax/card.yaml data/fmri/card.yaml data/pet/card.yaml
-	@printf '%s\n' $(notdir $(patsubst %/params.yaml,%,$(wildcard reports/demo*/params.yaml))) | xargs -n 1 -P 2 $(BIN)/medlab run
+	@printf '%s\n' demo-lesions $(filter-out demo-lesions,$(DEMOS)) | xargs -n 1 -P 2 $(BIN)/medlab run
 
 test: .venv/installed  ## run all tests, the notebooks included
 	@$(BIN)/ruff check .
