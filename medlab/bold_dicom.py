@@ -3,6 +3,7 @@
 All three become the same list of pictures, each with its plane and its place in time; imported through `bold`.
 """
 
+import re
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from medlab import series
+from medlab import bold_order, series
 from medlab.dicom import BadImage, dataset, decode, frames_of, group, guard, whole
 from medlab.modality_lut import to_units
 
@@ -19,7 +20,10 @@ MAX_VALUES = 2**30
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """image (x, y, z, t) RAS+; tr_s stated or None; measured_tr_s from the times of the volumes or None."""
+    """A run: image (x, y, z, t) RAS+; tr_s stated or None; measured_tr_s from the times of the volumes or None.
+
+    slice_times_s: after the first slice, in the order of the third axis of the image; None where not stated.
+    """
 
     image: nib.Nifti1Image
     tr_s: float | None
@@ -30,12 +34,19 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class _Picture:
-    """One slice of one volume: values (h, w), plane, sorting key of time, acquisition time in s or None."""
+    """One slice of one volume: values (h, w), plane, place in the order of the file, and what is said of its time.
+
+    clock: seconds within the day; volume: number of the temporal position; stamp: text of date and time, only to sort
+    by; tile: which slice of a mosaic. Each is None where not stated.
+    """
 
     values: np.ndarray
     plane: object
     order: tuple
     clock: float | None
+    volume: int | None = None
+    stamp: str | None = None
+    tile: int | None = None
 
 
 def read(path):
@@ -44,7 +55,8 @@ def read(path):
     Raises
     ------
     BadImage
-        Several series, echoes or orientations, phase without magnitude, incomplete volumes, unreadable slices.
+        Several series, echoes or orientations, phase without magnitude, unreadable slices, volumes that are not whole
+        (the last one may be: it is left out) or whose order is not known.
     """
     path = Path(path)
     files = sorted(f for f in path.iterdir() if f.is_file()) if path.is_dir() else [path]
@@ -81,11 +93,16 @@ def _one_series(kept, path):
 def _clock(source, *keywords):
     """Seconds of a DICOM time or date and time, within its day; None where not stated."""
     for keyword in keywords:
-        text = str(source.get(keyword) or "").split("+")[0]
-        text = text[8:] if keyword.endswith("DateTime") else text
+        text = str(source.get(keyword) or "")
+        text = re.split("[+-]", text[8:] if keyword.endswith("DateTime") else text)[0]  # without the offset from UTC
         if len(text) >= 6 and text[:6].isdigit():
             return int(text[:2]) * 3600 + int(text[2:4]) * 60 + float(text[4:])
     return None
+
+
+def _stamp(ds):
+    """Date and time of the acquisition as text to sort by; None where not stated."""
+    return f"{ds.get('AcquisitionDate') or ''} {ds.AcquisitionTime}" if ds.get("AcquisitionTime") else None
 
 
 def _pictures(file, ds):
@@ -96,14 +113,14 @@ def _pictures(file, ds):
     pixels = to_units(stored, [(ds, i) for i in range(len(stored))], file)[0]
     if pixels.shape[-1] != 1:
         raise BadImage(file, "a colour picture in a series of functional images")
+    several = frames_of(ds) > 1
     found = []
     for i, values in enumerate(pixels[..., 0]):
-        content = group(ds, i, "FrameContentSequence") if frames_of(ds) > 1 else ds
-        position = whole(content, "TemporalPositionIndex", whole(ds, "TemporalPositionIdentifier", 0))
-        order = (position, whole(ds, "AcquisitionNumber", 0) if frames_of(ds) > 1 else 0,
-                 whole(ds, "InstanceNumber", 0), i)
-        clock = _clock(content, "FrameAcquisitionDateTime", "FrameReferenceDateTime") if frames_of(ds) > 1 else None
-        found.append(_Picture(values, series._plane(ds, i), order, clock))
+        content = group(ds, i, "FrameContentSequence") if several else ds
+        volume = whole(content, "TemporalPositionIndex", whole(ds, "TemporalPositionIdentifier"))
+        order = (whole(ds, "AcquisitionNumber", 0) if several else 0, whole(ds, "InstanceNumber", 0), i)
+        clock = _clock(content, "FrameAcquisitionDateTime", "FrameReferenceDateTime") if several else None
+        found.append(_Picture(values, series._plane(ds, i), order, clock, volume, None if several else _stamp(ds)))
     return found
 
 
@@ -128,10 +145,11 @@ def _tiles(file, ds):
     # The position is that of a picture as large as the mosaic, about the same middle as the slice
     across, down = plane.along
     shift = down * plane.spacing[0] * (ds.Rows - h) / 2 + across * plane.spacing[1] * (ds.Columns - w) / 2
-    order, clock = (0, whole(ds, "AcquisitionNumber", 0), whole(ds, "InstanceNumber", 0)), _clock(ds, "AcquisitionTime")
+    order, clock = (whole(ds, "AcquisitionNumber", 0), whole(ds, "InstanceNumber", 0), 0), _clock(ds, "AcquisitionTime")
     places = [plane.position + shift + i * step * np.asarray(normal) for i in range(count)]
     cut = [whole_picture[i // side * h:(i // side + 1) * h, i % side * w:(i % side + 1) * w] for i in range(count)]
-    return [_Picture(one, replace(plane, position=place), order, clock) for one, place in zip(cut, places, strict=True)]
+    return [_Picture(one, replace(plane, position=place), order, clock, None, _stamp(ds), i)
+            for i, (one, place) in enumerate(zip(cut, places, strict=True))]
 
 
 def _assemble(pictures, kept, path, notes):
@@ -140,30 +158,34 @@ def _assemble(pictures, kept, path, notes):
     if len({p.values.shape for p in pictures}) > 1:
         raise BadImage(path, "slices of different size")
     groups, heights = series._order(planes, path)
-    groups = [sorted(g, key=lambda i: pictures[i].order) for g in groups]
-    volumes = min(len(g) for g in groups)
     if len(groups) < 2:
         raise BadImage(path, "all slices lie at one position: a volume needs several")
-    if max(len(g) for g in groups) > volumes + 1:
-        raise BadImage(path, f"positions with {volumes} to {max(map(len, groups))} slices: volumes are incomplete")
-    if any(len(g) > volumes for g in groups):
-        notes = [*notes, f"the last volume is incomplete and left out: {volumes} are whole"]
-    first = [g[0] for g in groups]
+    volumes, more = bold_order.volumes(pictures, groups, path)
+    first = volumes[0]
     _, lps, gaps = series._geometry([planes[i] for i in first], heights)
     moved = [f"the position of slices changes during the run by up to {far:.2f} mm; that of the first volume is taken"
-             for far in [max(np.linalg.norm(planes[i].position - planes[g[0]].position) for g in groups for i in g)]
+             for far in [max(np.linalg.norm(planes[i].position - planes[k].position) for v in volumes
+                         for i, k in zip(v, first, strict=True))]
              if far > 0.01]
     if any("gap" in gap for gap in gaps):
         raise BadImage(path, f"slices are missing: {gaps[0]}")
-    values = np.stack([np.stack([pictures[g[t]].values for g in groups]) for t in range(volumes)], axis=-1)
+    values = np.stack([np.stack([pictures[i].values for i in v]) for v in volumes], axis=-1)
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps[:, [2, 1, 0, 3]]
-    image = nib.as_closest_canonical(nib.Nifti1Image(values.transpose(2, 1, 0, 3), affine))
-    clocks = [pictures[groups[0][t]].clock for t in range(volumes)]
-    measured = None
-    if None not in clocks and volumes > 2:
-        steps = np.diff(clocks)
-        measured = float(np.median(steps)) if np.median(steps) > 0 else None
-    return Found(image, _stated_tr(kept[0][1]), measured, _slice_times(kept[0][1]), (*notes, *moved, *gaps))
+    stored = nib.Nifti1Image(values.transpose(2, 1, 0, 3), affine)
+    times, said = _slice_times(kept[0][1], [pictures[i].tile for i in first], affine)
+    measured, jumps = _measured_tr([pictures[v[0]].clock for v in volumes])
+    return Found(nib.as_closest_canonical(stored), _stated_tr(kept[0][1]), measured, times,
+                 (*notes, *more, *moved, *gaps, *said, *jumps))
+
+
+def _measured_tr(clocks):
+    """Median time from volume to volume in s or None, and notes of longer ones."""
+    if None in clocks or len(clocks) < 3 or not np.median(np.diff(clocks)) > 0:
+        return None, []
+    steps = np.diff(clocks)
+    usual = float(np.median(steps))
+    return usual, [f"{steps[t]:.2f} s between volumes {t + 1} and {t + 2}, usually {usual:.2f} s: is a volume missing?"
+                   for t in np.flatnonzero(steps > 1.5 * usual)[:3]]
 
 
 def _stated_tr(ds):
@@ -172,10 +194,21 @@ def _stated_tr(ds):
     return float(value) / 1000 if value else None
 
 
-def _slice_times(ds):
-    """Times of the slices of a mosaic after the first of them, in s, in the order of the mosaic; else None."""
+def _slice_times(ds, tiles, affine):
+    """Times of the slices of a mosaic after the first of them, in s, along the third axis once turned; and notes.
+
+    Parameters
+    ----------
+    tiles : which tile of the mosaic each slice is; affine : of the slices as they are, RAS, slices along the third axis
+    """
     try:
         times = np.asarray(ds.get_private_item(0x19, 0x29, "SIEMENS MR HEADER").value, float) / 1000
     except (KeyError, TypeError, ValueError):
-        return None
-    return tuple((times - times.min()).round(4).tolist()) if times.size > 1 and np.isfinite(times).all() else None
+        return None, []
+    if times.size != len(tiles) or None in tiles or not np.isfinite(times).all():
+        return None, []
+    axis, sign = nib.io_orientation(affine)[2]
+    if axis != 2:
+        return None, ["slice times left out: the slices lie across another axis than the third of the turned image"]
+    times = (times - times.min()).round(4)[tiles][::int(sign)]
+    return tuple(times.tolist()), []

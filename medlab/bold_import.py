@@ -70,10 +70,18 @@ def _run(draft, relative, number, is_dicom):
         name = f"func/run-{number:02d}_{name.removeprefix('func/')}" if name in draft.sha256 else name
         intake.place(draft, relative, name)
     about = {"RepetitionTime": run.tr_s} | ({"SliceTiming": run.slice_times_s} if run.slice_times_s else {})
+    about |= {} if is_dicom or not run.slice_times_s else _direction(path)
     sidecar = re.sub(r"\.nii(\.gz)?$", ".json", name, flags=re.I)
     (draft.folder / sidecar).write_text(json.dumps(about) + "\n", "utf-8")
     draft.say(relative or ".", "taken", "; ".join(run.notes))
     return {**groups, "image": name, "frame": 0}
+
+
+def _direction(path):
+    """What a BIDS sidecar says of the axis along which its slice times run; without it they run along the third."""
+    beside = path.with_name(re.sub(r"\.nii(\.gz)?$", ".json", path.name, flags=re.I))
+    told = json.loads(beside.read_text("utf-8")).get("SliceEncodingDirection")
+    return {"SliceEncodingDirection": told} if re.fullmatch("[ijk]-?", str(told)) else {}
 
 
 def _events(draft, relative, row, template, files):

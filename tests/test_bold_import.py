@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 import pytest
-from test_bold import GOOD, TR, check, classic, nifti, values
+from test_bold import GOOD, TR, check, classic, mosaic, nifti, values
 
 from medlab import bold, bold_import, cards, datasets, intake, parameters
 
@@ -64,6 +64,19 @@ def test_dicom_becomes_nifti_without_names(tmp_path, source):
         content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes() \
             if file.is_file() else b""
         assert b"Doe" not in content and b"4711" not in content, file
+
+
+def test_slice_times_and_their_direction_come_along(tmp_path, source):
+    beside = source / "sub-07" / "func" / "sub-07_task-x_bold.json"
+    about = {"RepetitionTime": TR, "SliceTiming": [0.0, 0.5, 1.0, 1.5], "SliceEncodingDirection": "k-"}
+    beside.write_text(json.dumps(about | {"InstitutionName": "secret"}))
+    for file in (source / "dicom").iterdir():
+        file.unlink()
+    mosaic(source / "dicom", values(20), downwards=True)
+    folder, cohort, _ = take(tmp_path, source)
+    side = {p: json.loads((folder / n).with_suffix("").with_suffix(".json").read_text()) for p, n in zip(
+        cohort["patient_id"], cohort["image"], strict=True) if "task-y" not in n}
+    assert side == {"sub-07": about, "run-03": {"RepetitionTime": TR, "SliceTiming": [1.5, 0.5, 1.0, 0.0]}}
 
 
 def test_a_template_of_events_and_nothing_to_take(tmp_path, source):
