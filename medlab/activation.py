@@ -160,7 +160,8 @@ def event_locked(signal, times, onsets, before_s=6.0, after_s=30.0, step_s=1.0):
     Parameters
     ----------
     signal : (n,); times : (n,) s, middle of each volume; onsets : s
-    before_s, after_s, step_s : window and its steps (linear interpolation); parts outside the run are left out
+    before_s, after_s, step_s : window and its steps (linear interpolation). What lies outside the run is left out, and
+        so are onsets without any time of the run before them: n is smaller there.
 
     Returns
     -------
@@ -169,10 +170,9 @@ def event_locked(signal, times, onsets, before_s=6.0, after_s=30.0, step_s=1.0):
     from scipy import stats
 
     window = np.arange(-before_s, after_s + step_s / 2, step_s)
-    parts = np.stack([np.interp(window + o, times, signal, left=np.nan, right=np.nan) for o in onsets])
-    with np.errstate(invalid="ignore"):
-        base = np.nanmean(np.where(window < 0, parts, np.nan), axis=1, keepdims=True)
-    parts = parts - np.where(np.isfinite(base), base, 0)
+    parts = [np.interp(window + o, times, signal, left=np.nan, right=np.nan) for o in onsets]
+    parts = [part - np.nanmean(part[window < 0]) for part in parts if np.isfinite(part[window < 0]).any()]
+    parts = np.reshape(parts, (-1, len(window)))
     n = np.isfinite(parts).sum(axis=0)
     mean = np.nansum(parts, axis=0) / np.where(n > 0, n, np.nan)
     spread = np.sqrt(np.nansum((parts - mean) ** 2, axis=0) / np.where(n > 1, n - 1, np.nan))

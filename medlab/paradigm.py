@@ -129,15 +129,18 @@ def check_events(events, seconds, late="stop"):
 
 
 def trial_blocks(events, gap_s):
-    """Events of one condition that follow each other within `gap_s` as one block: onset, duration, trial_type, n."""
-    rows = []
-    for event in events.sort_values("onset").itertuples():
-        last = rows[-1] if rows else None
-        if last and last["trial_type"] == event.trial_type and event.onset - last["end"] <= gap_s:
-            last |= {"end": max(last["end"], event.onset + event.duration), "n": last["n"] + 1}
+    """Events of one condition that follow each other within `gap_s` as one block: onset, duration, trial_type, n.
+
+    Events of other conditions may lie between them. Blocks are in the order of their onsets.
+    """
+    rows, latest = [], {}
+    for event in events.sort_values("onset", kind="stable").itertuples():
+        last, end = latest.get(event.trial_type), event.onset + event.duration
+        if last and event.onset - last["end"] <= gap_s:
+            last |= {"end": max(last["end"], end), "n": last["n"] + 1}
         else:
-            end = event.onset + event.duration
-            rows.append({"onset": event.onset, "end": end, "trial_type": event.trial_type, "n": 1})
+            latest[event.trial_type] = {"onset": event.onset, "end": end, "trial_type": event.trial_type, "n": 1}
+            rows.append(latest[event.trial_type])
     table = pd.DataFrame(rows, columns=["onset", "end", "trial_type", "n"])
     return table.assign(duration=table["end"] - table["onset"])[["onset", "duration", "trial_type", "n"]]
 
@@ -150,26 +153,34 @@ def below(folder, text):
     return folder / text
 
 
-def read_confounds(path, n_volumes, columns=(), first_missing_is_zero=False):
-    """Confounds from a table, one row per volume.
+def read_confounds(path, n_volumes, columns=(), first_missing_is_zero=False, drop=0):
+    """Confounds from a table, one row per volume; what is constant in the volumes that stay is left out.
 
     Parameters
     ----------
     columns : sequence of str, which ones; default all that are numbers.
     first_missing_is_zero : bool
         Differences have no first value (fMRIPrep writes n/a): count it as 0.
+    drop : int
+        Volumes at the start that the model leaves out; their rows are not returned.
+
+    Returns
+    -------
+    DataFrame
+        A row per volume that stays, index from 0; what was left out stands in ``attrs["notes"]``.
 
     Raises
     ------
     ValueError
-        For a table of another length, unknown columns, constants and missing values, naming them.
+        For a table of another length, unknown columns, missing values and nothing but constants, naming them.
     """
     path = Path(path)
     table = pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",", na_values=["n/a"])
     unknown = [c for c in columns if c not in table]
     if unknown:
         raise ValueError(f"{path.name}: no column {unknown[0]!r}; found {', '.join(map(str, table.columns[:30]))}")
-    table = table[list(columns)] if len(columns) else table.select_dtypes("number")
+    numbers = table[list(columns)] if len(columns) else table.select_dtypes("number")
+    text, table = [] if len(columns) else table.columns.difference(numbers.columns), numbers
     words = [c for c in table if table[c].dtype == object]
     if words or not table.shape[1]:
         raise ValueError(f"{path.name}: column {', '.join(words) or '(none)'} is not of numbers")
@@ -178,15 +189,26 @@ def read_confounds(path, n_volumes, columns=(), first_missing_is_zero=False):
                          "volume")
     if first_missing_is_zero:
         table.iloc[0] = table.iloc[0].fillna(0.0)
+    table = table.iloc[drop:]
     missing = table.columns[~np.isfinite(table).all()]
     if len(missing):
-        rows = np.flatnonzero(~np.isfinite(table[missing]).all(axis=1))
+        rows = drop + np.flatnonzero(~np.isfinite(table[missing]).all(axis=1))
         only = rows.tolist() == [0]
         raise ValueError(f"{path.name}: {len(missing)} confounds with missing values ({', '.join(missing[:5])}) in "
                          f"{len(rows)} rows, first row {rows[0]}; a model cannot use them; "
                          + ("they are differences, without a first value: fmri_confounds_first_zero: true makes it 0"
                             if only else "leave these columns out with fmri_confounds_columns, or complete them"))
-    return table.loc[:, table.std() > 0].astype(float)
+    table = table.reset_index(drop=True).astype(float)
+    still = table.columns[table.max() == table.min()]
+    if len(still) == table.shape[1]:
+        raise ValueError(f"{path.name}: every confound is constant in the {len(table)} volumes of the model "
+                         f"({', '.join(still[:5])}); expected at least one that varies: name others with "
+                         "fmri_confounds_columns, or leave fmri_confounds empty")
+    table = table.drop(columns=still)
+    told = {"constant": list(still), "not of numbers": list(text)}
+    table.attrs["notes"] = [f"confounds left out because {why}: {', '.join(map(str, names))}"
+                            for why, names in told.items() if names]
+    return table
 
 
 def contrasts(text, conditions):
@@ -251,7 +273,12 @@ def variance_inflation(design, weights, conditions):
     design : DataFrame, volumes x regressors; weights : (regressors,); conditions : names of the columns of the task
     """
     weights, alone = np.asarray(weights, float), [*conditions, "constant"]
-    part = design[alone].to_numpy()
     small = weights[[design.columns.get_loc(c) for c in alone]]
-    full = design.to_numpy()
-    return float(weights @ np.linalg.pinv(full.T @ full) @ weights / (small @ np.linalg.pinv(part.T @ part) @ small))
+    return _variance(design.to_numpy(float), weights) / _variance(design[alone].to_numpy(float), small)
+
+
+def _variance(columns, weights):
+    """Variance of a contrast for noise of variance 1; not by X'X, which squares the condition number of the columns."""
+    size = np.linalg.norm(columns, axis=0)
+    size = np.where(size > 0, size, 1.0)
+    return float(np.sum(((weights / size) @ np.linalg.pinv(columns / size)) ** 2))

@@ -124,6 +124,15 @@ def test_event_locked_average_of_a_known_response():
     assert late["n"].loc[15] == 0 and np.isnan(late["mean"].loc[15])
 
 
+def test_onsets_without_a_time_before_them_are_left_out(recwarn):
+    times, signal = np.arange(100) + 0.5, np.full(100, 7.0)
+    found = activation.event_locked(signal, times, [0.0, 20.0, 40.0], 6, 10)
+    assert found["n"].max() == 2 and np.allclose(found["mean"], 0)
+    alone = activation.event_locked(signal, times, [0.0], 6, 10)
+    assert alone["n"].max() == 0 and alone["mean"].isna().all() and len(alone) == 17
+    assert not [w for w in recwarn if issubclass(w.category, RuntimeWarning)]
+
+
 def test_signals_of_places_and_what_is_taken_out_of_them():
     rng = np.random.default_rng(0)
     mask = nib.Nifti1Image(blob((0, 0, 0), 40).astype(np.uint8), AFFINE)

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from medlab import bold, motion, paradigm
+from medlab import bold, bold_dicom, motion, paradigm
 from medlab.images import BadImage
 
 SHAPE, TR = (8, 10, 4), 2.0  # columns, rows, slices: different, so that a swapped axis shows
@@ -115,23 +115,25 @@ def csa(**tags):
     return out
 
 
-def mosaic(folder, data):
-    """A file per volume, its slices as tiles of one picture."""
+def mosaic(folder, data, downwards=False):
+    """A file per volume, its slices as tiles of one picture; downwards: the last slice is the first tile."""
+    start, normal, data = (CORNER + (SHAPE[2] - 1) * GAP * NORMAL, -NORMAL, data[::-1]) if downwards else (
+        CORNER, NORMAL, data)
     side, (w, h, n) = int(np.ceil(np.sqrt(SHAPE[2]))), SHAPE
     for t in range(data.shape[3]):
         ds = header(MR, InstanceNumber=t + 1, AcquisitionTime=f"1015{10 + TR * t:09.6f}")
         ds.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
         shift = DOWN * SPACING[0] * (side * h - h) / 2 + ACROSS * SPACING[1] * (side * w - w) / 2
-        plane(ds, CORNER - shift)
+        plane(ds, start - shift)
         picture = np.zeros((side * h, side * w), np.uint16)
         for k in range(n):
             picture[k // side * h:(k // side + 1) * h, k % side * w:(k % side + 1) * w] = data[k, :, :, t]
         pixels(ds, picture)
         block = ds.private_block(0x29, "SIEMENS CSA HEADER", create=True)
         block.add_new(0x10, "OB", csa(AcquisitionMatrixText=("SH", ["64p*64"]),
-                                      NumberOfImagesInMosaic=("US", [n]), SliceNormalVector=("FD", NORMAL.tolist())))
+                                      NumberOfImagesInMosaic=("US", [n]), SliceNormalVector=("FD", normal.tolist())))
         ds.private_block(0x19, "SIEMENS MR HEADER", create=True).add_new(0x29, "FD", [0.0, 1000.0, 500.0, 1500.0])
-        save(ds, folder / f"{t * 13 % 17:03d}.IMA")
+        save(ds, folder / f"{t * 13 % 23:03d}.IMA")
 
 
 def check(run, data):
@@ -151,6 +153,14 @@ def test_every_kind_of_dicom_gives_the_same_run(tmp_path):
     enhanced(tmp_path / "enhanced.dcm", data)
     check(bold.read(tmp_path / "enhanced.dcm", fewest=3), data)
     assert bold.read(tmp_path / "mosaic", fewest=3).slice_times_s == (0.0, 1.0, 0.5, 1.5)
+
+
+def test_slice_times_go_along_with_their_slices(tmp_path):
+    data = values()
+    mosaic(tmp_path, data, downwards=True)
+    run = bold.read(tmp_path, fewest=3)
+    check(run, data)
+    assert run.slice_times_s == (1.5, 0.5, 1.0, 0.0)
 
 
 def test_mosaic_and_multiframe_as_nibabel_reads_them(tmp_path):
@@ -173,14 +183,89 @@ def test_mosaic_and_multiframe_as_nibabel_reads_them(tmp_path):
     assert np.array_equal(np.asarray(ours.dataobj), np.asarray(theirs.dataobj))
 
 
-def test_incomplete_volumes_are_left_out_or_refused(tmp_path):
-    for name, skip in (("last", [(4, 2), (4, 3)]), ("middle", [(1, 2), (2, 2)])):
+def edited(folder, change):
+    """Apply a function to every header of a folder."""
+    for file in folder.iterdir():
+        ds = pydicom.dcmread(file)
+        change(ds)
+        save(ds, file)
+
+
+def untimed(ds):
+    del ds.TemporalPositionIdentifier
+
+
+@pytest.mark.parametrize("change", [None, untimed])
+@pytest.mark.parametrize("skip, words", [
+    ([(4, 2), (4, 3)], None), ([(1, 0)], "volume 2 of 5 lacks slice 1 of 4"), ([(1, 2)], "volume 2 of 5 lacks slice 3"),
+    ([(2, 3)], "volume 3 of 5 lacks slice 4"), ([(1, 2), (2, 2)], "volume 2 of 5 lacks slice 3 .*2 incomplete"),
+    ([(1, 0), (4, 1), (4, 2), (4, 3)], "volume 2 of 5 lacks slice 1"),
+    ([(0, 0)], "volume 1 of 5 lacks slice 1|do not begin with a whole volume"),
+    ([(0, 2)], "volume 1 of 5 lacks slice 3|do not begin with a whole volume")])
+def test_a_lost_slice_is_refused_and_a_short_last_volume_left_out(tmp_path, change, skip, words):
+    data = values()
+    classic(tmp_path, data, skip)
+    if change:
+        edited(tmp_path, change)
+    if words:
+        with pytest.raises(BadImage, match=words):
+            bold.read(tmp_path, fewest=3)
+    else:
+        run = bold.read(tmp_path, fewest=3)
+        check(run, data[..., :4])
+        assert "the last volume is incomplete and left out: 4 are whole" in run.notes
+
+
+def test_temporal_positions_that_are_lost_or_doubled(tmp_path):
+    for name, change in (("gap", lambda ds: ds.TemporalPositionIdentifier > 2),
+                         ("twice", lambda ds: ds.TemporalPositionIdentifier == 3)):
         (tmp_path / name).mkdir()
-        classic(tmp_path / name, values(), skip)
-    run = bold.read(tmp_path / "last", fewest=3)
-    assert run.n_volumes == 4 and "incomplete" in " ".join(run.notes)
-    with pytest.raises(BadImage, match="3 to 5 slices: volumes are incomplete"):
-        bold.read(tmp_path / "middle", fewest=3)
+        classic(tmp_path / name, values())
+        edited(tmp_path / name, lambda ds, c=change, step=1 if name == "gap" else -1: setattr(
+            ds, "TemporalPositionIdentifier", ds.TemporalPositionIdentifier + step * bool(c(ds))))
+    with pytest.raises(BadImage, match="no volume between the temporal positions 2 and 4"):
+        bold.read(tmp_path / "gap", fewest=3)
+    with pytest.raises(BadImage, match="slice 1 of 4 occurs twice at temporal position 2"):
+        bold.read(tmp_path / "twice", fewest=3)
+
+
+def test_the_order_of_the_file_where_no_temporal_position_is_stated(tmp_path):
+    data, n = values(), SHAPE[2]
+
+    def by_slice(ds):  # all volumes of one slice, then those of the next
+        t, k = divmod(ds.InstanceNumber - 1, n)
+        ds.InstanceNumber, ds.TemporalPositionIdentifier = 1 + k * data.shape[3] + t, 1
+
+    def by_clock(ds):
+        t, k = divmod(ds.InstanceNumber - 1, n)
+        ds.InstanceNumber, ds.AcquisitionTime = 1, f"1015{2 * t:02d}.{k % 2}"
+        untimed(ds)
+
+    def unknown(ds):
+        ds.InstanceNumber = 1
+        untimed(ds)
+
+    for change in (by_slice, by_clock, unknown):
+        (tmp_path / change.__name__).mkdir()
+        classic(tmp_path / change.__name__, data)
+        edited(tmp_path / change.__name__, change)
+    check(bold.read(tmp_path / "by_slice", fewest=3), data)
+    check(bold.read(tmp_path / "by_clock", fewest=3), data)
+    with pytest.raises(BadImage, match="the order of the volumes is not known"):
+        bold.read(tmp_path / "unknown", fewest=3)
+
+
+def test_offsets_from_utc_on_both_sides_of_it():
+    for text in ("20200102101510.5", "20200102101510.5+0100", "20200102101510.5-0500"):
+        ds = Dataset()
+        ds.FrameAcquisitionDateTime = text
+        assert bold_dicom._clock(ds, "FrameAcquisitionDateTime") == 36910.5
+
+
+def test_a_lost_volume_of_a_mosaic_is_told_by_the_clock(tmp_path):
+    mosaic(tmp_path, values(8))
+    (tmp_path / f"{3 * 13 % 23:03d}.IMA").unlink()
+    assert "4.00 s between volumes 3 and 4, usually 2.00 s" in " ".join(bold.read(tmp_path, fewest=3).notes)
 
 
 @pytest.mark.parametrize("change, words", [
@@ -327,7 +412,10 @@ def test_confounds_with_missing_values_are_named(tmp_path):
         paradigm.read_confounds(tmp_path / "c.tsv", 10)
     found = paradigm.read_confounds(tmp_path / "c.tsv", 10, first_missing_is_zero=True)
     assert list(found) == ["x", "dvars"] and found["dvars"][0] == 0, "a constant column explains nothing"
+    assert found.attrs["notes"] == ["confounds left out because constant: still"]
     assert list(paradigm.read_confounds(tmp_path / "c.tsv", 10, ["x"])) == ["x"]
+    with pytest.raises(ValueError, match=r"every confound is constant in the 10 volumes of the model \(still\)"):
+        paradigm.read_confounds(tmp_path / "c.tsv", 10, ["still"])
     with pytest.raises(ValueError, match="10 rows, the run has 12 volumes"):
         paradigm.read_confounds(tmp_path / "c.tsv", 12, ["x"])
     with pytest.raises(ValueError, match="no column 'csf'"):
@@ -338,6 +426,17 @@ def test_confounds_with_missing_values_are_named(tmp_path):
         paradigm.read_confounds(tmp_path / "c.tsv", 10, ["x"])
     with pytest.raises(ValueError, match="below the dataset"):
         paradigm.below(tmp_path, "../c.tsv")
+
+
+def test_confounds_are_judged_in_the_volumes_that_stay(tmp_path):
+    table = pd.DataFrame({"x": np.arange(10.0), "start": [1.0, 1, *[0] * 8], "dvars": [np.nan, *range(9)]})
+    table.assign(word="a").to_csv(tmp_path / "c.tsv", sep="\t", index=False, na_rep="n/a")
+    found = paradigm.read_confounds(tmp_path / "c.tsv", 10, drop=2)
+    assert found["x"].tolist() == list(range(2, 10)) and found.index.tolist() == list(range(8))
+    assert list(found) == ["x", "dvars"], "without the first volume nothing is missing"
+    assert found.attrs["notes"] == ["confounds left out because constant: start",
+                                    "confounds left out because not of numbers: word"]
+    assert list(paradigm.read_confounds(tmp_path / "c.tsv", 10, ["x", "start"], drop=1)) == ["x", "start"]
 
 
 def test_contrasts_by_name():
@@ -363,6 +462,10 @@ def test_blocks_and_variance_inflation():
     found = paradigm.trial_blocks(table, 2.0)
     assert found["trial_type"].tolist() == ["a", "b", "a"] and found["n"].tolist() == [2, 1, 2]
     assert found["duration"].round(3).tolist() == [1.9, 0.9, 1.9]
+    mixed = pd.DataFrame({"onset": [0.0, 1.0, 2.0, 3.0, 9.0], "duration": 0.9, "trial_type": list("ababa")})
+    found = paradigm.trial_blocks(mixed, 2.0)
+    assert found["trial_type"].tolist() == list("aba") and found["n"].tolist() == [2, 2, 1]
+    assert found["onset"].tolist() == [0, 1, 9] and found["duration"].round(3).tolist() == [2.9, 2.9, 0.9]
     rng = np.random.default_rng(0)
     a, noise = rng.normal(size=(2, 400))
     design = pd.DataFrame({"a": a, "motion": noise, "constant": 1.0})
@@ -370,6 +473,9 @@ def test_blocks_and_variance_inflation():
     r = 0.9  # theory: 1 / (1 - r^2)
     design["motion"] = r * a + np.sqrt(1 - r**2) * noise
     assert paradigm.variance_inflation(design, [1, 0, 0], ["a"]) == pytest.approx(1 / (1 - r**2), rel=0.1)
+    large = design.assign(motion=1e9 * design["motion"])  # another unit changes nothing
+    assert paradigm.variance_inflation(large, [1, 0, 0], ["a"]) == pytest.approx(
+        paradigm.variance_inflation(design, [1, 0, 0], ["a"]))
 
 
 @pytest.mark.realdata
