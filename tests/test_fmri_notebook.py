@@ -70,6 +70,12 @@ def test_what_is_missing_is_said(made, workspace, phantom):
         execute(made, fmri_row=3)
     with pytest.raises(ValueError, match="begin after the end of the run"):
         execute(made, fmri_tr_s=1.0)
+    for volumes in (-1, 71):
+        with pytest.raises(ValueError, match=f"fmri_drop_volumes {volumes}: expected 0 to 70, so that 20 of the 90"):
+            execute(made, fmri_drop_volumes=volumes)
+    for seed in ("0, -53", "0, -53, up", ""):
+        with pytest.raises(ValueError, match=f"fmri_seed_mm '{seed}': expected x, y, z in mm of MNI"):
+            execute(made, fmri_seed_mm=seed)
     (workspace / "data" / "fmri").unlink()
     bare = workspace / "data" / "fmri"
     bare.mkdir()
@@ -81,14 +87,17 @@ def test_what_is_missing_is_said(made, workspace, phantom):
         execute(made)
 
 
-def test_too_few_degrees_of_freedom_are_refused(made, monkeypatch):
+def test_too_few_degrees_of_freedom_are_refused(made, phantom, monkeypatch, capsys):
     from medlab import mni, motion
 
     moves = pd.DataFrame(np.random.default_rng(0).normal(0, 0.05, (90, 6)).cumsum(axis=0), columns=motion.PARAMETERS)
     fit = {"dice": 1.0, "coverage": 1.0, "stretch": [1.0, 1.0]}
     monkeypatch.setattr(motion, "realign", lambda run, *_, **__: (run, moves, np.ones(run.shape[:3], bool)))
     monkeypatch.setattr(mni, "to_mni", lambda *_: (np.eye(4), fit))
-    # 2 conditions, 24 of motion, 180 s of cosines slower than 8 s, 1 constant: 72 of 90
-    with pytest.raises(ValueError, match="90 volumes for 72 regressors .* leave 18 degrees of freedom; expected "
+    given = pd.DataFrame({"csf": np.random.default_rng(1).normal(size=90), "still": 1.0})
+    given.to_csv(phantom / "func" / "confounds.tsv", sep="\t", index=False)
+    # 2 conditions, 24 of motion, 1 given, 180 s of cosines slower than 8 s, 1 constant: 73 of 90
+    with pytest.raises(ValueError, match="90 volumes for 73 regressors .* leave 17 degrees of freedom; expected "
                                          "at least 20 .* fmri_motion_regressors"):
-        execute(made, fmri_motion_regressors=24, fmri_high_pass_s=8.0)
+        execute(made, fmri_motion_regressors=24, fmri_high_pass_s=8.0, fmri_confounds="func/confounds.tsv")
+    assert "confounds left out because constant: still" in capsys.readouterr().out
