@@ -23,7 +23,8 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 RESERVED = ("patient_id", "image", "frame", "label", "time_days", "event", "event_cause", "mask", "valid_mask",
             "events", "split", "spacing_mm", "study", "series", "side", "row",
             "pet_units", "suv_type", "decay_correction", "injected_dose_bq", "half_life_s", "uptake_time_s",
-            "decay_time_s", "philips_suv", "philips_bqml")  # the last two lines: what a SUV is made of
+            "decay_time_s", "philips_suv", "philips_bqml",
+            "attenuation_corrected")  # the last three lines: what a SUV is made of
 
 
 @dataclass

@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from medlab import datasets, suv
 
+VISITS = ("study", "session", "visit", "timepoint", "study_date", "scan_date", "date")  # columns that tell scans apart
 REFERENCES = ("reference", "liver", "cerebellum", "cerebellar grey", "pons", "blood pool", "aorta")
 
 
@@ -24,19 +25,22 @@ def scans(dataset, small_doses="refuse", lean="janmahasatian"):
     Returns
     -------
     DataFrame indexed by cohort row, the studies of a patient in their order: scan (patient, and number where a patient
-    has several), patient_id, label, units, decay_correction, dose_mbq, half_life_min, uptake_min, decay_min,
-    weight_kg, height_cm, sex, factor (NaN: refused), how, refused (the reason, else ""), SUL and SUVbsa (per SUVbw;
-    NaN where height or sex is missing), remarks.
+    has several), patient_id, study (the first of the columns `VISITS`; without any, all scans of a patient are of study
+    1; NaN: not known), label, units, decay_correction, dose_mbq, half_life_min, uptake_min, decay_min, weight_kg,
+    height_cm, sex, attenuation_corrected, factor (NaN: refused), how, refused (the reason, else ""), SUL and SUVbsa
+    (per SUVbw; NaN where height or sex is missing), remarks.
     """
     suv.check(small_doses, lean)
     chosen = rows_of(dataset)
-    chosen = chosen.sort_values([c for c in ("patient_id", "study") if c in chosen], kind="stable")
+    visit = next((c for c in VISITS if c in chosen), None)
+    chosen = chosen.sort_values(["patient_id", visit] if visit else ["patient_id"], kind="stable")
     if not len(chosen):
         raise ValueError("no PET image in the cohort: expected modality PT in the card or in a column 'modality'")
     several = chosen["patient_id"].duplicated(keep=False)
     number = chosen.groupby("patient_id").cumcount() + 1
     rows = [_scan(dataset, row, small_doses, lean) for row in chosen.to_dict("records")]
     table = pd.DataFrame(rows, index=chosen.index)
+    table.insert(1, "study", chosen[visit] if visit else 1)
     name = chosen["patient_id"].astype(str)
     table.insert(0, "scan", name.where(~several, name + " #" + number.astype(str)))
     return table
@@ -50,7 +54,7 @@ def _scan(dataset, row, small_doses, lean):
             "decay_min": numbers["decay_time_s"]}
     told |= {k: told[k] / 60 if told[k] is not None else np.nan for k in ("half_life_min", "uptake_min", "decay_min")}
     told["dose_mbq"] = told["dose_mbq"] / 1e6 if told["dose_mbq"] is not None else np.nan
-    told |= {k: row.get(k) for k in ("weight_kg", "height_cm", "sex")}
+    told |= {k: row.get(k) for k in ("weight_kg", "height_cm", "sex", "attenuation_corrected")}
     try:
         factor, how = suv.factor(row, small_doses, lean, dataset.card.get("intensity"))
         refused = ""
@@ -143,20 +147,56 @@ def match(spots, truth, within_mm=10.0):
     return truth.assign(spot=found), [i for i in spots.index if i not in taken]
 
 
-def repeats(used, spots):
-    """The hot spots of the first scan of each patient beside those of the second at the same place.
+def total(spots, column, by, index):
+    """Sum of a column over the hot spots of each patient (or scan).
 
     Parameters
     ----------
-    used : DataFrame of `scans` with a SUV; spots : hot spots of all of them, with ``row`` of the cohort
+    spots : DataFrame of `uptake.hot_spots` with a column ``by``; index : all patients, those without a hot spot too
 
     Returns
     -------
-    DataFrame: patient_id, suv_peak (first scan), again (second), diameter_mm, a row per hot spot found in both.
+    Series: 0 without a hot spot, NaN where one of them has no value (its contour leaks): the sum would be too small
+    """
+    sums = spots.groupby(by)[column].agg(lambda values: values.sum(skipna=False))
+    return sums.astype(float).reindex(index, fill_value=0.0)
+
+
+def one_per_study(used):
+    """One scan of each study of a patient: of several the one with the largest field of view, of equal ones the first.
+
+    Series of one study (other reconstructions, a bed of its own) are no repeats of each other. Scans whose study is not
+    known count as one study.
+
+    Parameters
+    ----------
+    used : DataFrame of `scans` with a SUV, with ``field_l``, the volume of the image in litres
+
+    Returns
+    -------
+    DataFrame of some of these rows, in the same order: the first of each patient is that of the earliest study
+    """
+    largest = used.sort_values("field_l", ascending=False, kind="stable")
+    kept = largest.index[~largest.duplicated(["patient_id", "study"])]
+    return used.loc[used.index.isin(kept)]
+
+
+def repeats(used, spots):
+    """The hot spots of the first study of each patient beside those of the second at the same place.
+
+    Parameters
+    ----------
+    used : DataFrame of `scans` with a SUV and ``field_l``; of each study `one_per_study` counts
+    spots : hot spots of all of them, with ``row`` of the cohort
+
+    Returns
+    -------
+    DataFrame: patient_id, suv_peak (first study), again (second), diameter_mm, a row per hot spot found in both.
     """
     columns = ["x_mm", "y_mm", "z_mm", "diameter_mm", "suv_peak"]
     pairs = [pd.DataFrame(columns=["patient_id", *columns, "again"])]
-    for patient, rows in used.groupby("patient_id").groups.items():
+    known = one_per_study(used[used["study"].notna()])
+    for patient, rows in known.groupby("patient_id").groups.items():
         if len(rows) < 2:
             continue
         before, after = (spots.loc[spots["row"] == i, columns].assign(scan="") for i in rows[:2])

@@ -13,6 +13,7 @@ import numpy as np
 PHILIPS = "Philips PET Private Group"
 HALF_LIVES = {"O-15": 122.24, "N-13": 597.9, "C-11": 1223.4, "Ga-68": 4057.7, "F-18": 6586.2, "Cu-64": 45724.0,
               "Zr-89": 282280.0, "I-124": 360800.0, "Rb-82": 75.45}  # seconds
+LONG_LIVED_S = 10800.0  # above 3 hours more than 1/256 is left after a day: a scan on another day is possible
 
 
 def numbers(headers):
@@ -27,6 +28,7 @@ def numbers(headers):
     -------
     columns : dict
         ``pet_units`` (BQML, CNTS, GML, ...), ``suv_type``, ``decay_correction`` (START, ADMIN, NONE),
+        ``attenuation_corrected`` (bool; absent where the headers do not say it),
         ``injected_dose_bq`` (as the file says it), ``half_life_s``, ``uptake_time_s`` (from the injection to the start
         of the scan), ``decay_time_s`` (from the injection to the moment that the pixels are corrected to: what the
         dose has to decay before it is compared with them), ``weight_kg``, ``height_cm``, ``sex``, ``philips_suv``,
@@ -54,13 +56,21 @@ def numbers(headers):
         if len(others) > 1:
             notes.append(f"no dose: the slices differ in {keyword}")
             found["injected_dose_bq"] = None
-    corrected = {str(word) for word in np.atleast_1d(first.get("CorrectedImage") or [])}
+    corrected = _corrections(headers)
     notes += [f"not corrected for {word}" for code, word in (("ATTN", "attenuation"), ("SCAT", "scatter"))
-              if corrected and code not in corrected]
-    if found["decay_correction"] is None and corrected and "DECY" not in corrected:
+              if corrected is not None and code not in corrected]
+    notes += ["attenuation correction not stated: CorrectedImage (0028,0051) missing"] if corrected is None else []
+    found["attenuation_corrected"] = None if corrected is None else "ATTN" in corrected
+    if found["decay_correction"] is None and corrected is not None and "DECY" not in corrected:
         found["decay_correction"] = "NONE"
     found["uptake_time_s"], found["decay_time_s"], said = times(headers, info, found)
     return {k: v for k, v in found.items() if v is not None}, notes + said
+
+
+def _corrections(headers):
+    """Codes of CorrectedImage that all slices with that tag have; None where none has it."""
+    told = [{str(word).strip() for word in np.atleast_1d(h.CorrectedImage)} for h in headers if h.get("CorrectedImage")]
+    return set.intersection(*told) if told else None
 
 
 def of_series(modality, files):
@@ -133,6 +143,7 @@ def injection(first, info, start):
 
     RadiopharmaceuticalStartDateTime may carry an offset from UTC, and then counts only where the file says its own
     (TimezoneOffsetFromUTC); RadiopharmaceuticalStartTime has no date: the last such time before the scan is meant.
+    Of a tracer of which much is left after a day (`LONG_LIVED_S`) it could be that of any day before: no time then.
     """
     notes, own = [], _zone(first.get("TimezoneOffsetFromUTC"))
     text = str(info.get("RadiopharmaceuticalStartDateTime") or "")
@@ -155,6 +166,11 @@ def injection(first, info, start):
                           "apart (time zone or summer time?)"]
     if dated is None and clock is None:
         return None, [*notes, "no decay time: RadiopharmaceuticalStartTime (0018,1072) missing"]
+    half_life = _number(info, "RadionuclideHalfLife")
+    if dated is None and half_life and half_life > LONG_LIVED_S:
+        notes = [note for note in notes if note != "injected before midnight"]
+        return None, [*notes, "no decay time: the date of the injection is not stated in the clock of the scan, and "
+                      f"with a half-life of {half_life / 3600:.1f} h it could be another day; fill in decay_time_s"]
     return dated or clock, notes
 
 

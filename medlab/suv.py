@@ -22,10 +22,10 @@ LEAN = ("janmahasatian", "james")
 TAGS = {"injected_dose_bq": "RadionuclideTotalDose (0018,1074)", "half_life_s": "RadionuclideHalfLife (0018,1075)",
         "weight_kg": "PatientWeight (0010,1030)", "height_cm": "PatientSize (0010,1020)",
         "sex": "PatientSex (0010,0040), male or female", "decay_time_s":
-        "the time from injection to scan: RadiopharmaceuticalStartTime (0018,1072), SeriesTime (0008,0031), "
-        "DecayCorrection (0054,1102)"}
+        "the time from injection to scan: RadiopharmaceuticalStartTime (0018,1072), or of tracers above 3 h "
+        "RadiopharmaceuticalStartDateTime (0018,1078), SeriesTime (0008,0031), DecayCorrection (0054,1102)"}
 COLUMNS = ("pet_units", "suv_type", "decay_correction", "injected_dose_bq", "half_life_s", "uptake_time_s",
-           "decay_time_s", "weight_kg", "height_cm", "sex", "philips_suv", "philips_bqml")
+           "decay_time_s", "weight_kg", "height_cm", "sex", "philips_suv", "philips_bqml", "attenuation_corrected")
 NORMALISATIONS = {"SUVbw": "g/ml", "SUL": "g/ml", "SUVbsa": "cm²/ml"}
 
 
@@ -36,7 +36,8 @@ def factor(row, small_doses="refuse", lean="janmahasatian", intensity=None):
     ----------
     row : mapping
         `COLUMNS` of one image. Without ``pet_units`` the pixels are Bq/ml; without ``decay_time_s`` they are taken as
-        corrected to the start of the scan, ``uptake_time_s`` after the injection.
+        corrected to the start of the scan, ``uptake_time_s`` after the injection. Without ``attenuation_corrected``
+        they are taken as corrected for attenuation (`remarks` says so).
     small_doses : {"refuse", "MBq", "kBq", "mCi"}
         What a dose below 1 MBq is: many files say 370 for 370 MBq where DICOM asks for Bq.
     lean : {"janmahasatian", "james"}
@@ -53,6 +54,9 @@ def factor(row, small_doses="refuse", lean="janmahasatian", intensity=None):
     ValueError
         Naming what is missing and the next step.
     """
+    if attenuation_corrected(row) is False:
+        raise ValueError("no SUV: not corrected for attenuation (CorrectedImage (0028,0051) without ATTN); take the "
+                         "corrected series, or set attenuation_corrected to true in cohort.csv if the tag is wrong")
     units = _text(row, "pet_units") or ("GML" if intensity == "SUV" else "BQML")
     if units == "GML":
         return _from_gml(row, lean)
@@ -181,6 +185,8 @@ def remarks(row, share=None):
         found.append(f"uptake time {uptake / 60:.0f} min (EANM for FDG: 60, at most 55 to 75)")
     if _text(row, "decay_correction") is None and _text(row, "pet_units") in (None, "BQML", "KBQML"):
         found.append("decay correction not stated: taken as START")
+    if _told(row, "attenuation_corrected") is None:
+        found.append("attenuation correction not stated: taken as done")
     weight, height = _number(row, "weight_kg"), _number(row, "height_cm")
     if weight and not 20 <= weight <= 250:
         found.append(f"weight {weight:g} kg")
@@ -191,6 +197,15 @@ def remarks(row, share=None):
     elif share is not None and share < 0.005:
         found.append(f"only {100 * share:.2g} % of the dose in the field of view: a small field, or a wrong unit")
     return found
+
+
+def attenuation_corrected(row):
+    """True, False, or None where the cohort does not say."""
+    text = _told(row, "attenuation_corrected")
+    if text not in (None, "true", "false", "1", "0", "1.0", "0.0", "yes", "no"):
+        raise ValueError(f"no SUV: attenuation_corrected is {text!r}, expected true, false or nothing; correct it in "
+                         "cohort.csv")
+    return None if text is None else text in ("true", "1", "1.0", "yes")
 
 
 def need(row, column):
@@ -207,6 +222,12 @@ def _number(row, column, zero=False):
     value = pd.to_numeric(row.get(column), errors="coerce")
     good = value is not None and np.isfinite(value) and (value > 0 or (zero and value >= 0))
     return float(value) if good else None
+
+
+def _told(row, column):
+    """What a cell says, as text in small letters; None where it is empty."""
+    value = row.get(column)
+    return None if pd.isna(value) or not str(value).strip() else str(value).strip().lower()
 
 
 def _text(row, column):

@@ -159,13 +159,13 @@ def resolved(suv, spacing_mm, at, fwhm_mm, around, step_mm=1.0, widest_mm=60.0):
     return nothing
 
 
-def hot_spots(suv, spacing_mm, threshold, least_ml=0.3, affine=None, fwhm_mm=0.0, most=50):
+def hot_spots(suv, spacing_mm, threshold, least_ml=0.3, affine=None, fwhm_mm=0.0):
     """Candidates: what hangs together from a threshold on, hottest first, with all measures. Not a diagnosis.
 
     Parameters
     ----------
     suv : (d, h, w) SUV; threshold : SUV from which a voxel is hot
-    least_ml : smaller ones are left out; most : at most so many rows
+    least_ml : smaller ones are left out
     affine : (4, 4) index (z, y, x, 1) to LPS mm, or None: mm from the first voxel
     fwhm_mm : resolution; above 0 adds ``resolved_`` columns
 
@@ -174,23 +174,25 @@ def hot_spots(suv, spacing_mm, threshold, least_ml=0.3, affine=None, fwhm_mm=0.0
     DataFrame, a row per hot spot: spot (1, 2, ...), x_mm, y_mm, z_mm (of SUVpeak), z, y, x (its voxel), suv_max,
     suv_peak, suv_mean and volume_ml (above the threshold), tlg_g (SUVmean times ml, above 41 % adapted), background,
     contrast (SUVmax / background), diameter_mm (longest, above the threshold), ``mtv_...`` (ml at each of `thresholds`;
-    NaN where the contour leaks, 20 mm and more beyond the spot, or nothing is above), resolved_*.
+    NaN where the contour leaks, 20 mm and more beyond the spot, or nothing is above), resolved_*. A contour ends where
+    another hot spot is nearer, so that sums over hot spots count no voxel twice.
     """
     labels = components.label(np.asarray(suv) >= threshold)
     found = components.table(labels, spacing_mm)
     found = found[found["volume_ml"] >= least_ml]
+    labels = np.where(np.isin(labels, found["component"]), labels, 0)
     margin, rows = np.ceil(45 / np.asarray(spacing_mm)).astype(int), []
     for one in found.itertuples():
         box = tuple(slice(max(0, getattr(one, f"{a}_min") - m), getattr(one, f"{a}_max") + m)
                     for a, m in zip("zyx", margin, strict=True))
-        row = _spot(suv[box], spacing_mm, labels[box] == one.component, threshold, fwhm_mm, one.diameter_mm)
+        row = _spot(suv[box], spacing_mm, labels[box], one.component, threshold, fwhm_mm, one.diameter_mm)
         rows.append(row | {a: row[a] + b.start for a, b in zip("zyx", box, strict=True)}
                     | {"diameter_mm": one.diameter_mm})
     columns = ["suv_max", "suv_mean", "suv_peak", "volume_ml", "tlg_g", "z", "y", "x", "background", "contrast",
                *(f"mtv_{name}" for name in thresholds(1.0, 0.0)), *(f"resolved_{k}" for k in RESOLVED if fwhm_mm),
                "diameter_mm"]
     table = pd.DataFrame(rows, columns=columns, dtype=None if rows else float)
-    table = table.sort_values("suv_max", ascending=False, kind="stable").head(most)
+    table = table.sort_values("suv_max", ascending=False, kind="stable")
     affine = np.diag([*spacing_mm, 1.0])[[2, 1, 0, 3]] if affine is None else np.asarray(affine)
     at = table[["z", "y", "x"]].to_numpy(float)
     mm = at @ affine[:3, :3].T + affine[:3, 3]
@@ -200,7 +202,18 @@ def hot_spots(suv, spacing_mm, threshold, least_ml=0.3, affine=None, fwhm_mm=0.0
     return table.reset_index(drop=True)
 
 
-def _spot(suv, spacing_mm, mask, threshold, fwhm_mm, long_mm):
+def nearest(labels, own, spacing_mm):
+    """Voxels that lie nearer to one region of a label map than to all others; at equal distance the lower label's."""
+    lower, higher = (labels > 0) & (labels < own), labels > own
+    if not (lower.any() or higher.any()):
+        return np.ones(labels.shape, bool)
+    mine, before, after = (ndimage.distance_transform_edt(~region, sampling=spacing_mm) if region.any() else np.inf
+                           for region in (labels == own, lower, higher))
+    return (mine < before) & (mine <= after)
+
+
+def _spot(suv, spacing_mm, labels, own, threshold, fwhm_mm, long_mm):
+    mask = labels == own
     row, around = measures(suv, mask, spacing_mm), background(suv, mask, spacing_mm, below=threshold)
     at = peak(suv, spacing_mm, mask)[1]
     inside = np.where(mask, suv, -np.inf)
@@ -209,8 +222,9 @@ def _spot(suv, spacing_mm, mask, threshold, fwhm_mm, long_mm):
     row["tlg_g"] = float("nan")
     far = np.ones(mask.shape, bool)
     far[_around(mask, np.ceil(LEAK_MM / np.asarray(spacing_mm)).astype(int))[0]] = False
+    near = np.where(nearest(labels, own, spacing_mm), suv, -np.inf)
     for name, level in thresholds(row["suv_max"], around).items():
-        inside = delineate(suv, hottest, level) if level > around else far
+        inside = delineate(near, hottest, level) if level > around else far
         known = inside.any() and not (inside & far).any()
         row[f"mtv_{name}"] = float(inside.sum() * np.prod(spacing_mm) / 1000) if known else float("nan")
         if name == "41 % adapted" and known:

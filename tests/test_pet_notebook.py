@@ -71,6 +71,34 @@ def test_nifti_without_anything_beside_it(plain, capsys):
     assert page["spots"]["volume_ml"].iloc[0] == pytest.approx(64 * 0.064)
 
 
+def test_leaks_and_further_series_are_said(plain, capsys):
+    """p0 with a rod out of its hot spot; p1 with a second, larger image that no column puts on another day."""
+    import nibabel as nib
+
+    folder = plain / "data" / "plain"
+    for i, (lines, rod) in enumerate(((30, True), (30, False), (34, False))):
+        pixels = np.random.default_rng(i).normal(4000, 200, (40, 36, lines)).astype(np.float32)
+        pixels[10:14, 20:24, 14:18] = 40000
+        pixels[14:32, 21:23, 15:17] = 28000 if rod else 4000  # below the threshold of 10, above 41 %
+        nib.save(nib.Nifti1Image(pixels, np.diag([4.0, 4.0, 4.0, 1.0])), folder / "images" / f"{i}.nii.gz")
+    rows = pd.read_csv(folder / "cohort.csv").assign(injected_dose_bq=300e6)
+    rows = pd.concat([rows, rows.iloc[[1]].assign(image="images/2.nii.gz")])
+    rows.to_csv(folder / "cohort.csv", index=False)
+    result, page = execute(plain / "reports" / "try", "plain", pet_threshold="10", pet_normal="none")
+    text, one = capsys.readouterr().out, page["per_patient"]
+    assert result["n_normal"] == 0 and "(pet_normal: none)" in text, "no label is not the label none"
+    assert np.isnan(one.at["p0", "tlg_g"])
+    assert one.at["p1", "tlg_g"] == pytest.approx(64 * 0.064 * 13.638, rel=1e-3)  # 64 voxels of 0.064 ml
+    assert "No sum of MTV and TLG: 1 of 2 patients (p0)" in text and result["n_without_sum"] == 1
+    assert "since a contour leaks: p0" in text and page["used"].at[page["shown_row"], "patient_id"] == "p1"
+    assert "Patients with several PET series of one study: 1; not the ones that count: p1 #1" in text
+    assert page["baseline"]["scan"].tolist() == ["p0", "p1 #2"] and result["repeat"]["n"] == 0
+    assert "the hottest with SUVmax 13.6, its SUVpeak about x, y, z" in text
+    rows.assign(scan_date=["2020-01-01", "2020-01-02", "2020-01-01"]).to_csv(folder / "cohort.csv", index=False)
+    result, page = execute(plain / "reports" / "try", "plain", pet_threshold="10")
+    assert page["baseline"].index.tolist() == [0, 2] and result["repeat"]["n"] == 1
+
+
 def test_no_hot_spot_is_a_result_and_wrong_words_are_refused(plain):
     result, _ = execute(plain / "reports" / "try", "plain", pet_threshold="50")
     assert result["n_hot_spots"] == 0

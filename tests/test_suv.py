@@ -30,7 +30,8 @@ def header(series="20200102 110000", acquired="20200102 110000", start="100000",
 
 def row(**changes):
     known = {"pet_units": "BQML", "decay_correction": "START", "injected_dose_bq": 370e6, "half_life_s": F18,
-             "uptake_time_s": 3600.0, "decay_time_s": 3600.0, "weight_kg": 75.0, "height_cm": 175.0, "sex": "male"}
+             "uptake_time_s": 3600.0, "decay_time_s": 3600.0, "weight_kg": 75.0, "height_cm": 175.0, "sex": "male",
+             "attenuation_corrected": True}
     return known | changes
 
 
@@ -65,6 +66,35 @@ def test_average_count_rate_is_the_moment_of_the_mean_activity():
 def test_injected_before_midnight():
     numbers, notes = pet_headers.numbers([header("20200102 002000", "20200102 002000", start="233000")])
     assert numbers["uptake_time_s"] == 3000 and "injected before midnight" in notes
+
+
+def test_a_long_lived_tracer_needs_the_date_of_its_injection():
+    zirconium = {"RadionuclideHalfLife": str(pet_headers.HALF_LIVES["Zr-89"])}
+    numbers, notes = pet_headers.numbers([header(**zirconium)])
+    assert not {"uptake_time_s", "decay_time_s"} & set(numbers)
+    assert "the date of the injection is not stated" in notes[-1] and "fill in decay_time_s" in notes[-1]
+    numbers |= {"weight_kg": 75.0}
+    with pytest.raises(ValueError, match=r"RadiopharmaceuticalStartDateTime \(0018,1078\).*fill in decay_time_s"):
+        suv.factor(numbers)
+    assert suv.factor(numbers | {"decay_time_s": 176400.0})[0] > 0
+    dated, _ = pet_headers.numbers([header(RadiopharmaceuticalStartDateTime="20191231100000", **zirconium)])
+    assert dated["decay_time_s"] == 2 * 86400 + 3600
+
+
+def test_without_attenuation_correction_there_is_no_suv():
+    numbers, notes = pet_headers.numbers([header(), header(CorrectedImage=["DECY", "SCAT"])])
+    assert numbers["attenuation_corrected"] is False and "not corrected for attenuation" in notes
+    for wrong in (False, "False", "no", 0.0):
+        for more in ({}, {"pet_units": "GML"}):
+            with pytest.raises(ValueError, match="no SUV: not corrected for attenuation.*attenuation_corrected"):
+                suv.factor(row(attenuation_corrected=wrong, **more))
+    with pytest.raises(ValueError, match="expected true, false or nothing"):
+        suv.factor(row(attenuation_corrected="perhaps"))
+    assert pet_headers.numbers([header()])[0]["attenuation_corrected"] is True
+    numbers, notes = pet_headers.numbers([header(CorrectedImage=None)])
+    assert "attenuation_corrected" not in numbers and "attenuation correction not stated" in notes[0]
+    assert suv.factor(row(attenuation_corrected=np.nan))[0] == suv.factor(row())[0]
+    assert suv.remarks(row(attenuation_corrected=np.nan)) == ["attenuation correction not stated: taken as done"]
 
 
 @pytest.mark.parametrize("offset, started, seconds", [
@@ -253,6 +283,8 @@ def test_the_dataset_holds_no_date_and_no_name(dataset):
         text = text.replace(digest, "")
     assert not re.search(r"20(19|20|21)[01]\d[0-3]\d", text)
     assert {"uptake_time_s", "decay_time_s", "injected_dose_bq", "half_life_s"} <= set(dataset.cohort)
+    assert dataset.cohort["attenuation_corrected"].all()
+    assert "attenuation_corrected" in datasets.RESERVED, "no covariate"
 
 
 def test_nifti_with_columns_serves_as_well(tmp_path):

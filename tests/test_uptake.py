@@ -128,6 +128,64 @@ def test_thresholds_and_leaks():
     assert len(nothing) == 0 and {"suv_peak", "tlg_g", "mtv_41 %", "resolved_suv", "x_mm"} <= set(nothing)
 
 
+def test_every_hot_spot_is_kept():
+    suv = np.ones((12, 40, 40))
+    suv[6, 2::4, 2::4] = 5 + np.arange(100).reshape(10, 10) / 10
+    assert len(uptake.hot_spots(suv, (2.0, 2.0, 2.0), 4.0, least_ml=0)) == 100
+
+
+def test_neighbours_share_no_voxel_of_their_contours():
+    grid = np.meshgrid(*(2.0 * np.arange(n) for n in (40, 60, 60)), indexing="ij")
+    bumps = [h * np.exp(-sum((g - c) ** 2 for g, c in zip(grid, (40, 60, x), strict=True)) / 72)
+             for h, x in ((10.0, 46.0), (8.0, 66.0))]
+    suv = 0.5 + sum(bumps)
+    found = uptake.hot_spots(suv, (2.0,) * 3, 6.0)
+    whole = uptake.hot_spots(suv, (2.0,) * 3, 2.5)
+    assert len(found) == 2 and len(whole) == 1
+    assert found["mtv_suv_2.5"].sum() == pytest.approx(whole["mtv_suv_2.5"].iloc[0])
+    both = uptake.delineate(suv, (20, 30, 23), 0.5 + 0.41 * 7.5)  # the lower of the two contours
+    assert found["tlg_g"].sum() <= suv[both].sum() * 0.008
+    labels = np.zeros((1, 1, 9), int)
+    labels[0, 0, [0, 4, 8]] = 2, 1, 3
+    parts = [uptake.nearest(labels, k, (1.0, 1.0, 1.0)) for k in (1, 2, 3)]
+    assert (np.sum(parts, axis=0) == 1).all() and parts[0][0, 0].tolist() == [0, 0, 1, 1, 1, 1, 1, 0, 0]
+
+
+def test_a_sum_with_a_leak_is_no_sum():
+    spots = pd.DataFrame({"who": ["a", "a", "b"], "tlg_g": [1.0, np.nan, 2.0]})
+    sums = pet_cohort.total(spots, "tlg_g", "who", ["a", "b", "c"])
+    assert np.isnan(sums["a"]) and sums["b"] == 2 and sums["c"] == 0
+    assert pet_cohort.total(spots.iloc[:0], "tlg_g", "who", ["a"]).tolist() == [0]
+
+
+def scans(study):
+    """Used scans of one patient, and a hot spot at the same place in each."""
+    n = len(study)
+    used = pd.DataFrame({"patient_id": "p", "study": study, "field_l": [1.0, 3.0, 2.0][:n]})
+    spots = pd.DataFrame({"row": range(n), "x_mm": 0.0, "y_mm": 0.0, "z_mm": 0.0, "diameter_mm": 10.0,
+                          "suv_peak": [5.0, 6.0, 7.0][:n]})
+    return used, spots
+
+
+def test_series_of_one_study_are_no_repeats():
+    assert len(pet_cohort.repeats(*scans([1, 1, 1]))) == 0
+    assert len(pet_cohort.repeats(*scans([np.nan, np.nan]))) == len(pet_cohort.repeats(*scans([1, np.nan]))) == 0
+    pair = pet_cohort.repeats(*scans([1, 1, 2])).iloc[0]
+    assert (pair["suv_peak"], pair["again"]) == (6, 7), "of two series the one with the larger field of view"
+    assert pet_cohort.one_per_study(scans([1, 1, 2])[0]).index.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("column, expected", [
+    ({}, [1, 1]), ({"study": [2, 1]}, [1, 2]), ({"scan_date": ["2020-02-01", "2020-01-01"]}, ["2020-01-01",
+                                                                                            "2020-02-01"])])
+def test_what_tells_the_scans_of_a_patient_apart(column, expected):
+    from medlab import datasets
+
+    cohort = pd.DataFrame({"patient_id": ["p", "p"], "image": ["a", "b"], "pet_units": "GML", **column})
+    scans = pet_cohort.scans(datasets.Dataset("n", None, {"modality": "PT"}, cohort))
+    assert scans["study"].tolist() == expected and scans["scan"].tolist() == ["p #1", "p #2"]
+
+
 def test_median_interval_covers():
     assert np.isnan(uptake.median_interval([1, 2, 3, 4, 5])["low"]) and uptake.median_interval([])["n"] == 0
     rng = np.random.default_rng(1)
