@@ -43,8 +43,10 @@ def test_the_phantom_is_found_again(made, capsys):
 
     result, page = execute(made)
     said = capsys.readouterr().out
-    # 3 minutes only: the limits of the default run, 5 minutes, are in tests/benchmarks/fmri.py
-    assert result["recall"] >= 0.85 and result["false_discoveries"] <= 0.1 and result["peak_z"] > 6
+    # 3 minutes only: the limits of the default run, 8 minutes, are in tests/benchmarks/fmri.py
+    assert result["recall"] >= 0.8 and result["false_discoveries"] <= 0.05 and result["peak_z"] > 6
+    null = result["contrasts"]["task"]
+    assert null["peak_z_model"] == pytest.approx(null["null_centre"] + null["null_width"] * null["peak_z"])
     assert result["truth"]["translation_rms_mm"] < 0.1 and result["truth"]["rotation_rms_deg"] < 0.1
     assert result["truth"]["mni_error_mm"] < 2 and result["mni_dice"] > 0.9 and page["fit"]["coverage"] > 0.85
     assert result["tr_s"] == 2 and result["n_volumes"] == 90 and 40 < result["tsnr"] < 150
