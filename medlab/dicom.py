@@ -63,6 +63,16 @@ class Image:
     intensity: str = "arbitrary"
     notes: tuple = ()
 
+    @property
+    def sides(self):
+        """Letters of the patient's sides at the left and right edge of a slice, ("R", "L"); None where unknown."""
+        if self.affine is None:
+            return None
+        across = self.affine[:3, 2]
+        axis = int(np.abs(across).argmax())
+        low, high = (("R", "L"), ("A", "P"), ("F", "H"))[axis]
+        return (low, high) if across[axis] > 0 else (high, low)
+
 
 @contextmanager
 def guard(path, what, quote=True):

@@ -85,7 +85,7 @@ def _outline(width):
     return [patheffects.withStroke(linewidth=width, foreground="k")]
 
 
-def gallery(pictures, titles=None, spacing_mm=None, columns=6, colours=None, title=None, size=1.35):
+def gallery(pictures, titles=None, spacing_mm=None, columns=6, colours=None, title=None, size=1.35, sides=None):
     """Pictures in rows, each with a title and a scale bar.
 
     Parameters
@@ -96,6 +96,7 @@ def gallery(pictures, titles=None, spacing_mm=None, columns=6, colours=None, tit
     columns : int
     colours : list of colours of the titles
     title : text above all
+    sides : list of pairs of letters at the left and right edge (`images.Image.sides`), None where unknown
 
     Returns
     -------
@@ -112,6 +113,9 @@ def gallery(pictures, titles=None, spacing_mm=None, columns=6, colours=None, tit
             continue
         ax.imshow(pictures[i], cmap="gray", vmin=0, vmax=255)
         scale_bar(ax, spacing_mm[i] if spacing_mm is not None else None)
+        for x, letter in zip((0.03, 0.97), (sides[i] if sides is not None else None) or "", strict=False):
+            ax.text(x, 0.97, letter, color="w", fontsize=6.5, ha="left" if x < 0.5 else "right", va="top",
+                    transform=ax.transAxes)
         if titles is not None:
             colour = colours[i] if colours is not None else "#1b2430"
             ax.set_title(str(titles[i]), fontsize=7.5, color=colour, loc="center", pad=3)

@@ -206,6 +206,15 @@ def test_gaps_copies_and_mixtures_are_reported(tmp_path):
     assert "truncated: 140 bytes of pixel data, expected 160" in reason(tmp_path / "broken")
 
 
+def test_the_sides_of_a_picture_follow_its_affine():
+    for sides, across in ((("R", "L"), (1.0, 0.1, 0)), (("L", "R"), (-1.0, 0.2, 0)), (("A", "P"), (0.1, 3.0, 0.2)),
+                          (("H", "F"), (0, 0.3, -2.0))):
+        affine = np.eye(4)
+        affine[:3, 2] = across
+        assert Image(np.zeros((2, 2, 2, 1)), affine=affine).sides == sides
+    assert Image(np.zeros((2, 2, 1))).sides is None
+
+
 def test_gantry_tilt_is_noted_and_kept_in_the_affine(tmp_path):
     for i in range(4):
         geometry = dict(ImagePositionPatient=[0, i * 1.0, i * 3.0], ImageOrientationPatient=[1, 0, 0, 0, 1, 0])

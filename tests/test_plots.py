@@ -53,6 +53,12 @@ def test_gallery_shows_each_picture_with_its_title():
     assert [int(ax.images[0].get_array()[0, 0]) for ax in grid.flat if ax.images] == list(range(7))
 
 
+def test_sides_stand_at_the_edges_of_the_pictures_that_have_them():
+    grid = plots.gallery([np.zeros((8, 8), np.uint8)] * 2, sides=[("R", "L"), None])
+    letters = [{t.get_text(): t.get_position()[0] for t in ax.texts if t.get_text() in "RL"} for ax in grid.flat]
+    assert letters[0]["R"] < 0.1 and letters[0]["L"] > 0.9 and not letters[1]
+
+
 def test_kaplan_meier_is_that_of_lifelines():
     from lifelines.datasets import load_waltons
 
