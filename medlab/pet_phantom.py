@@ -6,12 +6,12 @@ with a Gaussian resolution and correlated noise, not reconstructed from counts. 
 ones do (`TRAPS`). Patient i depends on the seed and on i only.
 """
 
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import ndimage
 
+from medlab import storage
 from medlab.phantoms import ellipse3, fill
 
 SHAPE, SPACING = (48, 100, 124), 2.5  # slices, rows, columns; mm
@@ -203,11 +203,8 @@ def pet(folder, patients=20, seed=0, noise=1.0, progress=True):
 
     from medlab import pet_files
 
-    folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()):
-        raise ValueError(f"{folder}: expected an absent or empty folder; remove it or name another")
-    (folder / "masks").mkdir(parents=True)
     people, truth = sample(patients, seed), []
+    folder = storage.fresh(folder, "masks")
     with_ct = [p["patient_id"] for p in people if p["spheres"]][:3]
     for i, person in enumerate(tqdm(people, "pet", unit="patient", mininterval=1, disable=not progress)):
         for scan in range(1 + person["retest"]):

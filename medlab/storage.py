@@ -13,6 +13,16 @@ def read_json(path):
     return json.loads(Path(path).read_text(encoding="utf-8")) if Path(path).exists() else {}
 
 
+def fresh(folder, *parts):
+    """The folder as a path, with its subfolders made; ValueError where it already holds something."""
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"{folder}: expected an absent or empty folder; remove it or name another")
+    for part in parts:
+        (folder / part).mkdir(parents=True)
+    return folder
+
+
 def plain(value):
     """Value made of plain Python types: NumPy scalars and arrays, paths and NaN (becomes None) included."""
     if isinstance(value, dict):

@@ -5,13 +5,12 @@ writes DICOM, a clinical table, masks, boxes and the truth. Patient i depends on
 """
 
 import hashlib
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from medlab import phantoms, regions
+from medlab import phantoms, regions, storage
 
 CLASSES = ["none", "benign", "malignant"]
 CORNERS = ["x_min", "y_min", "z_min", "x_max", "y_max", "z_max"]
@@ -151,11 +150,8 @@ def thorax(folder, patients=240, seed=0, progress=True):
     """
     from tqdm import tqdm
 
-    folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()):
-        raise ValueError(f"{folder}: expected an absent or empty folder; remove it or name another")
     truth = sample(patients, seed)
-    (folder / "masks").mkdir(parents=True)
+    folder = storage.fresh(folder, "masks")
     boxes = []
     bar = tqdm(truth.to_dict("records"), "thorax", unit="patient", mininterval=1, disable=not progress)
     for i, patient in enumerate(bar):
