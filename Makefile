@@ -33,9 +33,9 @@ report: .venv/installed data/thorax/card.yaml  ## make the default run: reports/
 
 DEMOS = $(notdir $(patsubst %/params.yaml,%,$(wildcard reports/demo*/params.yaml)))
 
-report-all: .venv/installed  ## make every demo run, two at a time, the longest first
+report-all: .venv/installed  ## make every demo run, two at a time, the longest two first
 	@$(MAKE) --no-print-directory --jobs 2 data/thorax/card.yaml data/fmri/card.yaml data/pet/card.yaml
-	@printf '%s\n' demo-lesions $(filter-out demo-lesions,$(DEMOS)) | xargs -n 1 -P 2 $(BIN)/medlab run
+	@printf '%s\n' demo-lesions demo $(filter-out demo-lesions demo,$(DEMOS)) | xargs -n 1 -P 2 $(BIN)/medlab run
 
 test: .venv/installed  ## run all tests, the notebooks included
 	@$(BIN)/ruff check .

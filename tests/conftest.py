@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -152,16 +153,25 @@ def medlab(*words, **options):
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory):
-    """The embedded cohort with 60 patients and its executed run ``demo``: folder and environment."""
-    folder = tmp_path_factory.mktemp("demo")
+    """The embedded cohort with 60 patients and its executed run ``demo``: folder and environment.
+
+    Made once for all processes of the tests: who comes second waits for the first.
+    """
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = base / "demo"
     environment = {
         **os.environ,
         "MEDLAB_DATA": str(folder / "data"),
         "MEDLAB_REPORTS": str(folder / "reports"),
     }
-    (folder / "reports" / "demo").mkdir(parents=True)
-    (folder / "reports" / "demo" / "params.yaml").write_text('epochs: 3\nn_bootstrap: 200\nsteps: "1-5"\n')
-    for words in (["import", "synthetic:thorax", "thorax", "--patients", 60], ["run", "demo"]):
-        done = medlab(*words, env=environment)
-        assert done.returncode == 0, done.stderr[-5000:]
+    with open(base / "demo.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "made").exists():
+            (folder / "reports" / "demo").mkdir(parents=True)
+            (folder / "reports" / "demo" / "params.yaml").write_text('epochs: 3\nn_bootstrap: 200\nsteps: "1-5"\n')
+            for words in (["import", "synthetic:thorax", "thorax", "--patients", 60], ["run", "demo"]):
+                done = medlab(*words, env=environment)
+                assert done.returncode == 0, done.stderr[-5000:]
+            (folder / "made").touch()
     return folder, environment

@@ -49,6 +49,7 @@ def test_inputs_are_told_apart_by_name():
 
 @pytest.mark.parametrize("kind", fusion.FUSIONS)
 def test_a_patient_without_image_has_an_answer_and_is_saved(tmp_path, kind):
+    keras.utils.set_random_seed(0)  # of four units some are silent for a patient with other weights
     table, images, covariates = cohort(12)
     rows = np.arange(12)[:, None]
     rows[3] = -1

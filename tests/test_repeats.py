@@ -178,7 +178,7 @@ def test_two_seeds_of_the_embedded_cohort_end_to_end(demo):
     base = folder / "reports" / "seeds"
     base.mkdir()
     (base / "params.yaml").write_text('epochs: 2\nn_bootstrap: 200\nsanity_gate: false\n'
-                                      'compare_bootstrap: 200\nsteps: "1-5"\n')
+                                      'compare_bootstrap: 200\nsteps: "1-4"\n')
     done = medlab("repeat", "seeds", "--seeds", 2, env=environment)
     assert done.returncode == 0, done.stderr[-5000:]
     found = json.loads((base / "comparison.json").read_text())
