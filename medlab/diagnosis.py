@@ -33,6 +33,7 @@ def sanity_gate(make, read, y, train, val, *, main=None, loss=None, seed=0, lear
         model = make()
         model = keras.Model(model.input, model.output[main]) if main else model
         model.compile(keras.optimizers.Adam(learning_rate), loss or _loss_of(model))
+        model.optimizer.build(model.trainable_variables)  # else the first step is traced twice
         return model
 
     right, chance = (_ordered, _chance_of_c) if main else (_right, _chance)

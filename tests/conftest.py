@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -155,7 +156,7 @@ def medlab(*words, **options):
 def demo(tmp_path_factory):
     """The embedded cohort with 60 patients and its executed run ``demo``: folder and environment.
 
-    Made once for all processes of the tests: who comes second waits for the first.
+    Made once for all processes of the tests: who comes second waits for the first, and nobody changes it.
     """
     base = tmp_path_factory.getbasetemp()
     base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
@@ -169,9 +170,18 @@ def demo(tmp_path_factory):
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "made").exists():
             (folder / "reports" / "demo").mkdir(parents=True)
-            (folder / "reports" / "demo" / "params.yaml").write_text('epochs: 3\nn_bootstrap: 200\nsteps: "1-5"\n')
+            (folder / "reports" / "demo" / "params.yaml").write_text(
+                'epochs: 3\nn_bootstrap: 200\nsurvival_bootstrap: 200\nforest_trees: 20\nsteps: "1-5"\n')
             for words in (["import", "synthetic:thorax", "thorax", "--patients", 60], ["run", "demo"]):
                 done = medlab(*words, env=environment)
                 assert done.returncode == 0, done.stderr[-5000:]
             (folder / "made").touch()
     return folder, environment
+
+
+@pytest.fixture
+def demo_copy(demo, tmp_path):
+    """Reports of ``demo`` for one test alone, which may add runs or change them: folder of reports and environment."""
+    folder, environment = demo
+    shutil.copytree(folder / "reports", tmp_path / "reports")
+    return tmp_path / "reports", {**environment, "MEDLAB_REPORTS": str(tmp_path / "reports")}

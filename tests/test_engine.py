@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,6 +45,8 @@ def test_run_executes_what_is_stale_and_only_that(bench, capsys):
     assert (folder / "c.txt").read_text() == "ONE"
     (bench / "data" / "table" / "cohort.csv").open("a").write("P99,no,60\n")
     assert engine.run_many(["try"]) and executed(capsys) == ["01_first"]
+    shutil.copytree(folder, folder.with_name("copy"))
+    assert engine.run_many(["copy"]) and executed(capsys) == ["01_first", "02_second", "03_third"], "another name"
 
 
 def test_outputs_saved_into_a_notebook_make_nothing_stale(bench, capsys):

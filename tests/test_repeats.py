@@ -173,16 +173,16 @@ def test_a_run_that_only_compares_has_no_dataset(many, capsys):
     assert "no two other runs with results" in reports(many, "try", "index.html").read_text()
 
 
-def test_two_seeds_of_the_embedded_cohort_end_to_end(demo):
-    folder, environment = demo
-    base = folder / "reports" / "seeds"
+def test_two_seeds_of_the_embedded_cohort_end_to_end(demo_copy):
+    folder, environment = demo_copy
+    base = folder / "seeds"
     base.mkdir()
     (base / "params.yaml").write_text('epochs: 2\nn_bootstrap: 200\nsanity_gate: false\n'
                                       'compare_bootstrap: 200\nsteps: "1-4"\n')
     done = medlab("repeat", "seeds", "--seeds", 2, env=environment)
     assert done.returncode == 0, done.stderr[-5000:]
     found = json.loads((base / "comparison.json").read_text())
-    pages = [json.loads((folder / "reports" / f"seeds-s{seed}" / "metrics.json").read_text()) for seed in (0, 1)]
+    pages = [json.loads((folder / f"seeds-s{seed}" / "metrics.json").read_text()) for seed in (0, 1)]
     assert found["models"]["network"]["auc"] == pytest.approx((pages[0]["auc"] + pages[1]["auc"]) / 2)
     assert pages[0]["auc"] != pages[1]["auc"] and found["n_patients"] == pages[0]["n_patients"]
     assert not [text for text in found["remarks"] if "WARNING" in text] and found["differing_parameters"] == {}
@@ -190,6 +190,6 @@ def test_two_seeds_of_the_embedded_cohort_end_to_end(demo):
     again = medlab("repeat", "seeds", "--seeds", 2, env=environment)
     assert again.returncode == 0 and "2 repeats, 2 of them current" in again.stderr and "running (" not in again.stderr
     for name in ("seeds", "seeds-s0", "seeds-s1"):
-        shutil.rmtree(folder / "reports" / name)
+        shutil.rmtree(folder / name)
     assert medlab("run", "demo", env=environment).returncode == 0  # the list of all runs no longer names them
-    assert "seeds" not in (folder / "reports" / "index.html").read_text()
+    assert "seeds" not in (folder / "index.html").read_text()
