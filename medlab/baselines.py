@@ -9,10 +9,9 @@ import re
 import numpy as np
 import pandas as pd
 
-from medlab.datasets import clean_text
 from medlab.measures import check
 from medlab.metrics import value_of
-from medlab.preparation import parts_of
+from medlab.preparation import as_usually_written, parts_of
 
 ACQUISITION = re.compile(
     r"(^|_)(site|hospital|cent(er|re)|institution|scanner|manufacturer|vendor|device|model_name|kvp|tube|kernel|"
@@ -143,7 +142,9 @@ def groups(cohort, train, asked="auto", known=()):
     elif missing := [name for name in names if name not in cohort]:
         raise ValueError(f"subgroup_columns: no column {missing[0]!r}; found {', '.join(cohort)}")
     found = {}
+    learnt = np.isin(np.arange(len(cohort)), train)
     for name in varied(cohort, names):
         number = pd.api.types.is_numeric_dtype(cohort[name]) and cohort[name].nunique() > 6
-        found[name] = bands(cohort[name], train) if number else clean_text(cohort[name].astype(object))
+        words = cohort[name].astype(object).map(str, na_action="ignore")
+        found[name] = bands(cohort[name], train) if number else as_usually_written(words, learnt)
     return found

@@ -247,7 +247,8 @@ def by_patient(table, patients):
     """One line of features per patient: those of the image in which the marked region is largest.
 
     Not a mean over images: features of one region belong together, and slices at the end of a lesion would blur
-    them. Of equal sizes the first counts.
+    them. Of equal sizes the first counts. Sizes in mm and in pixels cannot be compared: of a patient with both, the
+    images in mm count.
 
     Parameters
     ----------
@@ -258,8 +259,9 @@ def by_patient(table, patients):
     DataFrame, index and columns as ``table``: every row carries the features of its patient.
     """
     sizes = [c for c in table if c.startswith((PREFIX + "morph_voxel_volume", PREFIX + "morph_pixel_area"))]
-    who = pd.Series(np.asarray(patients), index=table.index)
-    size = table[sizes].bfill(axis=1).iloc[:, 0] if sizes else pd.Series(np.nan, index=table.index)
+    who, size = pd.Series(np.asarray(patients), index=table.index), pd.Series(np.nan, index=table.index)
+    for name in sorted(sizes, key=lambda name: "_mm" not in name):
+        size = size.where(size.groupby(who).transform("count") > 0, table[name])
     best = size.fillna(-1.0).groupby(who).transform("idxmax")
     out = table.loc[best.to_numpy()].set_axis(table.index)
     out.attrs = table.attrs

@@ -18,6 +18,10 @@ LABELS = {"auc": "AUC", "f1": "F1", "mcc": "MCC", "npv": "NPV", "ece": "ECE", "b
           "hottest": "SUVmax, g/ml", "mtv_ml": "metabolic tumour volume, ml", "tlg_g": "total lesion glycolysis, g",
           "sensitivity_at_1fp": "sensitivity at 1 false positive per image"}
 
+# a cell that is no word: a number with what belongs to it, or that there is none
+NUMBER = re.compile(r"\s*(?:[<>±≤≥]?\s*[-+(]*\.?\d|(?:-|nan|none|nat|inf|not defined|not reached|<na>)?\s*$)",
+                    re.IGNORECASE)
+
 # nbconvert's plain template, with the code one click away and the log (stderr) folded.
 CELLS = """{% extends 'basic/index.html.j2' %}
 {% block input_group %}<details class="code"><summary>code</summary>{{ super() }}</details>{% endblock %}
@@ -57,13 +61,18 @@ def clean_html(html):
 
 
 def _aligned(table):
-    """Words to the left, numbers to the right; a table of one column goes to one side."""
-    number = r"[-+(\d]|NaN|None|not defined"
-    done = re.sub(rf"<td>(?!\s*(?:{number}))(?=[^<]*[A-Za-z]{{3}})", '<td class="text">', table)
-    row = re.search("<tbody>.*?</tr>", done, re.DOTALL)
-    if row and row[0].count("<td") == 1 and 'class="text"' in done:
-        return done.replace('class="dataframe"', 'class="dataframe text"', 1)
-    return done
+    """Columns that hold words go to the left with their heads, numbers to the right."""
+    from bs4 import BeautifulSoup
+
+    soup = BeautifulSoup(table, "html.parser")
+    body = [row.find_all("td") for row in soup.select("tbody tr")]
+    heads = [row.find_all("th") for row in soup.select("thead tr") if not row.select("[colspan]")]
+    for k in range(1, 1 + max(map(len, body), default=0)):  # from the right: there may be several index columns
+        cells = [row[-k] for row in body if len(row) >= k]
+        if any(not NUMBER.match(cell.get_text()) for cell in cells):
+            for cell in [*cells, *(head[-k] for head in heads if len(head) > k)]:
+                cell["class"] = [*cell.get("class", []), "text"]
+    return str(soup)
 
 
 def last_lines(text):

@@ -85,7 +85,7 @@ def clean(cohort, columns, train, outliers="impossible"):
     cleaned, changes = cohort.copy(), []
     for column in columns:
         if is_text(cohort[column]):
-            cleaned[column] = _as_usually_written(cohort[column], train)
+            cleaned[column] = as_usually_written(cohort[column], train)
             continue
         cleaned[column] = pd.to_numeric(cohort[column], errors="coerce").astype(float)
         reasons = {}
@@ -101,7 +101,7 @@ def clean(cohort, columns, train, outliers="impossible"):
     return cleaned, pd.DataFrame(changes, columns=["row", "column", "was", "becomes", "why"])
 
 
-def _as_usually_written(series, train):
+def as_usually_written(series, train):
     """Cleaned words in the spelling that is the most frequent one in train ("II", not "ii")."""
     words = datasets.clean_text(series)
     written = pd.DataFrame({"word": words, "written": series.astype(object)})[np.asarray(train)].dropna()

@@ -256,12 +256,13 @@ def test_atomic_writing_keeps_the_old_file_on_failure(tmp_path):
 def test_words_stand_left_and_numbers_right_on_pages():
     from medlab import pages
 
-    mixed = pd.DataFrame({"choice": ["0.25 (chosen on validation)", "Otsu", 3]}, index=list("abc"))
-    assert 'class="dataframe text"' in pages.clean_html(mixed.to_html())
-    numbers = pages.clean_html(pd.DataFrame({"n": [3, 5]}).to_html())
-    assert 'class="dataframe"' in numbers and "text" not in numbers
-    both = pages.clean_html(pd.DataFrame({"n": [3], "what": ["some words"]}).to_html())
-    assert 'class="dataframe"' in both and '<td class="text">some words' in both and "<td>3" in both
+    def lefts(**columns):
+        page = pages.clean_html(pd.DataFrame(columns).to_html())
+        return [head for head in columns if f'<th class="text">{head}' in page], page.count('<td class="text">')
+
+    assert lefts(choice=["0.25 (chosen on validation)", "Otsu", 3]) == (["choice"], 3), "a column has one side"
+    assert lefts(n=[3, 5], auc=["0.91 (0.8 to 1.0)", "not defined"], gain=["+0.1 (-0.1 to 0.2)", "< 0.001"]) == ([], 0)
+    assert lefts(n=[3, 4], level=["A", ""], known=[True, False]) == (["level", "known"], 4)
 
 
 def test_text_from_data_is_inert_on_pages(bench):

@@ -257,6 +257,10 @@ def test_a_cohort_becomes_a_table_and_gaps_are_counted(workspace):
     joined = features.by_patient(found, data.cohort["patient_id"])
     assert (joined.loc[0] == joined.loc[1]).all() and (joined.loc[1] == found.loc[1]).all(), "the larger mask counts"
     assert joined.loc[2].isna().all()
+    mixed = pd.DataFrame({"radiomics_morph_pixel_area_px2": [900.0, np.nan, 7, 9],
+                          "radiomics_morph_pixel_area_mm2": [np.nan, 20.0, np.nan, np.nan]})
+    assert features.by_patient(mixed, ["a", "a", "b", "b"]).iloc[:, 1].tolist()[:2] == [20, 20], "mm before pixels"
+    assert features.by_patient(mixed, ["a", "a", "b", "b"]).iloc[:, 0].tolist()[2:] == [9, 9]
 
 
 def test_a_mask_of_another_size_and_an_unknown_class_are_named(workspace):

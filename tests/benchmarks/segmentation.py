@@ -42,7 +42,7 @@ COHORTS = {  # import, parameters, folds
         {"image_size": 584, "duplicate_distance": 0, "segmentation_standardise": True,
          "val_fraction": 0.2, "segmentation_width": 16, "segmentation_depth": 3, "segmentation_rate": 0.004,
          "segmentation_residual": False, "segmentation_batch": 3, "segmentation_patch": "128",
-         "segmentation_patches": 20, "segmentation_epochs": 18, "segmentation_foreground": 0.0,
+         "segmentation_patches": 20, "segmentation_epochs": 28, "segmentation_foreground": 0.0,
          "segmentation_augmentation": "OP, shift=0, zoom=0.15, contrast=0.3, brightness=0.1, fill=reflect"}, 5),
     "nsclc": (
         "nsclc_ct_survival --modality CT --intensity HU --spacing-mm 2 --key PatientID --time SurvivalTime "
