@@ -16,6 +16,7 @@ LABELS = {"auc": "AUC", "f1": "F1", "mcc": "MCC", "npv": "NPV", "ece": "ECE", "b
           "c_within_site": "C within one site", "dice": "Dice", "iou": "IoU", "hd95": "HD95",
           "dice_mean": "Dice, mean of the patients", "map50": "mAP at IoU 0.5",
           "hottest": "SUVmax, g/ml", "mtv_ml": "metabolic tumour volume, ml", "tlg_g": "total lesion glycolysis, g",
+          "signal_change_percent": "signal change at the chosen peak, % (flatters)",
           "sensitivity_at_1fp": "sensitivity at 1 false positive per image"}
 
 # a cell that is no word: a number with what belongs to it, or that there is none

@@ -52,8 +52,8 @@ def imported(text):
 
 def test_every_import_is_declared():
     """A package that is only there because another one needs it may be gone tomorrow."""
-    names = {"PIL": "pillow", "yaml": "pyyaml", "skimage": "scikit-image", "sklearn": "scikit-learn",
-             "sksurv": "scikit-survival"}
+    names = {"PIL": "pillow", "bs4": "beautifulsoup4", "yaml": "pyyaml", "skimage": "scikit-image",
+             "sklearn": "scikit-learn", "sksurv": "scikit-survival"}
     declared = {canonicalize_name(Requirement(line).name) for line in DEPENDENCIES}
     notebooks = ["".join(c["source"]) for p in NOTEBOOKS for c in json.loads(p.read_text())["cells"]
                  if c["cell_type"] == "code"]

@@ -177,8 +177,8 @@ def test_two_seeds_of_the_embedded_cohort_end_to_end(demo_copy):
     folder, environment = demo_copy
     base = folder / "seeds"
     base.mkdir()
-    (base / "params.yaml").write_text('epochs: 2\nn_bootstrap: 200\nsanity_gate: false\n'
-                                      'compare_bootstrap: 200\nsteps: "1-4"\n')
+    (base / "params.yaml").write_text('epochs: 1\nnetwork: simple\nimage_size: 48\nn_bootstrap: 200\n'
+                                      'sanity_gate: false\ncompare_bootstrap: 200\nsteps: "1-4"\n')
     done = medlab("repeat", "seeds", "--seeds", 2, env=environment)
     assert done.returncode == 0, done.stderr[-5000:]
     found = json.loads((base / "comparison.json").read_text())
