@@ -22,15 +22,15 @@ def pick(values, each=2):
 
     Returns
     -------
-    DataFrame: row (position in values), kind, value; a case is shown once, so of few cases there are fewer.
+    DataFrame: row (position in values), kind, value; from the best to the worst, of few cases all.
     """
     values = np.asarray(values, float)
     order = np.argsort(-np.nan_to_num(values, nan=-np.inf), kind="stable")[:int(np.isfinite(values).sum())]
-    middle = np.argsort(np.abs(np.arange(len(order)) - (len(order) - 1) / 2), kind="stable")[:each]
-    rows = [(i, "best") for i in order[:each]] + [(i, "median") for i in order[np.sort(middle)]]
-    rows += [(i, "worst") for i in order[max(0, len(order) - each):]]
-    table = pd.DataFrame(rows, columns=["row", "kind"]).drop_duplicates("row").reset_index(drop=True)
-    return table.assign(value=values[table["row"].to_numpy(int)])
+    place, few = np.arange(len(order)), max(1, min(each, len(order) // 3))
+    kind = np.where(place < few, "best", np.where(place >= len(order) - few, "worst", "median"))
+    near = np.argsort(np.argsort(np.abs(place - (len(order) - 1) / 2), kind="stable"))  # 0: the median itself
+    shown = (kind != "median") | (near < each) | (len(order) <= 3 * each)
+    return pd.DataFrame({"row": order[shown], "kind": kind[shown], "value": values[order[shown]]})
 
 
 def slice_to_show(truth, predicted=None):

@@ -24,6 +24,7 @@ def test_pick_takes_best_median_and_worst_once_and_no_undefined():
     table = figures.pick(values, 2)
     assert table["row"].tolist()[:2] == [1, 6] and table["row"].is_unique and table["value"].is_monotonic_decreasing
     assert figures.pick([0.4], 3)["kind"].tolist() == ["best"] and len(figures.pick([np.nan])) == 0
+    assert figures.pick([0.4, 0.6, 0.5, 0.7])["kind"].tolist() == ["best", "median", "median", "worst"], "of few all"
 
 
 def test_slice_to_show_is_where_most_of_the_truth_lies():
