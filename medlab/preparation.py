@@ -102,7 +102,16 @@ def clean(cohort, columns, train, outliers="impossible"):
 
 
 def as_usually_written(series, train):
-    """Cleaned words in the spelling that is the most frequent one in train ("II", not "ii")."""
+    """Cleaned words in the spelling that is the most frequent one in train ("II", not "ii").
+
+    Parameters
+    ----------
+    series : (n,) text; train : (n,) bool
+
+    Returns
+    -------
+    Series (n,): words that mean the same are written the same, words for missing are NaN (`datasets.clean_text`).
+    """
     words = datasets.clean_text(series)
     written = pd.DataFrame({"word": words, "written": series.astype(object)})[np.asarray(train)].dropna()
     counts = written.value_counts().reset_index().sort_values(["count", "written"], ascending=[False, True])
