@@ -44,7 +44,8 @@ def test_a_second_run_executes_nothing_and_a_changed_parameter_only_what_follows
     reports, environment = demo_copy
     again = medlab("run", "demo", env=environment)
     assert again.returncode == 0 and "running (" not in again.stderr
-    (reports / "demo" / "params.yaml").write_text('epochs: 2\nn_bootstrap: 200\nsanity_gate: false\nsteps: "1-4"\n')
+    (reports / "demo" / "params.yaml").write_text(
+        'epochs: 2\nimage_size: 64\nn_bootstrap: 200\nsanity_gate: false\nsteps: "1-4"\n')
     changed = medlab("run", "demo", env=environment)
     assert re.findall(r"(\d\d)_\w+: running", changed.stderr) == ["03", "04"], changed.stderr
 
@@ -52,8 +53,9 @@ def test_a_second_run_executes_nothing_and_a_changed_parameter_only_what_follows
 def test_nbval_runs_every_notebook(demo_copy):
     reports, environment = demo_copy
     (reports / "demo" / "params.yaml").write_text(
-        "epochs: 1\nn_bootstrap: 100\nsurvival_bootstrap: 100\nforest_trees: 10\nsegmentation_epochs: 1\n"
-        "segmentation_bootstrap: 100\ndetection_epochs: 1\ndetection_bootstrap: 100\nanalysis_stability: 10\n")
+        "epochs: 1\nimage_size: 48\nn_bootstrap: 100\nsurvival_bootstrap: 100\nforest_trees: 10\n"
+        "segmentation_epochs: 1\nsegmentation_bootstrap: 100\ndetection_epochs: 1\n"
+        "detection_bootstrap: 100\nanalysis_stability: 10\n")
     done = subprocess.run(
         [
             sys.executable,
@@ -109,7 +111,7 @@ def test_a_training_killed_in_the_middle_goes_on_where_it_was(demo_copy):
     """kill -9 of `medlab run`: the same weights as without the kill, epochs before it are not repeated."""
     reports, environment = demo_copy
     run = reports / "demo"
-    (run / "params.yaml").write_text('epochs: 6\nsanity_gate: false\nsteps: "1-3"\n')
+    (run / "params.yaml").write_text('epochs: 6\nimage_size: 48\nsanity_gate: false\nsteps: "1-3"\n')
     process = subprocess.Popen([sys.executable, "-m", "medlab", "run", "demo"], env=environment,
                                stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
