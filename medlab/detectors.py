@@ -17,7 +17,7 @@ layers, ops = keras.layers, keras.ops
 PRIOR = 0.01  # what an untrained heatmap says everywhere (Lin et al. 2017, arXiv:1708.02002)
 
 
-def _near(spacing, most=2.0):
+def _near(spacing, most=3.0):
     """Which axes have their pixels at most ``most`` times as far apart as the finest one."""
     return [step <= most * min(spacing) + 1e-6 for step in spacing]
 
@@ -125,7 +125,7 @@ def build(input_shape, n_classes, typical, *, stride=4, width=32, depth=3, spaci
         Channels at the heatmap's resolution; levels below it, each of half the resolution.
     spacing : sequence of float, optional
         How far apart pixels lie along each axis, in any unit: an axis takes part in kernels and strides only where its
-        pixels are at most twice as far apart as those of the finest axis.
+        pixels are at most three times as far apart as those of the finest axis.
     masks : bool
         Give ``mask`` as well.
     mean, std : of grey values / 255 over the training images
