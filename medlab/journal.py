@@ -6,12 +6,13 @@ import os
 import shutil
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from medlab import fusion, losses, models, pipeline, policies, training
+from medlab import fusion, losses, models, pipeline, policies, storage, training
 from medlab.pipeline import keras, tf
 
 # Everything in 03 that a saved state depends on.
@@ -49,7 +50,8 @@ class Journal(keras.callbacks.Callback):
     Parameters
     ----------
     folder : Path
-        Run folder; the state lives in `state` there until `finish`, the history in `history_file`.
+        Run folder; the state lives in `state` there, after `finish` only the chosen weights of it, the history in
+        `history_file`.
     key : str
         See `key`.
     checkpoint : str
@@ -88,8 +90,9 @@ class Journal(keras.callbacks.Callback):
                 history = pd.read_csv(place / "history.csv", float_precision="round_trip")
                 self.rows = history.to_dict("records")
                 self.epoch, self.best, self._pending = facts["epoch"], facts["best"], True
-                self.chance = facts["chance"]
-                self.source, self.note = place, f"resumed after epoch {self.epoch}"
+                self.chance, self.stopped = facts["chance"], facts.get("stopped", False)
+                how = "resumed after" if "now.weights.h5" in facts["files"] else "trained before, to"
+                self.source, self.note = place, f"{how} epoch {self.epoch}"
                 return
             except (OSError, ValueError, KeyError, TypeError) as error:
                 self.note = f"the saved state was unusable ({error}); training starts anew"
@@ -197,11 +200,25 @@ class Journal(keras.callbacks.Callback):
         return pd.DataFrame(self.rows)
 
     def finish(self, model):
-        """Give `model` the weights chosen by the checkpoint rule and remove the state."""
-        best = (self.source if self._pending else self.state) / "best.weights.h5"
-        if best.exists():
-            model.load_weights(best)
-        for suffix in ("", ".new", ".former"):
+        """Give `model` the weights chosen by the checkpoint rule.
+
+        They and the history stay in the state, what only an unfinished training needs is removed: the same training
+        is not repeated when something behind it changes, such as whether the test part is opened.
+        """
+        place = self.source if self._pending else self.state
+        if (place / "best.weights.h5").exists():
+            with warnings.catch_warnings():  # of the optimizer that wrote them nothing is needed
+                warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
+                model.load_weights(place / "best.weights.h5")
+            facts = json.loads((place / "state.json").read_text()) | {"stopped": self.stopped}
+            facts["files"].pop("now.weights.h5", None)
+            storage.write_json(place / "state.json", facts)
+            (place / "now.weights.h5").unlink(missing_ok=True)
+            self.history().to_csv(self.history_file, index=False)
+            if place != self.state:
+                shutil.rmtree(self.state, ignore_errors=True)
+                place.rename(self.state)
+        for suffix in (".new", ".former"):
             shutil.rmtree(self.state.with_suffix(suffix), ignore_errors=True)
         return model
 

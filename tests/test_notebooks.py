@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -130,12 +131,19 @@ def test_a_training_killed_in_the_middle_goes_on_where_it_was(demo_copy):
     history = (run / "history.csv").read_text().splitlines()
     assert len(history) == 1 + 6
     first = weights_of(run / "model.keras")
+    shutil.rmtree(run / "03_state")
     (run / "history.csv").unlink()  # makes 03 stale: trained again, this time without a kill
     assert medlab("run", "demo", env=environment).returncode == 0
     again, second = (run / "history.csv").read_text().splitlines(), weights_of(run / "model.keras")
     losses = [[line.split(",")[1] for line in lines[1:]] for lines in (history, again)]
     assert losses[0] == losses[1] and len(first) > 10 and first.keys() == second.keys()
     assert all(np.array_equal(first[name], second[name]) for name in first)
+    (run / "history.csv").unlink()  # stale once more: what was trained is taken as it is
+    done = medlab("run", "demo", env=environment)
+    assert done.returncode == 0 and "epoch 1/" not in done.stderr, done.stderr[-3000:]
+    assert (run / "history.csv").read_text().splitlines() == again
+    assert json.loads((run / "training.json").read_text())["resumed"] == "trained before, to epoch 6"
+    assert all(np.array_equal(first[name], value) for name, value in weights_of(run / "model.keras").items())
 
 
 def small_cohort(folder, pictured):

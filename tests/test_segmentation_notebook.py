@@ -109,7 +109,7 @@ def test_pictures_of_several_per_patient(workspace, capsys):
     image = there["images"][0]
     np.testing.assert_allclose(there["patches"].predict(network, image),
                                there["patches"].predict(there["network"], image), atol=1e-5)
-    assert not list(folder.glob("06_state*"))
+    assert {path.name for path in folder.glob("06_state*/*")} == {"best.weights.h5", "history.csv", "state.json"}
 
 
 def test_volumes_with_two_classes_in_millimetres(workspace, capsys):
@@ -153,6 +153,7 @@ def test_what_is_missing_is_said(workspace, capsys, trouble):
     if trouble == "no val":
         assert result["threshold"] == 0.5 and result["smallest"] == 0 and "no validation part" in out
         again, _ = execute(workspace, segmentation_epochs=1, segmentation_bootstrap=20)
+        assert again["resumed"] == "trained before, to epoch 1"
         assert again["dice_mean"] == result["dice_mean"] and again["test_openings"] == 2 and again["test_networks"] == 1
     else:
         assert "none" in out or result["dice_if_any"] is None

@@ -101,8 +101,9 @@ def fit(folder, key="k", stop_after=None, epochs=6, ema=True, rate=0.01, dropout
                 raise KeyboardInterrupt
 
     try:
-        model.fit(batches, steps_per_epoch=5, epochs=epochs, initial_epoch=journal.epoch, verbose=0,
-                  shuffle=False, validation_data=validation, callbacks=[journal, Killed()])
+        if journal.epoch < epochs and not journal.stopped:
+            model.fit(batches, steps_per_epoch=5, epochs=epochs, initial_epoch=journal.epoch, verbose=0,
+                      shuffle=False, validation_data=validation, callbacks=[journal, Killed()])
     except KeyboardInterrupt:
         return None, journal
     return journal.finish(model), journal
@@ -126,8 +127,22 @@ def test_resumed_training_is_bit_identical(whole, tmp_path, capfd):
     assert same(journal.history(), whole[1].history()) and journal.best == whole[1].best
     for one, two in zip(model.get_weights(), whole[0].get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["03_state", "history.csv"]
     assert same(pd.read_csv(tmp_path / "history.csv", float_precision="round_trip"), journal.history())
+
+
+@pytest.mark.parametrize("options", [{}, {"patience": 1, "checkpoint": "auc"}])
+def test_a_finished_training_is_not_repeated(options, tmp_path):
+    first, journal = fit(tmp_path, **options)
+    assert {path.name for path in (tmp_path / "03_state").iterdir()} == {"best.weights.h5", "history.csv", "state.json"}
+    (tmp_path / "history.csv").unlink()
+    again, found = fit(tmp_path, **options)
+    assert found.note == f"trained before, to epoch {journal.epoch}" and found.stopped == journal.stopped
+    assert found.best == journal.best and found.history().equals(journal.history()), "seconds, too: nothing has run"
+    assert same(pd.read_csv(tmp_path / "history.csv", float_precision="round_trip"), journal.history())
+    for one, two in zip(again.get_weights(), first.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert "other parameters, data or code" in look(tmp_path, "other").note
 
 
 def test_the_kept_epoch_is_the_best_one(whole):
