@@ -191,9 +191,10 @@ class Journal(keras.callbacks.Callback):
             self.state.rename(former)
         fresh.rename(self.state)
         shutil.rmtree(former, ignore_errors=True)
-        fresh = self.history_file.with_suffix(".new")
-        shutil.copy2(self.state / "history.csv", fresh)
-        os.replace(fresh, self.history_file)
+        self._show_history(self.state)
+
+    def _show_history(self, place):
+        storage.write_atomically(self.history_file, lambda path: shutil.copy2(place / "history.csv", path))
 
     def history(self):
         """One row per epoch, earlier parts of a resumed training included."""
@@ -214,7 +215,9 @@ class Journal(keras.callbacks.Callback):
             facts["files"].pop("now.weights.h5", None)
             storage.write_json(place / "state.json", facts)
             (place / "now.weights.h5").unlink(missing_ok=True)
-            self.history().to_csv(self.history_file, index=False)
+            if self._pending:  # nothing was left to train
+                _say(self.note)
+                self._show_history(place)
             if place != self.state:
                 shutil.rmtree(self.state, ignore_errors=True)
                 place.rename(self.state)
