@@ -43,6 +43,37 @@ def lungs(volume):
 REGIONS = {"lungs": lungs}
 
 
+def _inside(image, region):
+    """Bool of the spatial shape: what of an image is kept, all of it where the region is none or not found."""
+    if region in ("", "none", None):
+        return np.ones(image.pixels.shape[:-1], bool)
+    if region not in REGIONS:
+        raise ValueError(f"region {region!r} is unknown; expected none, {', '.join(REGIONS)}")
+    if image.pixels.ndim != 4:
+        raise ValueError(f"region {region!r} needs volumes, found a picture of {image.pixels.shape}: set it to none")
+    inside = REGIONS[region](image.pixels[..., 0])
+    return inside if inside.any() else ~inside
+
+
+def lost(image, region, mask):
+    """Share of a lesion that `cut` makes black.
+
+    A tumour that lies on the chest wall is as dense as the wall, so that air does not tell it from what is outside.
+
+    Parameters
+    ----------
+    image : images.Image; region : as in `cut`
+    mask : (d, h, w) bool or label map, 0 is background
+
+    Returns
+    -------
+    float
+        0 to 1, NaN where the mask is empty. Errors as in `cut`.
+    """
+    marked = np.asarray(mask) > 0
+    return float(1 - _inside(image, region)[marked].mean()) if marked.any() else np.nan
+
+
 def cut(image, region, margin=2):
     """Image with everything outside a region black, cropped in-plane to the box around it.
 
@@ -66,14 +97,8 @@ def cut(image, region, margin=2):
     ValueError
         For an unknown region or an image that is no volume.
     """
-    if region in ("", "none", None):
-        return image, None
-    if region not in REGIONS:
-        raise ValueError(f"region {region!r} is unknown; expected none, {', '.join(REGIONS)}")
-    if image.pixels.ndim != 4:
-        raise ValueError(f"region {region!r} needs volumes, found a picture of {image.pixels.shape}: set it to none")
-    inside = REGIONS[region](image.pixels[..., 0])
-    if not inside.any():
+    inside = _inside(image, region)
+    if inside.all():
         return image, None
     rows, columns = (np.flatnonzero(inside.any(axis=axes)) for axes in ((0, 2), (0, 1)))
     box = tuple(slice(max(0, line[0] - margin), line[-1] + 1 + margin) for line in (rows, columns))

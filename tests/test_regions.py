@@ -39,6 +39,19 @@ def test_no_lungs_leaves_the_image_whole(chest):
     assert regions.cut(image, "none") == (image, None)
 
 
+def test_how_much_of_a_lesion_is_cut_away(chest):
+    image, masks = chest
+    lungs = regions.lungs(image.pixels[..., 0])
+    wall = np.zeros(lungs.shape, np.uint8)
+    wall[5, 40:70, :] = 2
+    assert regions.lost(image, "lungs", wall) == pytest.approx(1 - lungs[5, 40:70].mean())
+    assert regions.lost(image, "lungs", lungs) == 0 == regions.lost(image, "none", ~lungs)
+    assert regions.lost(image, "lungs", ~lungs) == 1
+    assert np.isnan(regions.lost(image, "lungs", np.zeros_like(lungs)))
+    solid = images.Image(np.full((4, 32, 32, 1), 40, np.int16), intensity="HU")
+    assert regions.lost(solid, "lungs", np.ones((4, 32, 32), bool)) == 0  # not found: nothing is cut
+
+
 def test_refusals(chest):
     image, _ = chest
     with pytest.raises(ValueError, match="expected none, lungs"):
