@@ -196,7 +196,7 @@ def check_flips(flips, policy, axes):
     ----------
     flips : text of l, u, z; policy : of the augmentation; axes : of the images, 2 or 3
     """
-    made = "".join(k for k in str(policy.get("flip", "")) if k in "luz"[:axes])
+    made = "".join(k for k in str(policy.get("flip", "")) if k != "z" or axes == 3)
     if set(flips) - set(made):
         raise ValueError(f"detection_flips is {flips!r}, but the augmentation flips {made or 'nothing'}"
                          f"{'' if axes == 3 else ' (z is for volumes only)'}; expected some of these: a network that "

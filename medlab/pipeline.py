@@ -211,12 +211,6 @@ def affine(chance, policy, height, width):
     cos, sin = tf.cos(turn), tf.sin(turn)
     a, b = cos * zoom_x, (-sin + cos * tf.tan(shear)) * zoom_y
     c, d = sin * zoom_x, (cos + sin * tf.tan(shear)) * zoom_y
-    if "t" in flips:
-        if height != width:
-            raise ValueError(f"augmentation: flip=t (rows become columns) needs square images, found {height} x "
-                             f"{width}; leave t out")
-        swap = tf.cast(chance[:, 0] * 4096, tf.int32) % 2 == 1  # a further bit of the turn's number
-        a, b, c, d = (tf.where(swap, *pair) for pair in ((b, a), (a, b), (d, c), (c, d)))
     cx, cy = (width - 1) / 2, (height - 1) / 2
     x0 = cx + u[:, 6] * policy.get("shift", 0) * width
     y0 = cy + u[:, 7] * policy.get("shift", 0) * height

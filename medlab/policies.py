@@ -9,8 +9,8 @@ import numpy as np
 
 # Ranges are symmetric: rotation_deg 10 means -10..10 degrees, zoom 0.1 means 0.9..1.1, shift is a fraction of
 # the side, brightness and noise of the grey range, gamma 0.5 gives each channel an exponent of 1/1.5..1.5, flip lists
-# axes (l left-right, u up-down, z through the plane, t rows become columns: with l and u quarter turns; square images
-# only), shift_z counts slices. Chests are never mirrored (the heart is on the left) nor turned much.
+# axes (l left-right, u up-down, z through the plane), shift_z counts slices. Chests are never mirrored (the heart is
+# on the left) nor turned much.
 CHEST = {"rotation_deg": 8, "shift": 0.05, "zoom": 0.1, "brightness": 0.04, "contrast": 0.1}
 POLICIES = {
     "none": {},
@@ -74,7 +74,7 @@ def _change(text):
 def _checked(changes):
     result = {}
     for key, value in changes.items():
-        if key == "flip" and set(str(value)) <= set("luzt"):
+        if key == "flip" and set(str(value)) <= set("luz"):
             result[key] = str(value)
         elif key == "fill" and value in FILLS:
             result[key] = value
@@ -82,7 +82,7 @@ def _checked(changes):
             result[key] = _number(value)
         else:
             raise ValueError(f"augmentation: {key}={value!r} is not understood; expected numbers >= 0 for "
-                             f"{', '.join(NUMBERS)}, flip=some of l, u, z, t, or fill=one of {', '.join(FILLS)}")
+                             f"{', '.join(NUMBERS)}, flip=some of l, u, z, or fill=one of {', '.join(FILLS)}")
     return result
 
 

@@ -44,24 +44,7 @@ def test_boxes_follow_the_image(policy, shape):
         np.testing.assert_allclose(box, found_box(image), atol=1.6)
 
 
-@pytest.mark.parametrize("shape", [(56, 56), (12, 48, 48)])
-def test_eight_quarter_turns_and_mirror_images_are_exact(shape):
-    images, boxes = ellipsoids(shape, 200)
-    policy, chance = policies.policy("none, flip=lut"), np.random.default_rng(1).random((200, 12)).astype("float32")
-    moved = np.asarray(pipeline.augment(tf.constant(images), tf.constant(chance), tf.zeros(2, tf.int64), policy))
-    corners = np.asarray(heatmaps.move(tf.constant(boxes), tf.constant(chance), policy, shape))[:, 0]
-    seen = []
-    for image, new, box in zip(images, moved, corners, strict=True):
-        both = [np.rot90(one, k, (-3, -2)) for one in (image, np.flip(image, -2)) for k in range(4)]
-        seen += [i for i, one in enumerate(both) if np.allclose(one, new, atol=0.01)]
-        np.testing.assert_allclose(box, found_box(new), atol=1.1)
-    assert len(seen) >= 200 and np.bincount(seen, minlength=8).min() > 12
-    with pytest.raises(ValueError, match="needs square images, found 48 x 56"):
-        pipeline.affine(chance, policy, 48, 56)
-
-
-@pytest.mark.parametrize("name", ["none", "none, flip=luzt", "none, flip=luz, shift_z=1, zoom=0.1",
-                                  "none, rotation_deg=180, shift=0.1"])
+@pytest.mark.parametrize("name", ["none", "none, flip=luz, shift_z=1, zoom=0.1", "none, rotation_deg=180, shift=0.1"])
 def test_mask_and_targets_of_a_batch_belong_together(name):
     shape = (12, 48, 48)
     images, boxes = ellipsoids(shape, 6, seed=1)

@@ -23,10 +23,9 @@ from chain import DATASETS, medlab, workplace
 RECIPES = {
     "bccd": {"image_size": 320, "detection_epochs": 35, "detection_width": 48, "detection_learning_rate": 0.002,
              "detection_ema": 0.99, "detection_flips": "lu"},
-    "thorax": {"image_size": 128, "region": "none", "window": "wide", "detection_stride": 1, "detection_width": 16,
-               "detection_patch": 32, "detection_batch_size": 8, "detection_epochs": 32, "detection_ema": 0.995,
-               "detection_flips": "lu",
-               "detection_augmentation": "none, flip=luzt, contrast=0.1, brightness=0.02"},
+    "thorax": {"image_size": 128, "detection_stride": 1, "detection_width": 16, "detection_patch": 32,
+               "detection_batch_size": 8, "detection_epochs": 32, "detection_ema": 0.995, "detection_flips": "lu",
+               "detection_augmentation": "none, flip=luz, contrast=0.1, brightness=0.02"},
 }
 
 
