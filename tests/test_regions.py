@@ -40,7 +40,7 @@ def test_no_lungs_leaves_the_image_whole(chest):
 
 
 def test_how_much_of_a_lesion_is_cut_away(chest):
-    image, masks = chest
+    image, _ = chest
     lungs = regions.lungs(image.pixels[..., 0])
     wall = np.zeros(lungs.shape, np.uint8)
     wall[5, 40:70, :] = 2
