@@ -17,7 +17,7 @@ def main(arguments=None):
     commands = parser.add_subparsers(dest="command", required=True)
     importing = commands.add_parser("import", help="make a dataset folder data/NAME from SOURCE", epilog=
                                     "Further options depend on the kind of source: --key ID, --mask-classes liver:1, "
-                                    "--split-as val:test, --roi 'GTV*:tumour'; see medlab/importers.py")
+                                    "--split-as val:test, --roi 'GTV*:tumour'; see medlab/intake/importers.py")
     importing.add_argument("source", help="a folder, a file, or synthetic:thorax")
     importing.add_argument("name", help="name of the dataset")
     importing.add_argument("--kind", help="kind of source, where it is not detected: folders, masks, voc, coco, "
@@ -69,29 +69,29 @@ def _value(word):
 
 
 def _import(known, further):
-    from medlab import importers
+    from medlab.intake import importers
 
     importers.import_source(known.source, known.name, kind=known.kind, **_options(further))
     return 0
 
 
 def _check(known, _):
-    from medlab import datasets
+    from medlab.cohorts import checks
 
-    found = datasets.check(known.name)
+    found = checks.check(known.name)
     for level, message in found:
         print(f"{level:8s} {message}")
     return int(any(level == "error" for level, _ in found))
 
 
 def _run(known, _):
-    from medlab import engine
+    from medlab.engine import execute
 
-    return 0 if engine.run_many(known.runs) else 1
+    return 0 if execute.run_many(known.runs) else 1
 
 
 def _repeat(known, _):
-    from medlab import repeats
+    from medlab.engine import repeats
 
     return 0 if repeats.repeat(known.run, known.folds, known.seeds, known.jobs, known.only_write) else 1
 

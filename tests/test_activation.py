@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medlab import activation, mni
+from medlab.fmri import activation, mni
 
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
 AFFINE[:3, 3] = [-75, -108, -70]

@@ -9,7 +9,9 @@ import yaml
 from conftest import run_all
 from scipy import ndimage
 
-from medlab import datasets, features, plots_analysis, runs
+from medlab import storage
+from medlab.cohorts import datasets
+from medlab.radiomics import features, figures
 
 
 def cohort(folder, n=24, volume=False, masks=True, label=True, spacing="2 x 1 x 1", depth=10, known=()):
@@ -46,8 +48,9 @@ def cohort(folder, n=24, volume=False, masks=True, label=True, spacing="2 x 1 x 
     table = loaded.cohort.assign(row=np.arange(len(rows)), has_image=True)
     table.to_parquet(out / "cohort.parquet")
     table.drop(columns="spacing_mm").to_parquet(out / "split.parquet")
-    runs.write_json(out / "dataset.json", {"name": "made", "card": card, "n_patients": n, "synthetic": True, "classes":
-                    ["a", "b"] if label else [], "positive": "b", "fingerprint": datasets.fingerprint(loaded)})
+    storage.write_json(out / "dataset.json", {"name": "made", "card": card, "n_patients": n, "synthetic": True,
+                    "classes": ["a", "b"] if label else [], "positive": "b",
+                    "fingerprint": datasets.fingerprint(loaded)})
     return out
 
 
@@ -123,10 +126,10 @@ def test_a_volume_of_three_slices_is_not_registered_in_3d_and_it_is_said(workspa
 
 
 def test_panels_have_each_its_own_scale_bar():
-    grid = plots_analysis.panels([np.eye(40)] * 3, list("abc"), None, [0.5, None, 2.0])
+    grid = figures.panels([np.eye(40)] * 3, list("abc"), None, [0.5, None, 2.0])
     assert [ax.texts[0].get_text() for ax in grid.flat[:3]] == ["5 mm", "10 px", "20 mm"]
     with pytest.raises(ValueError, match="3 pictures, 2 pixel widths"):
-        plots_analysis.panels([np.eye(40)] * 3, list("abc"), None, [0.5, None])
+        figures.panels([np.eye(40)] * 3, list("abc"), None, [0.5, None])
 
 
 def test_without_masks_the_bright_part_is_measured_and_it_is_said(workspace, capsys):
@@ -147,7 +150,7 @@ def test_boxes_are_measured_where_there_are_no_masks(workspace):
     table = pd.read_parquet(folder / "split.parquet")
     table.drop(columns="mask").to_parquet(folder / "split.parquet")
     facts = json.loads((folder / "dataset.json").read_text())
-    runs.write_json(folder / "dataset.json", facts | {"fingerprint": datasets.fingerprint(datasets.load("made"))})
+    storage.write_json(folder / "dataset.json", facts | {"fingerprint": datasets.fingerprint(datasets.load("made"))})
     result = execute(folder, analysis_sample=1, analysis_stability=0)
     assert result["region"].startswith("inside the boxes") and result["problems"] == {"empty mask": 1}
     size = pd.read_parquet(folder / "features.parquet")["radiomics_morph_pixel_area_px2"]
@@ -188,6 +191,6 @@ def test_radiomics_become_covariates_and_test_patients_change_nothing_fitted(wor
 
 
 def test_columns_are_taken_as_radiomics_by_the_models():
-    from medlab import preparation
+    from medlab.cohorts import vocabulary
 
-    assert all(name.startswith(preparation.RADIOMICS) for name in (features.PREFIX + "stat_mean",))
+    assert all(name.startswith(vocabulary.RADIOMICS) for name in (features.PREFIX + "stat_mean",))

@@ -7,7 +7,7 @@ import yaml
 from PIL import Image as pil
 from test_datasets import make
 
-from medlab import datasets
+from medlab.cohorts import checks, datasets
 
 
 def marked(workspace, card=None, **columns):
@@ -23,7 +23,7 @@ def marked(workspace, card=None, **columns):
 
 
 def said():
-    return " | ".join(f"{level}: {message}" for level, message in datasets.check("toy"))
+    return " | ".join(f"{level}: {message}" for level, message in checks.check("toy"))
 
 
 def test_label_maps_follow_the_card(workspace):

@@ -11,8 +11,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from medlab import bold, bold_dicom, motion, paradigm
-from medlab.images import BadImage
+from medlab.fmri import bold, bold_dicom, motion, paradigm
+from medlab.imaging.dicom import BadImage
 
 SHAPE, TR = (8, 10, 4), 2.0  # columns, rows, slices: different, so that a swapped axis shows
 ACROSS, DOWN = motion.rotation(4, -6, 9)[:, :2].T  # directions of a row and a column in LPS

@@ -6,7 +6,11 @@ import pandas as pd
 import pytest
 from test_bold import GOOD, TR, check, classic, mosaic, nifti, values
 
-from medlab import bold, bold_import, cards, datasets, intake, parameters
+from medlab.cohorts import cards, datasets
+from medlab.engine import parameters
+from medlab.fmri import bold as fmri_bold
+from medlab.intake import bold as bold_import
+from medlab.intake import drafts
 
 
 @pytest.fixture
@@ -29,7 +33,7 @@ def source(tmp_path):
 def take(tmp_path, source, **options):
     folder = tmp_path / ".new.1.partial"
     folder.mkdir()
-    draft = intake.Draft(source, folder, {k: v for k, v in options.items() if k != "events"})
+    draft = drafts.Draft(source, folder, {k: v for k, v in options.items() if k != "events"})
     bold_import.runs(draft, source, events=options.get("events"))
     log = pd.read_csv(folder / "import_log.csv").set_index("file")
     return folder, cards.read_csv(folder / "cohort.csv"), log
@@ -55,7 +59,7 @@ def test_runs_come_with_their_events(tmp_path, source):
 def test_dicom_becomes_nifti_without_names(tmp_path, source):
     folder, cohort, _ = take(tmp_path, source)
     name = cohort.loc[cohort["patient_id"] == "run-03", "image"].iloc[0]
-    run = bold.read(folder / name)
+    run = fmri_bold.read(folder / name)
     check(run, values(20))
     assert json.loads((folder / name.replace(".nii.gz", ".json")).read_text()) == {"RepetitionTime": TR}
     import gzip

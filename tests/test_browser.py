@@ -103,7 +103,7 @@ def test_pages_on_a_telephone_and_on_paper(browser, demo):
 def test_an_attack_in_the_data_stays_text(browser, tmp_path):
     import nbformat
 
-    from medlab import pages
+    from medlab.engine import pages
 
     attack = "<img src=x onerror=\"document.title='owned'\"><svg onload=\"document.title='owned'\"></svg>"
     output = nbformat.v4.new_output(

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image as pil
 from test_importers import log
 
-from medlab import coco, datasets, importers
+from medlab.cohorts import datasets
+from medlab.intake import coco, importers
 
 SHAPE = (24, 32)
 # run lengths as text and in numbers, and areas of polygons on 90 x 100 pixels, written by pycocotools 2.0.11

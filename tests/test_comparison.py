@@ -9,7 +9,10 @@ import pytest
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from medlab import comparison, engine, metrics, pages, pooled, segmentation_scores, stability
+from medlab.comparison import groups, pooled, stability
+from medlab.engine import execute, pages
+from medlab.segmentation import scores
+from medlab.statistics import metrics
 
 
 def folder_of(reports, name, params, n_patients, fingerprint="abc"):
@@ -108,43 +111,43 @@ def classification_runs(reports, name="brain", seeds=3, sure=1.0, classes=("no",
 def test_runs_are_grouped_by_name_and_described(workspace):
     survival_runs(workspace / "reports", folds=2, seeds=2, n=40)
     classification_runs(workspace / "reports", seeds=1, params={"epochs": 7})
-    table = comparison.runs(["lung-f0-s0", "lung-f1-s1", "brain-s0"])
+    table = groups.runs(["lung-f0-s0", "lung-f1-s1", "brain-s0"])
     assert table["group"].tolist() == ["lung", "lung", "brain"] and table["seed"].tolist() == [0, 1, 0]
     assert table["fold"].tolist() == [0, 1, 0] and table["survival"].tolist() == [True, True, False]
     assert table["classification"].tolist() == [False, False, True] and table["synthetic"].all()
-    assert comparison.parameters(table).loc["epochs"].tolist() == ["20", "7"]
-    assert "fold" not in comparison.parameters(table).index
+    assert groups.parameters(table).loc["epochs"].tolist() == ["20", "7"]
+    assert "fold" not in groups.parameters(table).index
 
 
 def test_warnings_about_what_cannot_be_compared(workspace):
     reports = workspace / "reports"
     classification_runs(reports, seeds=2)
-    table = comparison.runs(["brain-s0", "brain-s1"])
-    assert not [text for text in comparison.remarks(table) if "WARNING" in text]
+    table = groups.runs(["brain-s0", "brain-s1"])
+    assert not [text for text in groups.remarks(table) if "WARNING" in text]
     (reports / "brain-s1" / "params.yaml").write_text("seed: 1\nsplit_seed: 0\nepochs: 3\n")
     about = json.loads((reports / "brain-s1" / "dataset.json").read_text())
     (reports / "brain-s1" / "dataset.json").write_text(json.dumps(about | {"fingerprint": "other"}))
     (reports / "brain-s0" / "metrics.json").rename(reports / "brain-s0" / "kept.json")
-    found = " ".join(comparison.remarks(comparison.runs(["brain-s0", "brain-s1"])))
+    found = " ".join(groups.remarks(groups.runs(["brain-s0", "brain-s1"])))
     assert "brain-s0: no results" in found
     (reports / "brain-s0" / "kept.json").rename(reports / "brain-s0" / "metrics.json")
-    found = " ".join(comparison.remarks(comparison.runs(["brain-s0", "brain-s1"])))
+    found = " ".join(groups.remarks(groups.runs(["brain-s0", "brain-s1"])))
     assert "WARNING: inside brain the runs differ in epochs" in found
     assert "WARNING: the runs are about different data" in found and "inside brain the data differ" in found
     (reports / "brain-s1" / "params.yaml").write_text("split_seed: 0\n")
     assert "two runs have the same fold and seed" in " ".join(
-        comparison.remarks(comparison.runs(["brain-s0", "brain-s1"])))
+        groups.remarks(groups.runs(["brain-s0", "brain-s1"])))
 
 
 def test_spread_over_folds_and_seeds():
     values = {("f0", 0): 0.6, ("f0", 1): 0.7, ("f1", 0): 0.8, ("f1", 1): 0.7}
     found = pd.DataFrame([{"run": f"a-{fold}-s{seed}", "group": "a", "fold": fold, "seed": seed, "model": "fused",
                            "measure": "c_harrell", "value": value} for (fold, seed), value in values.items()])
-    row = comparison.spread(found).loc[("a", "fused", "c_harrell")]
+    row = groups.spread(found).loc[("a", "fused", "c_harrell")]
     assert row["mean"] == pytest.approx(0.7) and row["runs"] == 4 and (row["min"], row["max"]) == (0.6, 0.8)
     assert row["sd_seeds"] == pytest.approx(0.0), "seed means 0.7 and 0.7"
     assert row["sd_folds"] == pytest.approx(np.std([0.65, 0.75], ddof=1))
-    one = comparison.spread(found[found["seed"] == 0]).loc[("a", "fused", "c_harrell")]
+    one = groups.spread(found[found["seed"] == 0]).loc[("a", "fused", "c_harrell")]
     assert np.isnan(one["sd_seeds"])
 
 
@@ -161,7 +164,7 @@ def lung(workspace):
         table = pd.read_parquet(reports / name / "risk.parquet")
         site = pd.read_parquet(reports / name / "cohort.parquet")["site"]
         raw[name] = table.assign(site=site)[table["split"] == "test"].reset_index(drop=True)
-    return comparison.runs(names), raw
+    return groups.runs(names), raw
 
 
 def by_hand(raw, column, seed, keep=lambda table: lambda i, j: True):
@@ -215,7 +218,7 @@ def test_differences_are_paired_and_those_between_data_are_not(workspace):
     survival_runs(reports, "a", folds=0, seeds=2, n=300)
     survival_runs(reports, "b", folds=0, seeds=2, n=300, noise={"clinical": 1.5, "fused": 0.3})
     survival_runs(reports, "c", folds=0, seeds=2, n=300, noise={"clinical": 1.5, "fused": 0.3}, fingerprint="new")
-    rows = pooled.rows(comparison.runs([f"{name}-s{seed}" for name in "abc" for seed in (0, 1)]), "survival")
+    rows = pooled.rows(groups.runs([f"{name}-s{seed}" for name in "abc" for seed in (0, 1)]), "survival")
     units = rows["unit"].max() + 1
     assert units == 2 * rows.loc[rows["group"] == "a", "unit"].nunique(), "other data, other patients"
     found = pooled.vectors(rows, "survival", pooled.resamples(units, 400))
@@ -232,11 +235,11 @@ def test_differences_are_paired_and_those_between_data_are_not(workspace):
 def test_classification_of_one_seed_is_that_of_its_page(workspace, classes):
     classification_runs(workspace / "reports", seeds=3, classes=classes)
     names = [f"brain-s{seed}" for seed in range(3)]
-    table = comparison.runs(names)
+    table = groups.runs(names)
     rows = pooled.rows(table, "classification")
     w = pooled.resamples(60, 300, seed=4)
     found = pooled.vectors(rows, "classification", w)
-    written = comparison.scores(table, "classification")
+    written = groups.scores(table, "classification")
     for run, measure, value in written[["run", "measure", "value"]].itertuples(index=False):
         assert found["brain", "network", measure, int(run[-1])][0] == pytest.approx(value)
     one = rows[rows["run"] == "brain-s1"]
@@ -255,7 +258,7 @@ def test_splits_that_differ_between_seeds_are_said_and_make_no_ensemble(workspac
     classification_runs(reports, seeds=2)
     path = reports / "brain-s1" / "predictions.parquet"
     pd.read_parquet(path).iloc[40:].to_parquet(path)
-    rows = pooled.rows(comparison.runs(["brain-s0", "brain-s1"]), "classification")
+    rows = pooled.rows(groups.runs(["brain-s0", "brain-s1"]), "classification")
     assert "overlap" in pooled.overlaps(rows)[0] and pooled.ensembles(rows).empty
     both = pooled.vectors(rows, "classification", pooled.resamples(60, 0))
     assert len(both) == 4
@@ -304,7 +307,7 @@ def test_notebook_13_on_two_groups_of_survival_runs(workspace):
     survival_runs(reports, "b", folds=3, seeds=2, n=90, params={"epochs": 9}, noise={"clinical": 1.5, "fused": 0.3})
     (reports / "ab").mkdir()
     (reports / "ab" / "params.yaml").write_text('dataset: ""\ncompare: a-f*, b-f*\ncompare_bootstrap: 200\n')
-    assert engine.run_many(["ab"])
+    assert execute.run_many(["ab"])
     found = json.loads((reports / "ab" / "comparison.json").read_text())
     assert found["synthetic"] and found["n_patients"] == 90 and found["n_runs"] == 12
     assert found["differing_parameters"] == {"epochs": {"a": "20", "b": "9"}}
@@ -334,7 +337,7 @@ def segmentation_runs(reports, name, folds, seeds, gain=0.0, n=40):
             for method, wrong in (("U-Net", 0.2 - gain), ("Otsu", 0.4)):
                 called = truth[row] ^ (rng.random((12, 12)) < wrong)
                 cases.append({"patient_id": f"p{row // 2}", "row": row, "class": "lesion", "split": "test",
-                              "method": method} | segmentation_scores.case(truth[row], called))
+                              "method": method} | scores.case(truth[row], called))
         pd.DataFrame(cases).to_parquet(folder / "segmentation.parquet")
         (folder / "segmentation.json").write_text(json.dumps(
             {"part": "test", "n_patients": n // folds, "methods": {"U-Net": interval("dice", 0.8)}}))
@@ -347,7 +350,7 @@ def test_segmentations_are_pooled_over_patients(workspace):
     segmentation_runs(reports, "b", folds=3, seeds=2, gain=0.1)
     (reports / "ab").mkdir()
     (reports / "ab" / "params.yaml").write_text('dataset: ""\ncompare: a-f*, b-f*\ncompare_bootstrap: 200\n')
-    assert engine.run_many(["ab"])
+    assert execute.run_many(["ab"])
     found = json.loads((reports / "ab" / "comparison.json").read_text())
     by_hand = []
     for seed in (0, 1):
@@ -374,15 +377,15 @@ def test_the_part_that_is_compared(workspace):
         found = json.loads((folder / "survival.json").read_text())
         (folder / "survival.json").write_text(json.dumps(found | {"part": "val"}))
     names = ["lung-f0-s0", "lung-f1-s0", "lung-f2-s0"]
-    assert comparison.runs(names)["survival"].tolist() == [False, False, True]
-    table = comparison.runs(names, "val")
+    assert groups.runs(names)["survival"].tolist() == [False, False, True]
+    table = groups.runs(names, "val")
     assert table["survival"].tolist() == [True, True, False]
-    assert any("lung-f2-s0: no results about this part" in text for text in comparison.remarks(table))
+    assert any("lung-f2-s0: no results about this part" in text for text in groups.remarks(table))
     assert pooled.rows(table, "survival", split="val")["run"].unique().tolist() == names[:2]
     with pytest.raises(ValueError, match="compare_part is 'train'"):
-        comparison.runs(names, "train")
+        groups.runs(names, "train")
     with pytest.raises(ValueError, match="no run to compare"):
-        comparison.runs([])
+        groups.runs([])
 
 
 def test_several_labels_at_once(workspace):
@@ -398,10 +401,10 @@ def test_several_labels_at_once(workspace):
         facts = {"head": "multilabel", "classes": ["label_a", "label_b"], "threshold": None}
         auc = np.mean([roc_auc_score(y[known, k], p[known, k]) for k, known in enumerate((~np.isnan(y)).T)])
         (folder / "metrics.json").write_text(json.dumps(facts | interval("auc", auc)))
-    table = comparison.runs(names)
+    table = groups.runs(names)
     rows = pooled.rows(table, "classification")
     found = pooled.vectors(rows, "classification", pooled.resamples(50, 0))
-    for value, seed in comparison.scores(table, "classification")[["value", "seed"]].itertuples(index=False):
+    for value, seed in groups.scores(table, "classification")[["value", "seed"]].itertuples(index=False):
         assert found["chest", "network", "auc", seed][0] == pytest.approx(value)
     assert stability.standing(rows, "classification").notna().all(axis=None)
     assert len(pooled.ensembles(rows)) == 50

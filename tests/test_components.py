@@ -9,7 +9,7 @@ from skimage.io import imread
 from skimage.measure import regionprops
 from skimage.morphology import remove_small_objects
 
-from medlab import components
+from medlab.imaging import components
 
 
 def speckles(shape=(14, 40, 36), smooth=1.2, share=0.88, seed=0):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from medlab.confounding import alone, binned
+from medlab.cohorts.confounding import alone, binned
 
 
 def test_noise_stays_at_one_half_however_many_categories_it_has():

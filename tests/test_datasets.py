@@ -8,7 +8,9 @@ from PIL import Image as pil
 from scipy.ndimage import gaussian_filter
 from sklearn.metrics import roc_auc_score
 
-from medlab import datasets, importers
+from medlab.cohorts import checks, datasets, screening, vocabulary
+from medlab.intake import importers
+from medlab.statistics import intervals
 
 
 def texture(seed, size=64):
@@ -60,7 +62,7 @@ def test_errors_name_the_line(workspace, change, said):
     with pytest.raises(ValueError) as error:
         datasets.load("toy")
     assert said in str(error.value)
-    assert datasets.check("toy")[0][0] == "error"
+    assert checks.check("toy")[0][0] == "error"
 
 
 @pytest.mark.parametrize("card, said", [
@@ -83,13 +85,13 @@ def test_names_and_absence(workspace):
 
 
 def test_symlink_out_of_the_dataset_is_not_read(workspace):
-    from medlab import images
+    from medlab.imaging import dicom
 
     folder = make(workspace, pd.DataFrame({"patient_id": ["1", "2"]}))
     (folder / "1.png").rename(workspace / "outside.png")
     (folder / "1.png").symlink_to(workspace / "outside.png")
     data = datasets.load("toy")
-    with pytest.raises(images.BadImage, match="leads out"):
+    with pytest.raises(dicom.BadImage, match="leads out"):
         datasets.read(data, data.cohort.iloc[1])
 
 
@@ -106,10 +108,10 @@ def test_duplicates_survive_brightness_and_compression_but_not_neighbours(worksp
     data = datasets.load("toy")
     table = datasets.scan(data, progress=False)
     assert table["problem"].tolist()[:5] == [None] * 4 + ["blank"] and table["problem"][5].startswith("unreadable")
-    found = datasets.duplicates(table)
+    found = screening.duplicates(table)
     assert found["row"].tolist() == [0, 1, 2] and found["kind"].tolist() == ["exact", "exact", "near"]
     assert found["group"].nunique() == 1 and found["exact_group"].tolist() == [0, 0, -1]
-    conflicts = datasets.label_conflicts(data, found)
+    conflicts = screening.label_conflicts(data, found)
     assert conflicts["labels"].tolist() == [["x", "y"]] and conflicts["rows"].tolist() == [[0, 1, 2]]
 
 
@@ -130,16 +132,16 @@ def test_clean_text():
                        None, "large  cell", "small cell", "non small cell", "M", "male"])
     expected = ["adenocarcinoma"] * 2 + ["nos"] * 2 + [np.nan] * 2 + ["large cell", "small cell", "non small cell",
                                                                       "male", "male"]
-    pd.testing.assert_series_equal(datasets.clean_text(given), pd.Series(expected))
+    pd.testing.assert_series_equal(vocabulary.clean_text(given), pd.Series(expected))
 
 
 def test_expected_halfwidth_against_simulation():
-    assert datasets.expected_halfwidth(50, 50, 0.8) == pytest.approx(1.96 * 0.0449, abs=0.002)  # Hanley & McNeil
+    assert intervals.expected_halfwidth(50, 50, 0.8) == pytest.approx(1.96 * 0.0449, abs=0.002)  # Hanley & McNeil
     rng = np.random.default_rng(0)
     y = np.repeat([1, 0], [30, 70])
     sampled = [roc_auc_score(y, rng.normal(size=100) + 1.19 * y) for _ in range(400)]
-    assert datasets.expected_halfwidth(30, 70, 0.8) == pytest.approx(1.96 * np.std(sampled), rel=0.15)
-    assert np.isnan(datasets.expected_halfwidth(0, 10))
+    assert intervals.expected_halfwidth(30, 70, 0.8) == pytest.approx(1.96 * np.std(sampled), rel=0.15)
+    assert np.isnan(intervals.expected_halfwidth(0, 10))
 
 
 def test_check_names_what_to_know(workspace):
@@ -152,7 +154,7 @@ def test_check_names_what_to_know(workspace):
         "patient_id": [f"p{i}" for i in range(n)], "time_days": days, "event": event, "site": site,
         "days_again": days + 1, "vital": np.where(event, "Dead", "Alive"),
         "histology": np.tile(["nos", "NOS", "large cell"], n // 3), "age_years": [*rng.normal(60, 9, n - 2), "", ""]}))
-    said = " | ".join(f"{level}: {message}" for level, message in datasets.check("toy"))
+    said = " | ".join(f"{level}: {message}" for level, message in checks.check("toy"))
     assert "60 images of 60 patients" in said and "target survival" in said and "interval of about" in said
     assert "warning: site alone predicts the survival" in said
     assert "histology: 3 spellings of 2 values" in said and "missing values: age_years 2" in said
@@ -166,12 +168,12 @@ def test_twelve_identical_groups_straddle_the_split_of_brain_tumor(workspace, da
     assert len(data.cohort) == 1311 and data.cohort["split"].value_counts().to_dict() == {"train": 984, "test": 327}
     assert datasets.classes(data) == ["glioma", "meningioma", "notumor", "pituitary"]
     assert data.card["patients"] == "unknown"
-    found = datasets.duplicates(datasets.scan(data, progress=False))
-    assert len(datasets.straddling(data, found, "exact")) == 12
-    both = datasets.straddling(data, found)
+    found = screening.duplicates(datasets.scan(data, progress=False))
+    assert len(screening.straddling(data, found, "exact")) == 12
+    both = screening.straddling(data, found)
     assert 45 <= len(both) <= 56, "12 identical and about 39 re-encoded, all seen by eye to be copies"
     assert found.groupby("group").size().max() <= 8, "no chains"
-    assert datasets.label_conflicts(data, found).empty
+    assert screening.label_conflicts(data, found).empty
 
 
 @pytest.mark.realdata
@@ -183,6 +185,6 @@ def test_no_false_twins_among_look_alikes(workspace, datasets_folder, capsys):
         row = data.cohort[data.cohort["split"] == "val"].iloc[17]
         np.testing.assert_array_equal(datasets.read(data, row).pixels, official["val_images"][row["frame"]])
         assert row["label"] == str(official["val_labels"][row["frame"], 0])
-    found = datasets.duplicates(datasets.scan(data, progress=False))
+    found = screening.duplicates(datasets.scan(data, progress=False))
     assert found.groupby("group").size().max() == 2 and found["group"].nunique() <= 30
-    assert datasets.label_conflicts(data, found).empty, "the same eye twice has one grade"
+    assert screening.label_conflicts(data, found).empty, "the same eye twice has one grade"

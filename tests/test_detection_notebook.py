@@ -66,7 +66,9 @@ def volumes(folder, n=30, seed=0):
 
 def make_run(workspace, name="made"):
     """The run folder as notebooks 01 and 02 leave it."""
-    from medlab import datasets, geometry, images, preparation, runs
+    from medlab import storage
+    from medlab.cohorts import datasets
+    from medlab.imaging import arrays, geometry, resampling
 
     data, folder = datasets.load(name), workspace / "reports" / "try"
     folder.mkdir()
@@ -76,16 +78,17 @@ def make_run(workspace, name="made"):
     originals = [datasets.read(data, row) for _, row in rows.iterrows()]
     side = max(originals[0].pixels.shape[-3:-1])
     shape = (*originals[0].pixels.shape[:-3], side, side)
-    prepared = np.stack([images.prepare(image, shape, window="stretch")[0] for image in originals])
+    prepared = np.stack([resampling.prepare(image, shape, window="stretch")[0] for image in originals])
     np.save(folder / "images.npy", prepared)
     where = np.stack([geometry.of(shape, image) for image in originals])
     np.save(folder / "geometry.npy", where)
     rows.to_parquet(folder / "split.parquet")
-    mean, std = preparation.mean_std(prepared, np.flatnonzero(rows["split"] == "train"))
+    mean, std = arrays.mean_std(prepared, np.flatnonzero(rows["split"] == "train"))
     spacing = geometry.prepared_spacing(where[0])
-    runs.write_json(folder / "preprocessing.json", {"mean": mean, "std": std, "spacing_mm": spacing and list(spacing)})
+    storage.write_json(folder / "preprocessing.json", {"mean": mean, "std": std,
+                                                       "spacing_mm": spacing and list(spacing)})
     facts = {"name": name, "fingerprint": datasets.fingerprint(data), "card": data.card, "synthetic": True}
-    runs.write_json(folder / "dataset.json", facts | {"n_patients": rows["patient_id"].nunique()})
+    storage.write_json(folder / "dataset.json", facts | {"n_patients": rows["patient_id"].nunique()})
     return folder
 
 

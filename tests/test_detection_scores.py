@@ -10,10 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from medlab import detection_cases as cases
-from medlab import detection_scores as scores
-from medlab import matching
-from medlab.intervals import exact_interval
+from medlab.detection import cases, matching, scores
+from medlab.statistics.intervals import exact_interval
 
 BOX = ["x_min", "y_min", "x_max", "y_max"]
 QUICK = settings(max_examples=30, deadline=None)
@@ -412,5 +410,5 @@ def test_rules_and_thresholds_that_cannot_be_meant_are_refused():
 
 
 def test_scores_do_not_import_tensorflow():
-    code = "import sys, medlab.detection_cases, medlab.plots_detection; assert 'tensorflow' not in sys.modules"
+    code = "import sys, medlab.detection.cases, medlab.detection.figures; assert 'tensorflow' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

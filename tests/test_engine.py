@@ -14,7 +14,8 @@ import papermill
 import pytest
 from conftest import medlab, write_notebook
 
-from medlab import engine, parameters, runs, stamps
+from medlab import storage
+from medlab.engine import execute, parameters, stamps
 
 
 def params(bench, text):
@@ -31,39 +32,39 @@ def page(bench, name):
 
 
 def test_run_executes_what_is_stale_and_only_that(bench, capsys):
-    assert engine.run_many(["try"])
+    assert execute.run_many(["try"])
     assert executed(capsys) == ["01_first", "02_second", "03_third"]
     folder = bench / "reports" / "try"
     assert (folder / "c.txt").read_text() == "oneone"
-    assert engine.run_many(["try"]) and executed(capsys) == []
+    assert execute.run_many(["try"]) and executed(capsys) == []
     params(bench, "epochs: 2\nshout: true\n")
-    assert engine.run_many(["try"]) and executed(capsys) == ["03_third"]
+    assert execute.run_many(["try"]) and executed(capsys) == ["03_third"]
     params(bench, "epochs: 1\nshout: true\n")
-    assert engine.run_many(["try"]) and executed(capsys) == ["02_second", "03_third"]
+    assert execute.run_many(["try"]) and executed(capsys) == ["02_second", "03_third"]
     (folder / "b.txt").write_text("made by hand")
-    assert engine.run_many(["try"]) and executed(capsys) == ["02_second"]
+    assert execute.run_many(["try"]) and executed(capsys) == ["02_second"]
     assert (folder / "c.txt").read_text() == "ONE"
     (bench / "data" / "table" / "cohort.csv").open("a").write("P99,no,60\n")
-    assert engine.run_many(["try"]) and executed(capsys) == ["01_first"]
+    assert execute.run_many(["try"]) and executed(capsys) == ["01_first"]
     shutil.copytree(folder, folder.with_name("copy"))
-    assert engine.run_many(["copy"]) and executed(capsys) == ["01_first", "02_second", "03_third"], "another name"
+    assert execute.run_many(["copy"]) and executed(capsys) == ["01_first", "02_second", "03_third"], "another name"
 
 
 def test_outputs_saved_into_a_notebook_make_nothing_stale(bench, capsys):
-    assert engine.run_many(["try"])
+    assert execute.run_many(["try"])
     path = bench / "notebooks" / "02_second.ipynb"
     notebook = json.loads(path.read_text())
     notebook["cells"][1]["execution_count"] = 7
     path.write_text(json.dumps(notebook))
     executed(capsys)
-    assert engine.run_many(["try"]) and executed(capsys) == []
+    assert execute.run_many(["try"]) and executed(capsys) == []
     notebook["cells"][-1]["source"] += "\nprint(1)"
     path.write_text(json.dumps(notebook))
-    assert engine.run_many(["try"]) and executed(capsys) == ["02_second"]
+    assert execute.run_many(["try"]) and executed(capsys) == ["02_second"]
 
 
 def test_a_notebook_by_hand_withdraws_its_stamp_and_page(bench, capsys):
-    assert engine.run_many(["try"])
+    assert execute.run_many(["try"])
     folder = bench / "reports" / "try"
     papermill.execute_notebook(
         bench / "notebooks" / "02_second.ipynb",
@@ -75,7 +76,7 @@ def test_a_notebook_by_hand_withdraws_its_stamp_and_page(bench, capsys):
     assert stamps.read_stamp("02_second", "try")["state"] == "hand"
     assert "by hand" in page(bench, "02_second")
     executed(capsys)
-    assert engine.run_many(["try"]) and executed(capsys) == ["02_second"]
+    assert execute.run_many(["try"]) and executed(capsys) == ["02_second"]
     assert "by hand" not in page(bench, "02_second")
 
 
@@ -120,9 +121,9 @@ def test_a_misspelt_parameter_by_hand_is_refused(bench):
 
 
 def test_a_failure_is_shown_and_what_follows_is_stale(bench, capsys):
-    assert engine.run_many(["try"])
+    assert execute.run_many(["try"])
     params(bench, "fail: error\n")
-    assert not engine.run_many(["try"])
+    assert not execute.run_many(["try"])
     text = page(bench, "02_second")
     assert 'class="badge">failed' in text and "no such thing" in text
     assert str(bench) not in text, "no path of this machine on a page"
@@ -132,7 +133,7 @@ def test_a_failure_is_shown_and_what_follows_is_stale(bench, capsys):
     assert 'class="badge failed"' in (bench / "reports" / "index.html").read_text()
     capsys.readouterr()
     params(bench, "epochs: 2\n")
-    assert engine.run_many(["try"])
+    assert execute.run_many(["try"])
     assert executed(capsys) == ["02_second"], "what follows is current again: its input is the same"
     assert "stale" not in page(bench, "03_third").split("<main>")[1]
 
@@ -146,7 +147,7 @@ def test_exit_codes_of_the_command(bench):
 
 def test_a_killed_kernel_is_a_failure(bench):
     params(bench, "fail: kill\n")
-    assert not engine.run_many(["try"])
+    assert not execute.run_many(["try"])
     assert "kernel died" in page(bench, "02_second")
 
 
@@ -159,7 +160,7 @@ def test_an_output_that_was_promised_must_be_there(bench):
         reads=["b.txt"],
         writes=["c.txt"],
     )
-    assert not engine.run_many(["try"])
+    assert not execute.run_many(["try"])
     assert "without writing c.txt" in page(bench, "03_third")
 
 
@@ -218,7 +219,7 @@ def test_interrupt_from_the_keyboard_is_a_failure_with_a_page(bench):
 
 
 def test_a_full_disk_fails_and_leaves_no_page_of_yesterday(bench):
-    assert engine.run_many(["try"])
+    assert execute.run_many(["try"])
     write_notebook(
         bench / "notebooks",
         "02_second",
@@ -241,7 +242,7 @@ def test_a_full_disk_fails_and_leaves_no_page_of_yesterday(bench):
 
 def test_atomic_writing_keeps_the_old_file_on_failure(tmp_path):
     target = tmp_path / "a.json"
-    runs.write_json(target, {"x": float("nan"), "n": 1})
+    storage.write_json(target, {"x": float("nan"), "n": 1})
     assert json.loads(target.read_text()) == {"x": None, "n": 1}
 
     def half(path):
@@ -249,12 +250,12 @@ def test_atomic_writing_keeps_the_old_file_on_failure(tmp_path):
         raise OSError("No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        runs.write_atomically(target, half)
+        storage.write_atomically(target, half)
     assert json.loads(target.read_text())["n"] == 1 and os.listdir(tmp_path) == ["a.json"]
 
 
 def test_words_stand_left_and_numbers_right_on_pages():
-    from medlab import pages
+    from medlab.engine import pages
 
     def lefts(**columns):
         page = pages.clean_html(pd.DataFrame(columns).to_html())
@@ -278,7 +279,7 @@ def test_text_from_data_is_inert_on_pages(bench):
         ],
         writes=["c.txt"],
     )
-    assert engine.run_many(["try"])
+    assert execute.run_many(["try"])
     text = page(bench, "03_third")
     body = text.split("<main>")[1]
     assert "<script" not in body and "onerror=" not in body.replace("onerror=alert(2)&gt;", "")
@@ -287,7 +288,7 @@ def test_text_from_data_is_inert_on_pages(bench):
 
 
 def test_provenance_is_on_every_page(bench):
-    assert engine.run_many(["try"])
+    assert execute.run_many(["try"])
     text = page(bench, "02_second")
     for expected in (
         "epochs",
@@ -310,14 +311,14 @@ def test_unknown_patients_are_said_on_every_page(bench, n_patients, said):
     path.write_text(
         path.read_text().replace('write_text(\\"{}\\")', f"write_text('{{\\\"n_patients\\\": {n_patients}}}')")
     )
-    assert engine.run_many(["try"])
+    assert execute.run_many(["try"])
     for name in ("02_second", "03_third"):
         assert ("leakage between images of one patient cannot be excluded" in page(bench, name)) == said
 
 
 def test_the_index_names_the_reason_of_a_failure(bench):
     params(bench, "fail: error\n")
-    assert not engine.run_many(["try"])
+    assert not execute.run_many(["try"])
     assert "ValueError: no such thing" in page(bench, "index")
 
 
@@ -337,38 +338,38 @@ def test_an_optional_output_may_be_absent_and_no_leftover_stays(bench, capsys):
     optional(bench, 'if shout:\n    (folder / "d.txt").write_text("d")')
     d = bench / "reports" / "try" / "d.txt"
     d.write_text("left by something else")
-    assert engine.run_many(["try"]) and not d.exists()
+    assert execute.run_many(["try"]) and not d.exists()
     assert stamps.read_stamp("03_third", "try")["writes"]["d.txt"] == "absent"
     assert parameters.contract("03_third")["writes"] == ["c.txt", "d.txt"]
     executed(capsys)
-    assert engine.run_many(["try"]) and executed(capsys) == []
+    assert execute.run_many(["try"]) and executed(capsys) == []
     params(bench, "epochs: 2\nshout: true\n")
-    assert engine.run_many(["try"]) and d.read_text() == "d" and executed(capsys) == ["03_third"]
+    assert execute.run_many(["try"]) and d.read_text() == "d" and executed(capsys) == ["03_third"]
     d.unlink()
-    assert engine.run_many(["try"]) and d.read_text() == "d" and executed(capsys) == ["03_third"]
+    assert execute.run_many(["try"]) and d.read_text() == "d" and executed(capsys) == ["03_third"]
     params(bench, "epochs: 2\n")
-    assert engine.run_many(["try"]) and not d.exists()
+    assert execute.run_many(["try"]) and not d.exists()
     d.write_text("left by something else")
-    assert engine.run_many(["try"]) and not d.exists(), "stale, and put right"
+    assert execute.run_many(["try"]) and not d.exists(), "stale, and put right"
 
 
 def test_a_failure_keeps_the_last_optional_output(bench):
     optional(bench, '(folder / "d.txt").write_text("good")')
-    assert engine.run_many(["try"])
+    assert execute.run_many(["try"])
     optional(bench, 'raise ValueError("too early")')
-    assert not engine.run_many(["try"])
+    assert not execute.run_many(["try"])
     folder = bench / "reports" / "try"
     assert (folder / "d.txt").read_text() == "good" and not (folder / ".earlier").exists()
 
 
 def test_steps_name_the_notebooks_of_a_run(bench, capsys):
     params(bench, 'epochs: 2\nsteps: "1-2"\n')
-    assert engine.run_many(["try"]) and executed(capsys) == ["01_first", "02_second"]
-    assert engine.is_current("try")
+    assert execute.run_many(["try"]) and executed(capsys) == ["01_first", "02_second"]
+    assert execute.is_current("try")
     index = (bench / "reports" / "try" / "index.html").read_text()
     assert index.count("left out by the parameter steps") == 2
     params(bench, 'epochs: 2\nsteps: "1-3"\n')
-    assert engine.run_many(["try"]) and executed(capsys) == ["03_third"]  # nothing before it is stale
+    assert execute.run_many(["try"]) and executed(capsys) == ["03_third"]  # nothing before it is stale
 
 
 @pytest.mark.parametrize("steps", ["9", "one", "2;3", "1-2-3"])

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from skimage.feature import graycomatrix, graycoprops
 
-from medlab import datasets, features, first_order, shapes, textures
+from medlab.cohorts import datasets
+from medlab.radiomics import features, first_order, shapes, textures
 
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 import ibsi  # noqa: E402

@@ -16,25 +16,25 @@ def execute(folder, **parameters):
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory):
     """The simulated run, 90 volumes, made once."""
-    from medlab import bold_phantom
+    from medlab.phantoms import bold
 
     place = tmp_path_factory.mktemp("phantom")
-    cohort, truth = bold_phantom.bold(place, seed=1, volumes=90)
+    cohort, truth = bold.bold(place, seed=1, volumes=90)
     cohort.to_csv(place / "cohort.csv", index=False)
     truth.to_csv(place / "truth.csv", index=False)
-    (place / "card.yaml").write_text(yaml.safe_dump(bold_phantom.CARD))
+    (place / "card.yaml").write_text(yaml.safe_dump(bold.CARD))
     return place
 
 
 @pytest.fixture
 def made(workspace, phantom):
     """Dataset ``fmri`` (the phantom) and run folder ``try``."""
-    from medlab import runs
+    from medlab import storage
 
     (workspace / "data" / "fmri").symlink_to(phantom)
     folder = workspace / "reports" / "try"
     folder.mkdir()
-    runs.write_json(folder / "dataset.json", {"name": "fmri", "synthetic": True})
+    storage.write_json(folder / "dataset.json", {"name": "fmri", "synthetic": True})
     return folder
 
 
@@ -92,7 +92,7 @@ def test_what_is_missing_is_said(made, workspace, phantom):
 
 
 def test_too_few_degrees_of_freedom_are_refused(made, phantom, monkeypatch, capsys):
-    from medlab import mni, motion
+    from medlab.fmri import mni, motion
 
     moves = pd.DataFrame(np.random.default_rng(0).normal(0, 0.05, (90, 6)).cumsum(axis=0), columns=motion.PARAMETERS)
     fit = {"dice": 1.0, "coverage": 1.0, "stretch": [1.0, 1.0]}

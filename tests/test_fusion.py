@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medlab import fusion, losses, models, pipeline, training
-from medlab.pipeline import keras
+from medlab.networks import fusion, losses, models, pipeline, training
+from medlab.networks.pipeline import keras
 
 SHAPE = (8, 8, 1)
 

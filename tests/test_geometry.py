@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medlab import geometry, images
-from medlab.dicom import Image
+from medlab.imaging import geometry, resampling
+from medlab.imaging.dicom import Image
 
 sides = st.integers(2, 24)
 
@@ -18,7 +18,7 @@ def test_a_mask_is_placed_where_prepare_puts_its_image(shape, target, new, seed)
     rng = np.random.default_rng(seed)
     mask, old = rng.random(shape) < 0.4, tuple(rng.uniform(0.5, 3, 3))
     image = Image((mask * 1000 - 1000).astype(np.int16)[..., None], old, np.eye(4), "CT", "HU")
-    pixels, spacing = images.prepare(image, target, window=(-500, 1000), spacing_mm=new)
+    pixels, spacing = resampling.prepare(image, target, window=(-500, 1000), spacing_mm=new)
     g = geometry.of(target, image, new)
     placed = geometry.place(mask, g, target)
     clear = np.abs(pixels[..., 0].astype(int) - 127.5) > 1

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from medlab import detectors, heatmaps, lesions, matching, pipeline, policies
-from medlab.pipeline import keras, tf
+from medlab.detection import detectors, heatmaps, lesions, matching
+from medlab.networks import pipeline, policies
+from medlab.networks.pipeline import keras, tf
 
 RANDOM = np.random.default_rng(0)
 
@@ -189,7 +190,7 @@ def test_patches_are_cut_around_lesions_with_their_boxes():
 
 def test_suppression_keeps_the_surer_of_one_class():
     boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [0, 0, 10, 10], [40, 0, 50, 10]], float)
-    table = lesions.boxed(boxes).assign(place=[0, 0, 0, 0], label=["a", "a", "b", "a"], score=[0.5, 0.9, 0.3, 0.1])
+    table = matching.box_table(boxes).assign(place=[0, 0, 0, 0], label=["a", "a", "b", "a"], score=[0.5, 0.9, 0.3, 0.1])
     assert list(lesions.suppress(table, 0.5)["score"]) == [0.9, 0.3, 0.1]
     assert len(lesions.suppress(table, 1.0)) == 4
     assert len(lesions.suppress(table.assign(place=[0, 1, 0, 0]), 0.5)) == 4

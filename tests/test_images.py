@@ -21,8 +21,10 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, RTStructureSetStorage, generate_uid
 
-from medlab import images
-from medlab.images import BadImage, Image, read
+from medlab.imaging import dicom as imaging_dicom
+from medlab.imaging import resampling
+from medlab.imaging.dicom import BadImage, Image
+from medlab.imaging.formats import read
 
 RNG = np.random.default_rng(0)
 
@@ -284,10 +286,10 @@ def test_what_has_no_picture_is_named(tmp_path):
     assert reason(dicom(tmp_path / "a", None, kind=RTStructureSetStorage)) == "no pixel data (RT Structure Set Storage)"
     mosaic = dicom(tmp_path / "m", np.zeros((8, 8), np.uint16), kind=MRImageStorage, ImageType=["ORIGINAL", "MOSAIC"])
     assert "mosaic" in reason(mosaic)
-    header = images.dicom_header(dicom(tmp_path / "h", np.zeros((8, 8), np.uint16), NumberOfFrames=1))
+    header = imaging_dicom.dicom_header(dicom(tmp_path / "h", np.zeros((8, 8), np.uint16), NumberOfFrames=1))
     assert header.Rows == 8 and "PixelData" not in header
     with pytest.raises(BadImage):
-        images.dicom_header(__file__)
+        imaging_dicom.dicom_header(__file__)
 
 
 def test_truncated_or_overlong_pixel_data_is_refused(tmp_path):
@@ -552,19 +554,19 @@ images.read({str(tmp_path / "a")!r})
 
 def test_window_and_stretch():
     hu = np.array([-2000, -1350, -600, 150, 3000], np.int16)
-    np.testing.assert_allclose(images.window(hu, *images.WINDOWS["lung"]), [0, 0, 0.5, 1, 1])
-    assert images.window(hu, 40, 400).dtype == np.float32
+    np.testing.assert_allclose(resampling.window(hu, *resampling.WINDOWS["lung"]), [0, 0, 0.5, 1, 1])
+    assert resampling.window(hu, 40, 400).dtype == np.float32
     values = RNG.normal(100, 20, 5000)
     low, high = np.percentile(values, [1, 99])
     expected = np.clip((values - low) / (high - low), 0, 1)
-    np.testing.assert_allclose(images.stretch(values), expected, atol=1e-4)
-    assert (images.stretch(np.full((4, 4), 7)) == 0).all()
+    np.testing.assert_allclose(resampling.stretch(values), expected, atol=1e-4)
+    assert (resampling.stretch(np.full((4, 4), 7)) == 0).all()
     spot = np.zeros((50, 50))
     spot[3, 3] = 9
-    assert images.stretch(spot)[3, 3] == 1
-    assert np.isfinite(images.stretch(np.array([np.nan, 1.0, 2.0]))).all()
+    assert resampling.stretch(spot)[3, 3] == 1
+    assert np.isfinite(resampling.stretch(np.array([np.nan, 1.0, 2.0]))).all()
     with pytest.raises(ValueError, match="window width 0"):
-        images.window(hu, 0, 0)
+        resampling.window(hu, 0, 0)
 
 
 def itk_resample(array, spacing, new, size):
@@ -581,20 +583,20 @@ def itk_resample(array, spacing, new, size):
 
 def test_resample_equals_simpleitk_and_shrinking_equals_pillow():
     volume = RNG.normal(size=(6, 9, 11)).astype(np.float32)
-    finer = images.resample(volume, (3, 1, 1.2), (1.3, 0.9, 0.7))
+    finer = resampling.resample(volume, (3, 1, 1.2), (1.3, 0.9, 0.7))
     expected = itk_resample(volume, (3, 1, 1.2), (1.3, 0.9, 0.7), finer.shape)
     inner = tuple(slice(2, -2) for _ in range(3))
     np.testing.assert_allclose(finer[inner], expected[inner], atol=1e-5)
     assert finer.shape == (14, 10, 19)
     flat = RNG.integers(0, 255, (120, 90)).astype(np.float32)
-    small = images.resample(flat, (1, 1), (3, 3))
+    small = resampling.resample(flat, (1, 1), (3, 3))
     pil = np.asarray(PIL.Image.fromarray(flat).resize((30, 40), PIL.Image.Resampling.BILINEAR))
     np.testing.assert_allclose(small, pil, atol=1e-2)
     labels = RNG.integers(0, 5, (12, 13))
-    assert set(np.unique(images.resample(labels, (1, 1), (0.6, 2.1), order=0))) <= set(range(5))
-    np.testing.assert_array_equal(images.resample(labels, (1, 2), (1, 2)), labels)
+    assert set(np.unique(resampling.resample(labels, (1, 1), (0.6, 2.1), order=0))) <= set(range(5))
+    np.testing.assert_array_equal(resampling.resample(labels, (1, 2), (1, 2)), labels)
     with pytest.raises(ValueError, match="expected 2 positive numbers"):
-        images.resample(labels, (1, 1), (0, 1))
+        resampling.resample(labels, (1, 1), (0, 1))
 
 
 sides = st.integers(1, 40)
@@ -603,7 +605,7 @@ sides = st.integers(1, 40)
 @given(st.tuples(sides, sides), st.tuples(sides, sides), st.sampled_from([np.uint8, np.int16, np.float32]))
 @settings(max_examples=100, deadline=None)
 def test_fit_keeps_constants_aspect_and_centre(shape, target, kind):
-    out = images.fit(np.full((*shape, 2), 7, kind), target, fill=0)
+    out = resampling.fit(np.full((*shape, 2), 7, kind), target, fill=0)
     assert out.shape == (*target, 2) and out.dtype == kind
     inside = np.isclose(out[..., 0], 7)
     assert (inside | (out[..., 0] == 0)).all() and inside.any()  # no mixture with the filling
@@ -625,9 +627,9 @@ def test_prepare_puts_mask_and_image_at_one_place_with_consistent_spacing(shape,
     mask[tuple(slice(c, c + n // 2 + 1) for c, n in zip(corner, shape, strict=True))] = True
     image = Image((mask * 1000 - 1000).astype(np.int16)[..., None], old, np.eye(4), "CT", "HU")
     for spacing in (None, new):
-        pixels, result = images.prepare(image, target, window=(-500, 1000), spacing_mm=spacing)
+        pixels, result = resampling.prepare(image, target, window=(-500, 1000), spacing_mm=spacing)
         assert pixels.shape == (*target, 1) and pixels.dtype == np.uint8
-        moved = images.prepare_mask(mask, target, old, spacing_mm=spacing)
+        moved = resampling.prepare_mask(mask, target, old, spacing_mm=spacing)
         clear = np.abs(pixels[..., 0].astype(int) - 127.5) > 1
         np.testing.assert_array_equal(moved[clear], (pixels[..., 0] > 127)[clear])
         if spacing:
@@ -645,34 +647,34 @@ def test_prepare_measures_a_sphere_right_after_any_grid():
     image = Image(volume[..., None], (3.0, 0.8, 0.9), None, "CT", "HU")
     truth = (volume == 0).sum() * 3.0 * 0.8 * 0.9
     for shape, spacing in (((48, 48, 48), 1.5), ((30, 50, 40), None), ((20, 64, 64), None)):
-        pixels, mm = images.prepare(image, shape, window=(-500, 1000), spacing_mm=spacing)
+        pixels, mm = resampling.prepare(image, shape, window=(-500, 1000), spacing_mm=spacing)
         assert abs(pixels.sum() / 255 * np.prod(mm) / truth - 1) < 0.02
 
 
 def test_prepare_windows_channels_and_errors():
     colour = Image(RNG.integers(0, 255, (20, 20, 3)).astype(np.uint8))
-    same, spacing = images.prepare(colour, (20, 20))
+    same, spacing = resampling.prepare(colour, (20, 20))
     np.testing.assert_array_equal(same, colour.pixels)
     assert spacing is None
-    grey, _ = images.prepare(colour, (20, 20), channels=1)
+    grey, _ = resampling.prepare(colour, (20, 20), channels=1)
     pil = np.asarray(PIL.Image.fromarray(colour.pixels).convert("L"))
     np.testing.assert_allclose(grey[..., 0], pil, atol=1)
     ct = Image(np.array([[-1024, 0], [1024, 40]], np.int16)[..., None], (1, 1), None, "CT", "HU")
-    np.testing.assert_array_equal(images.prepare(ct, (2, 2))[0][..., 0], [[0, 128], [255, 132]])
-    assert images.prepare(ct, (2, 2), channels=3, window="lung")[0].shape == (2, 2, 3)
+    np.testing.assert_array_equal(resampling.prepare(ct, (2, 2))[0][..., 0], [[0, 128], [255, 132]])
+    assert resampling.prepare(ct, (2, 2), channels=3, window="lung")[0].shape == (2, 2, 3)
     with pytest.raises(ValueError, match="expected as many"):
-        images.prepare(ct, (2, 2, 2))
+        resampling.prepare(ct, (2, 2, 2))
     with pytest.raises(ValueError, match="spacing of the image is unknown"):
-        images.prepare(colour, (20, 20), spacing_mm=1)
+        resampling.prepare(colour, (20, 20), spacing_mm=1)
     with pytest.raises(ValueError, match="expected one of lung"):
-        images.prepare(ct, (2, 2), window="lungs")
+        resampling.prepare(ct, (2, 2), window="lungs")
 
 
 def test_cutting_and_filling_at_the_same_spacing_copies():
     image = Image(RNG.integers(0, 255, (9, 12, 1)).astype(np.uint8), (0.5, 0.5))
-    larger, _ = images.prepare(image, (14, 15), spacing_mm=0.5)
+    larger, _ = resampling.prepare(image, (14, 15), spacing_mm=0.5)
     np.testing.assert_array_equal(larger[2:11, 1:13], image.pixels)
-    smaller, spacing = images.prepare(image, (5, 6), spacing_mm=0.5)
+    smaller, spacing = resampling.prepare(image, (5, 6), spacing_mm=0.5)
     np.testing.assert_array_equal(smaller, image.pixels[2:7, 3:9])
     assert spacing == (0.5, 0.5)
 
@@ -680,7 +682,7 @@ def test_cutting_and_filling_at_the_same_spacing_copies():
 def test_picture_shows_the_middle_slice():
     volume = np.zeros((5, 6, 7, 1), np.int16)
     volume[2] = 40
-    shown = images.picture(Image(volume, (1, 1, 1), None, "CT", "HU"))
+    shown = resampling.picture(Image(volume, (1, 1, 1), None, "CT", "HU"))
     assert shown.shape == (6, 7) and shown.dtype == np.uint8 and (shown == 128).all()
-    assert (images.picture(Image(volume, intensity="HU"), index=0) == 102).all()
-    assert images.picture(Image(np.zeros((4, 5, 3), np.uint8))).shape == (4, 5, 3)
+    assert (resampling.picture(Image(volume, intensity="HU"), index=0) == 102).all()
+    assert resampling.picture(Image(np.zeros((4, 5, 3), np.uint8))).shape == (4, 5, 3)

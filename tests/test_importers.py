@@ -11,7 +11,9 @@ import pydicom
 import pytest
 from PIL import Image as pil
 
-from medlab import datasets, images, importers, intake, tables
+from medlab.cohorts import checks, datasets
+from medlab.imaging import series as imaging_series
+from medlab.intake import drafts, importers, tables
 
 rng = np.random.default_rng(0)
 
@@ -68,7 +70,7 @@ def test_folders_with_splits_spellings_and_refusals(workspace, capsys):
     assert "refused 1: not an image file by its suffix" in capsys.readouterr().out
     source = (root / "testing/none/p04_R.tif").stat()
     assert (data.folder / "images/testing/none/p04_R.tif").stat().st_ino == source.st_ino, "linked, not copied"
-    assert data.card["sha256"]["images/testing/none/p04_R.tif"] == intake.sha256(root / "testing/none/p04_R.tif")
+    assert data.card["sha256"]["images/testing/none/p04_R.tif"] == drafts.sha256(root / "testing/none/p04_R.tif")
 
 
 def test_pseudonyms_hide_names_of_files_and_patients(workspace):
@@ -461,7 +463,8 @@ def test_dicom_tree(tree, workspace, capsys):
     np.testing.assert_array_equal(image.pixels[..., 0], expected)
     assert image.pixels.dtype == np.int16 and image.intensity == "HU"
     assert image.spacing_mm == (2.5, 0.7, 0.8)
-    np.testing.assert_allclose(image.affine, images.read_series([tree / f"Doe_Jane/{i}" for i in range(4)]).affine)
+    again = imaging_series.read_series([tree / f"Doe_Jane/{i}" for i in range(4)])
+    np.testing.assert_allclose(image.affine, again.affine)
     assert row["label"] == "ill" and row["years"] == 70 and "name" not in data.cohort and "visit" not in data.cohort
     said = log(data)
     reasons = " | ".join(said["reason"])
@@ -580,7 +583,7 @@ def test_nsclc_recipe(workspace, datasets_folder):
         np.testing.assert_array_equal(image.pixels[..., 0], official["scan"])
         np.testing.assert_array_equal(datasets.read_mask(data, mine.loc[2]), official["mask"])
     assert image.spacing_mm == (2, 2, 2) and image.intensity == "HU"
-    said = " | ".join(message for _, message in datasets.check("nsclc"))
+    said = " | ".join(message for _, message in checks.check("nsclc"))
     assert "Histology: 7 spellings of 4 values" in said and "Histology 19" in said and "age_years 15" in said
     assert "site alone predicts the survival" in said and "a confounder to report" in said
 
@@ -609,7 +612,7 @@ def test_lgg_recipe(workspace, datasets_folder):
     y, x = np.nonzero(mask)
     assert (x.min(), y.min()) == (box["x_min"], box["y_min"])
     assert (x.max() + 1, y.max() + 1) == (box["x_max"], box["y_max"]), "edges, not the last pixel"
-    assert "vital_status repeats the outcome" in " | ".join(message for _, message in datasets.check("lgg"))
+    assert "vital_status repeats the outcome" in " | ".join(message for _, message in checks.check("lgg"))
 
 
 @pytest.mark.realdata

@@ -5,7 +5,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from medlab import datasets, findings, images, lesions
+from medlab.cohorts import datasets
+from medlab.detection import findings, lesions
+from medlab.imaging import dicom, resampling
+from medlab.statistics import intervals
 
 EDGES = ["x_min", "y_min", "x_max", "y_max"]
 
@@ -93,11 +96,11 @@ def test_the_extent_is_unknown_where_an_image_has_boxes_and_no_mask(workspace):
 
 def test_a_median_has_no_interval_with_few_patients_or_without_resamples():
     values, who = np.arange(1.0, 9), np.repeat(list("abcd"), 2)
-    found = findings.median_interval(values, who)
+    found = intervals.median_interval(values, who)
     assert found["value"] == 4.5 and found["low"] < 4.5 < found["high"]
-    for few in (findings.median_interval(values, who, 0), findings.median_interval(values[:4], who[:4])):
+    for few in (intervals.median_interval(values, who, 0), intervals.median_interval(values[:4], who[:4])):
         assert few["value"] in (4.5, 2.5) and np.isnan(few["low"]) and np.isnan(few["high"])
-    assert np.isnan(findings.median_interval([], [])["value"])
+    assert np.isnan(intervals.median_interval([], [])["value"])
 
 
 def test_the_scale_of_sizes_is_said_in_words_with_its_unit():
@@ -109,8 +112,8 @@ def test_the_scale_of_sizes_is_said_in_words_with_its_unit():
 
 def test_a_ct_window_is_used_for_hounsfield_units_only():
     grey, none = np.linspace(-1000, 400, 400).reshape(20, 20, 1), pd.DataFrame(columns=["outcome", "z_min", "z_max"])
-    hu, other = (images.Image(grey, intensity=kind) for kind in ("HU", "arbitrary"))
-    lung = images.picture(hu, None, "lung")
+    hu, other = (dicom.Image(grey, intensity=kind) for kind in ("HU", "arbitrary"))
+    lung = resampling.picture(hu, None, "lung")
     assert (findings.view(hu, none, none, "lung, bone")[0] == lung).all()
-    assert (findings.view(images.Image(grey[None], intensity="HU"), none, none, "lung, bone")[0] == lung).all()
-    assert (findings.view(other, none, none, "lung")[0] == images.picture(other)).all()
+    assert (findings.view(dicom.Image(grey[None], intensity="HU"), none, none, "lung, bone")[0] == lung).all()
+    assert (findings.view(other, none, none, "lung")[0] == resampling.picture(other)).all()

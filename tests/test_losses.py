@@ -18,8 +18,8 @@ from scipy.special import expit, logsumexp
 from sksurv.metrics import concordance_index_censored
 from statsmodels.duration.hazard_regression import PHReg
 
-from medlab import losses
-from medlab.pipeline import keras, tf
+from medlab.networks import losses
+from medlab.networks.pipeline import keras, tf
 
 TIES = ("efron", "breslow")
 

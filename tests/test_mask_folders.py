@@ -5,7 +5,8 @@ import pytest
 from PIL import Image as pil
 from test_importers import log, picture
 
-from medlab import datasets, importers, mask_folders
+from medlab.cohorts import datasets
+from medlab.intake import importers, mask_folders
 
 
 def mask(path, values=(0, 255), size=(24, 20)):

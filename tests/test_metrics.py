@@ -11,7 +11,9 @@ from scipy.stats import binomtest, norm
 from sklearn import metrics as sk
 from sklearn.linear_model import LogisticRegression
 
-from medlab import baselines, calibration, measures, metrics, outcomes
+from medlab.cohorts import vocabulary
+from medlab.evaluation import baselines, calibration, outcomes
+from medlab.statistics import intervals, measures, metrics
 
 
 def binary(n=300, seed=0, gap=1.2, ties=True):
@@ -32,7 +34,8 @@ def value(y, p, **options):
 
 
 def test_importing_the_measures_does_not_import_tensorflow():
-    code = "import sys, medlab.metrics, medlab.calibration; assert 'tensorflow' not in sys.modules"
+    code = ("import sys, medlab.statistics.metrics, medlab.evaluation.calibration; "
+            "assert 'tensorflow' not in sys.modules")
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -113,7 +116,7 @@ def test_kappa_by_hand():
 def test_exact_interval_equals_scipy_and_is_not_a_point_when_all_are_right():
     for hits, n in ((0, 9), (3, 10), (12, 12), (50, 80)):
         theirs = binomtest(hits, n).proportion_ci(0.95, "exact")
-        assert metrics.exact_interval(hits / n, n) == pytest.approx((theirs.low, theirs.high))
+        assert intervals.exact_interval(hits / n, n) == pytest.approx((theirs.low, theirs.high))
     y = np.r_[np.zeros(10, int), np.ones(12, int)]
     table = metrics.scores(y, 0.01 + 0.98 * y, n_bootstrap=200)
     assert table.loc["recall", ["low", "high"]].tolist() == pytest.approx([0.025 ** (1 / 12), 1])
@@ -123,13 +126,13 @@ def test_exact_interval_equals_scipy_and_is_not_a_point_when_all_are_right():
 
 def test_auc_interval_near_hanley_mcneil():
     # Hanley and McNeil 1982, their formula at AUC 0.893, 51 and 58 patients: standard error 0.032
-    low, high = metrics.auc_interval(0.893, 51, 58)
+    low, high = intervals.auc_interval(0.893, 51, 58)
     assert (high - low) / (2 * 1.96) == pytest.approx(0.032, abs=0.003)
 
 
 def test_images_of_one_patient_are_drawn_together_and_widen_the_interval():
     patients = np.repeat(np.arange(40), 5)
-    w = np.concatenate(list(metrics.weights(patients, 50)))
+    w = np.concatenate(list(intervals.weights(patients, 50)))
     assert w.shape == (50, 200) and (w.sum(1) == 200).all()
     assert (np.ptp(w.reshape(50, 40, 5), axis=2) == 0).all()
     y, p = binary(40, ties=False)
@@ -363,7 +366,7 @@ def test_a_scanner_that_predicts_the_outcome_is_found_and_test_rows_do_not_matte
     cohort = pd.DataFrame({"site": np.where(rng.random(300) < 0.2 + 0.6 * y, "A", "B"), "width": 128,
                            "age_years": rng.normal(60, 9, 300), "spacing_mm": "1 x 1",
                            "original_glcm_Contrast": rng.random(300)})
-    assert baselines.acquisition(cohort) == ["site"]
+    assert vocabulary.acquisition(cohort) == ["site"]
     train = np.arange(150)
     p = baselines.table_model(cohort[["site"]], y, train)
     assert 0.7 < sk.roc_auc_score(y[150:], p[150:]) < 0.9

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from medlab import models
-from medlab.pipeline import keras, silence, tf
+from medlab.networks import models
+from medlab.networks.pipeline import keras, silence, tf
 
 SHAPES = [(28, 28, 3), (64, 48, 1), (6, 40, 40, 1)]
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
-from medlab import motion
+from medlab.fmri import motion
 
 
 def head(shape=(36, 40, 28), voxel=4.0, tilt=(-12, 3, 5)):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medlab import patches, pipeline, policies
-from medlab.pipeline import keras, tf
-from medlab.unet import IGNORE
+from medlab.networks import pipeline, policies
+from medlab.networks.pipeline import keras, tf
+from medlab.segmentation import patches
+from medlab.segmentation.unet import IGNORE
 
 RANDOM = np.random.default_rng(0)
 EVERYTHING = "none, rotation_deg=180, shift=0.1, zoom=0.2, shear_deg=8, flip=luz, shift_z=1"

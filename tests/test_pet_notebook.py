@@ -7,13 +7,16 @@ import pytest
 import yaml
 from conftest import run_all
 
-from medlab import datasets, importers, parameters, runs
+from medlab import storage
+from medlab.cohorts import datasets
+from medlab.engine import parameters
+from medlab.intake import importers
 
 
 def execute(folder, name, **parameters):
     """All code cells in one namespace, as Run All does; pet.json and the namespace."""
     folder.mkdir(exist_ok=True)
-    runs.write_json(folder / "dataset.json", {"name": name, "synthetic": True})
+    storage.write_json(folder / "dataset.json", {"name": name, "synthetic": True})
     return run_all("10_pet", folder, "pet.json", parameters)
 
 

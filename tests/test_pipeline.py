@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medlab import pipeline, policies
-from medlab.pipeline import tf
+from medlab.networks import pipeline, policies
+from medlab.networks.pipeline import tf
 
 RANDOM = np.random.default_rng(0)
 

@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from medlab import detection_cases, detection_scores
-from medlab import plots_detection as figures
+from medlab.detection import cases, figures, scores
 
 BOX = ["x_min", "y_min", "x_max", "y_max"]
 
@@ -32,7 +31,7 @@ def edges(ax):
 
 
 def test_gallery_draws_each_box_where_it_is_and_tells_hits_from_misses(found):
-    truth, candidates = detection_cases.outcomes(*found, 0.5)
+    truth, candidates = cases.outcomes(*found, 0.5)
     parts = [[one[one["image"] == i] for i in (0, 1)] for one in (truth, candidates)]
     grid = figures.gallery([np.zeros((64, 80), np.uint8)] * 2, *parts, titles=["first", "second"])
     first, second = (edges(ax) for ax in grid[0])
@@ -48,7 +47,7 @@ def test_gallery_draws_each_box_where_it_is_and_tells_hits_from_misses(found):
 
 
 def test_gallery_without_scores_without_boxes_and_with_few(found):
-    truth, candidates = detection_cases.outcomes(*found, 0.5)
+    truth, candidates = cases.outcomes(*found, 0.5)
     picture = np.zeros((64, 80, 3), np.uint8)
     ax = figures.gallery([picture], [truth], [candidates], scores=False, most=1)[0, 0]
     assert len(ax.patches) == 3 and [text.get_text() for text in ax.texts] == ["20 px"]
@@ -66,7 +65,7 @@ def test_boxes_of_volumes_are_drawn_in_the_plane():
 
 
 def test_froc_shows_curves_bands_and_the_point(found):
-    tables = {name: detection_scores.froc_band(*found, rule=rule, n_bootstrap=50)
+    tables = {name: scores.froc_band(*found, rule=rule, n_bootstrap=50)
               for name, rule in (("centre", "centre"), ("overlap", 0.9))}
     ax = figures.froc(tables, point=(0.5, 0.5))
     lines = ax.get_lines()
@@ -79,7 +78,7 @@ def test_froc_shows_curves_bands_and_the_point(found):
 def test_precision_recall_has_one_curve_per_class(found):
     truth, candidates, images = found
     truth, candidates = truth.assign(label="a"), candidates.assign(label=["a", "a", "b"])
-    points = detection_scores.precision_recall(truth, candidates, images)
+    points = scores.precision_recall(truth, candidates, images)
     ax = figures.precision_recall(points, {"a": "AP 0.50"})
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a: AP 0.50"]
     assert ax.get_lines()[0].get_xdata().tolist() == [0, 0.5] and ax.get_lines()[0].get_ydata().tolist() == [1, 1]

@@ -6,8 +6,8 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
-from medlab import agreement
-from medlab import plots_segmentation as figures
+from medlab.imaging import slices
+from medlab.segmentation import agreement, figures
 
 
 @pytest.fixture(autouse=True)
@@ -30,9 +30,9 @@ def test_pick_takes_best_median_and_worst_once_and_no_undefined():
 def test_slice_to_show_is_where_most_of_the_truth_lies():
     truth, predicted = np.zeros((2, 6, 8, 8), bool)
     predicted[4, :3] = True
-    assert figures.slice_to_show(truth, predicted) == 4 and figures.slice_to_show(truth, truth) == 3
+    assert slices.slice_to_show(truth, predicted) == 4 and slices.slice_to_show(truth, truth) == 3
     truth[1, 2:4, 2:4] = truth[2, 2:6, 2:6] = True
-    assert figures.slice_to_show(truth, predicted) == 2 == figures.slice_to_show(truth)
+    assert slices.slice_to_show(truth, predicted) == 2 == slices.slice_to_show(truth)
 
 
 def test_overlays_draw_both_outlines_where_the_masks_end():

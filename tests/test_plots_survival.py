@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from medlab import plots_survival as figures
+from medlab.survival import figures
 
 
 @pytest.fixture(autouse=True)

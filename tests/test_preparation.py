@@ -10,7 +10,8 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from medlab import preparation
+from medlab.cohorts import preparation, vocabulary
+from medlab.imaging import arrays
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ COLUMNS = ["age_years", "histology", "cluster", "site"]
 def test_impossible_values_are_found_by_the_name_of_the_column(cohort):
     found = preparation.impossible(cohort, COLUMNS)
     assert found[["row", "column", "value"]].to_numpy().tolist() == [[9, "age_years", 430.0]]
-    assert preparation.limits("tumour_volume_mm3") == (0, np.inf) and preparation.limits("stage") is None
+    assert vocabulary.limits("tumour_volume_mm3") == (0, np.inf) and vocabulary.limits("stage") is None
 
 
 def test_cleaning_joins_spellings_and_lists_what_it_changed(cohort):
@@ -103,20 +104,20 @@ def test_columns_missing_together_have_one_indicator(cohort):
 
 def test_array_is_written_whole_or_not_at_all(tmp_path):
     data = np.random.default_rng(0).integers(0, 255, (5, 4, 3, 1), dtype=np.uint8)
-    preparation.write_array(tmp_path / "a.npy", iter(data), data.shape)
+    arrays.write_array(tmp_path / "a.npy", iter(data), data.shape)
     assert np.array_equal(np.load(tmp_path / "a.npy", mmap_mode="r"), data)
     with pytest.raises(ValueError, match="5 rows were prepared, expected 6"):
-        preparation.write_array(tmp_path / "b.npy", iter(data), (6, 4, 3, 1))
+        arrays.write_array(tmp_path / "b.npy", iter(data), (6, 4, 3, 1))
     with pytest.raises(ValueError, match="row 0: float64"):
-        preparation.write_array(tmp_path / "b.npy", iter(data / 255), data.shape)
+        arrays.write_array(tmp_path / "b.npy", iter(data / 255), data.shape)
     assert [p.name for p in tmp_path.iterdir()] == ["a.npy"]
 
 
 def test_results_come_in_order_and_an_error_is_raised():
     slow = [0.02, 0.0, 0.01] * 10
-    assert list(preparation.in_order(lambda i: (time.sleep(slow[i]), i)[1], range(30))) == list(range(30))
+    assert list(arrays.in_order(lambda i: (time.sleep(slow[i]), i)[1], range(30))) == list(range(30))
     with pytest.raises(ZeroDivisionError):
-        list(preparation.in_order(lambda i: 1 / (5 - i), range(30)))
+        list(arrays.in_order(lambda i: 1 / (5 - i), range(30)))
 
 
 def test_runs_share_arrays_and_unused_ones_are_removed(tmp_path):
@@ -125,19 +126,19 @@ def test_runs_share_arrays_and_unused_ones_are_removed(tmp_path):
     def make(folder):
         made.append(folder)
         for name in ("images", "geometry"):
-            preparation.write_array(folder / f"{name}.npy", iter(np.zeros((2, 2), np.uint8)), (2, 2))
+            arrays.write_array(folder / f"{name}.npy", iter(np.zeros((2, 2), np.uint8)), (2, 2))
 
     cache = tmp_path / ".cache"
     for run, key in (("a", "00"), ("b", "00"), ("c", "11")):
         (tmp_path / run).mkdir()
-        preparation.cached(cache, key, make, tmp_path / run)
+        arrays.cached(cache, key, make, tmp_path / run)
     assert len(made) == 2 and os.path.samefile(tmp_path / "a" / "images.npy", tmp_path / "b" / "images.npy")
     for name in ("images", "geometry"):
         (tmp_path / "c" / f"{name}.npy").unlink()
     old = time.time() - 2 * 86400
     for path in cache.glob("*/*.npy"):
         os.utime(path, (old, old))
-    preparation.cached(cache, "00", make, tmp_path / "a")
+    arrays.cached(cache, "00", make, tmp_path / "a")
     assert sorted(p.name for p in cache.iterdir()) == ["00", "00.lock"]
 
 
@@ -147,23 +148,23 @@ def test_arrays_that_were_not_finished_are_not_taken(tmp_path):
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        preparation.cached(tmp_path / "cache", "00", fail, tmp_path)
-    preparation.cached(tmp_path / "cache", "00", lambda folder: np.save(folder / "images.npy", np.zeros(2)), tmp_path)
+        arrays.cached(tmp_path / "cache", "00", fail, tmp_path)
+    arrays.cached(tmp_path / "cache", "00", lambda folder: np.save(folder / "images.npy", np.zeros(2)), tmp_path)
     assert (np.load(tmp_path / "images.npy") == 0).all()
 
 
 def test_what_does_not_fit_is_refused_before_the_work(tmp_path):
-    preparation.require_room(1e6, tmp_path, 1)
+    arrays.require_room(1e6, tmp_path, 1)
     with pytest.raises(ValueError, match="over max_memory 1 GB; set a smaller image_size"):
-        preparation.require_room(2e9, tmp_path, 1)
+        arrays.require_room(2e9, tmp_path, 1)
     with pytest.raises(ValueError, match="free; make room"):
-        preparation.require_room(1e18, tmp_path, 1e12)
+        arrays.require_room(1e18, tmp_path, 1e12)
 
 
 def test_mean_and_deviation_are_those_of_numpy():
     images = np.random.default_rng(0).integers(0, 255, (150, 6, 5, 2), dtype=np.uint8)
-    mean, std = preparation.mean_std(images, np.arange(0, 150, 2))
+    mean, std = arrays.mean_std(images, np.arange(0, 150, 2))
     chosen = images[::2].reshape(-1, 2) / 255
     assert np.allclose(mean, chosen.mean(0)) and np.allclose(std, chosen.std(0))
     with pytest.raises(ValueError, match="no rows in train"):
-        preparation.mean_std(images, np.array([], int))
+        arrays.mean_std(images, np.array([], int))

@@ -3,15 +3,17 @@
 import numpy as np
 import pytest
 
-from medlab import images, phantoms, regions, synthetic
+from medlab.imaging import dicom, regions
+from medlab.phantoms import chest as phantoms
+from medlab.phantoms import thorax
 
 
 @pytest.fixture(scope="module")
 def chest():
-    patient = next(p for p in synthetic.sample(40, 0).to_dict("records") if p["diameter_mm"] > 12)
-    hu, masks = phantoms.render(patient, synthetic.generator(0, patient["source"], 1))
+    patient = next(p for p in thorax.sample(40, 0).to_dict("records") if p["diameter_mm"] > 12)
+    hu, masks = phantoms.render(patient, thorax.generator(0, patient["source"], 1))
     affine = np.array([[0, 0, 2.8, -178], [0, 2.8, 0, -178], [5, 0, 0, -20], [0, 0, 0, 1.0]])
-    return images.Image(hu[..., None], (5.0, 2.8, 2.8), affine, "CT", "HU"), masks
+    return dicom.Image(hu[..., None], (5.0, 2.8, 2.8), affine, "CT", "HU"), masks
 
 
 def test_lungs_hold_the_nodule_and_little_else(chest):
@@ -34,7 +36,7 @@ def test_cut_keeps_grey_values_and_position(chest):
 
 def test_no_lungs_leaves_the_image_whole(chest):
     image, _ = chest
-    solid = images.Image(np.full((4, 32, 32, 1), 40, np.int16), intensity="HU")
+    solid = dicom.Image(np.full((4, 32, 32, 1), 40, np.int16), intensity="HU")
     assert regions.cut(solid, "lungs") == (solid, None)
     assert regions.cut(image, "none") == (image, None)
 
@@ -48,7 +50,7 @@ def test_how_much_of_a_lesion_is_cut_away(chest):
     assert regions.lost(image, "lungs", lungs) == 0 == regions.lost(image, "none", ~lungs)
     assert regions.lost(image, "lungs", ~lungs) == 1
     assert np.isnan(regions.lost(image, "lungs", np.zeros_like(lungs)))
-    solid = images.Image(np.full((4, 32, 32, 1), 40, np.int16), intensity="HU")
+    solid = dicom.Image(np.full((4, 32, 32, 1), 40, np.int16), intensity="HU")
     assert regions.lost(solid, "lungs", np.ones((4, 32, 32), bool)) == 0  # not found: nothing is cut
 
 
@@ -57,4 +59,4 @@ def test_refusals(chest):
     with pytest.raises(ValueError, match="expected none, lungs"):
         regions.cut(image, "liver")
     with pytest.raises(ValueError, match="needs volumes"):
-        regions.cut(images.Image(np.zeros((8, 8, 1), np.uint8)), "lungs")
+        regions.cut(dicom.Image(np.zeros((8, 8, 1), np.uint8)), "lungs")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medlab import registration
+from medlab.imaging import registration
 
 CASES = {"shift": dict(shift=(5.0, -4.0)), "turn": dict(degrees=9.0, shift=(3.0, 2.0)),
          "scale": dict(degrees=-5.0, shift=(2.0, -3.0), scale=(1.12, 0.93)),

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medlab import reliability, univariate
+from medlab.radiomics import reliability, univariate
+from medlab.statistics import intervals
 
 SHROUT = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
 
@@ -47,19 +48,19 @@ def test_alike_features_are_one_group_and_constant_ones_none():
 
 
 def test_a_mean_has_an_interval_and_few_values_have_none():
-    found = reliability.average(np.r_[np.random.default_rng(0).normal(5, 1, 200), np.nan])
+    found = intervals.average(np.r_[np.random.default_rng(0).normal(5, 1, 200), np.nan])
     assert found["n"] == 200 and found["low"] < 5 < found["high"] and found["high"] - found["low"] == pytest.approx(
         4 / np.sqrt(200), rel=0.2)
-    assert np.isnan(reliability.average([1, 2])["low"]) and np.isnan(reliability.average([])["value"])
+    assert np.isnan(intervals.average([1, 2])["low"]) and np.isnan(intervals.average([])["value"])
 
 
 def test_the_interval_of_a_mean_of_few_patients_is_widened():
     random, held = np.random.default_rng(2), 0
     for trial in range(300):
-        found = reliability.average(random.normal(5, 1, 6), 300, trial)
+        found = intervals.average(random.normal(5, 1, 6), 300, trial)
         held += found["low"] <= 5 <= found["high"]
     assert held > 270, "of 300; without widening 254"
-    assert np.isnan(reliability.average([1, 2, 4], 0)["low"]), "no resamples, no interval"
+    assert np.isnan(intervals.average([1, 2, 4], 0)["low"]), "no resamples, no interval"
 
 
 def test_each_feature_alone_against_a_class():

@@ -11,7 +11,8 @@ import pytest
 import yaml
 from conftest import medlab, write_notebook
 
-from medlab import ROOT, engine, parameters, repeats, stamps
+from medlab import ROOT
+from medlab.engine import execute, parameters, repeats, stamps
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def many(bench):
         reads=["dataset.json"], writes=["metrics.json"], needs=["label"])
     write_notebook(
         folder, "13_compare", 'run: str = "try"\nseed: int = 0\ncompare: str = "auto"',
-        ["from medlab.parameters import compared_runs",
+        ["from medlab.engine.parameters import compared_runs",
          "names = compared_runs(run, compare)",
          'have = [name for name in names if (folder.parent / name / "metrics.json").exists()]',
          'runs.write_json(folder / "comparison.json", {"have": have, "synthetic": True})'],
@@ -79,7 +80,7 @@ def test_repeat_executes_compares_and_skips_what_is_current(many, capsys):
     said = capsys.readouterr().err
     assert "2 repeats, 2 of them current" in said and "running (" not in said
     (many / "reports" / "try-s1" / "metrics.json").write_text('{"auc": 1}')
-    assert engine.execute_run("try", *engine.plan("try"), only="repeats")
+    assert execute.execute_run("try", *execute.plan("try"), only="repeats")
     assert ran(capsys) == ["try 13"], "a changed result makes the comparison stale"
 
 
@@ -161,13 +162,13 @@ def test_a_run_that_only_compares_has_no_dataset(many, capsys):
     assert done.returncode == 2 and "fewer than two of those named in 'compare' have results" in done.stderr
     assert repeats.repeat("try", seeds=2)
     capsys.readouterr()
-    assert engine.run_many(["ab"]) and ran(capsys) == ["ab 13"] and compared(many, "ab") == ["try-s0", "try-s1"]
+    assert execute.run_many(["ab"]) and ran(capsys) == ["ab 13"] and compared(many, "ab") == ["try-s0", "try-s1"]
     index = reports(many, "ab", "index.html").read_text()
     assert "Not part of this run: this run only compares others" in index and "Synthetic data." in index
     assert "Synthetic data." in reports(many, "ab", "13_compare.html").read_text()
     for name in ("try-s0", "try-s1"):
         shutil.rmtree(many / "reports" / name)
-    assert engine.run_many(["try"])
+    assert execute.run_many(["try"])
     assert not reports(many, "try", "comparison.json").exists(), "no longer part of the run: its results are gone"
     assert stamps.read_stamp("13_compare", "try") == {}
     assert "no two other runs with results" in reports(many, "try", "index.html").read_text()

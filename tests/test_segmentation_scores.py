@@ -10,8 +10,8 @@ import SimpleITK as sitk
 from scipy import ndimage, stats
 from skimage.filters import threshold_otsu
 
-from medlab import agreement, intervals, surfaces, thresholds
-from medlab import segmentation_scores as scores
+from medlab.segmentation import agreement, scores, surfaces, thresholds
+from medlab.statistics import intervals
 
 
 def blobs(shape=(12, 40, 36), seed=0, shift=0.5):

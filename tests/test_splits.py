@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medlab import splits
+from medlab.cohorts import splits
 
 PATIENT = st.tuples(st.integers(1, 4), st.sampled_from("abc"), st.booleans())
 

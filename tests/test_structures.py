@@ -8,7 +8,9 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from test_importers import log, slice_file
 
-from medlab import datasets, images, importers, segments, structures
+from medlab.cohorts import datasets
+from medlab.imaging import dicom, formats
+from medlab.intake import importers, segments, structures
 
 SERIES, FRAME, SHAPE = "1.2.826.7.1", "1.2.826.7.9", (5, 12, 10)
 
@@ -80,7 +82,7 @@ def test_contours_holes_and_the_nearest_slice(workspace):
     data = importers.import_source(workspace / "src", "toy")
     row = data.cohort.iloc[0]
     np.testing.assert_array_equal(datasets.read_mask(data, row), square())
-    mask, image = images.read(row["mask"], root=data.folder), datasets.read(data, row)
+    mask, image = formats.read(row["mask"], root=data.folder), datasets.read(data, row)
     np.testing.assert_array_equal(mask.affine, image.affine)
     assert "mask_classes" not in data.card and "GTV-1 as lesion (1)" in data.card["notes"][-1]
     assert "cut holes" in " ".join(log(data)["reason"]) and (log(data)["status"] == "taken").all()
@@ -271,7 +273,7 @@ def test_segmentations_of_pydicom_in_all_syntaxes(datasets_folder):
         expected = ds.pixel_array[order] > 0
         shape = (round(float(np.ptp([float(p[2]) for p in positions])) / step) + 1, ds.Rows, ds.Columns)
         for suffix in ("_deflate", "_rle"):  # pydicom 3.0 has no decoder for single bits in these
-            with pytest.raises((images.BadImage, RuntimeError), match="decode"):
+            with pytest.raises((dicom.BadImage, RuntimeError), match="decode"):
                 segments.masks(pydicom.dcmread(folder / f"{stem}{suffix}.dcm"), affine, shape)
         for suffix in ("", "_j2k"):
             found = segments.masks(pydicom.dcmread(folder / f"{stem}{suffix}.dcm"), affine, shape)[1]

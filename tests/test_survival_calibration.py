@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from medlab import survival_calibration as calibration
+from medlab.survival import calibration
 
 GRID = np.arange(10, 2500, 10)
 

@@ -7,7 +7,7 @@ from lifelines import CoxPHFitter, KaplanMeierFitter
 from lifelines.datasets import load_rossi
 from lifelines.utils import concordance_index
 
-from medlab import followup, survival_models
+from medlab.survival import followup, models
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +28,15 @@ def test_log_likelihood_is_that_of_breslow_by_hand():
     """Two events at time 2 share a risk set of three."""
     time, event, risk = [1.0, 2.0, 2.0, 3.0], [True, True, True, False], np.log([2.0, 3.0, 5.0, 7.0])
     expected = np.log(2 / 17) + np.log(3 / 15) + np.log(5 / 15)
-    assert survival_models.log_likelihood(time, event, risk) == pytest.approx(expected)
+    assert models.log_likelihood(time, event, risk) == pytest.approx(expected)
 
 
 def test_cox_without_a_ridge_is_lifelines(rossi):
     time, event, x = rossi
-    fit = survival_models.fit_cox(time, event, x, ridges=(1e-9,))
+    fit = models.fit_cox(time, event, x, ridges=(1e-9,))
     theirs = CoxPHFitter().fit(x.assign(t=time, e=event), "t", "e")
     assert fit["coefficients"].to_numpy() == pytest.approx(theirs.params_.to_numpy(), abs=1e-4)
-    risk = survival_models.cox_risk(fit, x)
+    risk = models.cox_risk(fit, x)
     assert risk == pytest.approx(theirs.predict_log_partial_hazard(x).to_numpy(), abs=1e-4)
     assert concordance_index(time, -risk, event) > 0.6, "higher is worse"
 
@@ -44,11 +44,11 @@ def test_cox_without_a_ridge_is_lifelines(rossi):
 def test_the_ridge_grows_where_there_is_nothing_to_learn_and_knows_only_its_rows():
     time, event, x = simulated(effects=(1.0, -0.5) + (0.0,) * 3)
     noise = pd.DataFrame(np.random.default_rng(1).normal(size=(80, 20))).add_prefix("z")
-    some = survival_models.fit_cox(time[:80], event[:80], noise)
-    true = survival_models.fit_cox(time, event, x)
+    some = models.fit_cox(time[:80], event[:80], noise)
+    true = models.fit_cox(time, event, x)
     assert some["ridge"] >= 100 > true["ridge"]
     assert true["coefficients"].iloc[:2].to_numpy() == pytest.approx([1.0, -0.5], abs=0.2)
-    again = survival_models.fit_cox(time[:80], event[:80], noise)
+    again = models.fit_cox(time[:80], event[:80], noise)
     assert again["coefficients"].equals(some["coefficients"]), "a seed decides the folds"
 
 
@@ -56,15 +56,15 @@ def test_a_level_without_an_event_and_constant_or_doubled_columns_do_no_harm():
     time, event, x = simulated(120)
     x = x.assign(constant=1.0, twin=2 * x["x0"] + 1, safe=0.0)
     x.loc[np.flatnonzero(~event)[:6], "safe"] = 1.0
-    fit = survival_models.fit_cox(time, event, x)
+    fit = models.fit_cox(time, event, x)
     assert np.isfinite(fit["coefficients"]).all() and fit["coefficients"]["constant"] == 0
-    assert np.abs(survival_models.cox_risk(fit, x)).max() < 10
-    ratios = survival_models.hazard_ratios(time, event, x, pd.Series(dtype=float))
+    assert np.abs(models.cox_risk(fit, x)).max() < 10
+    ratios = models.hazard_ratios(time, event, x, pd.Series(dtype=float))
     assert "constant" not in ratios.index and "twin" not in ratios.index and "twin" in ratios.attrs["note"]
     assert "ridge" in ratios.attrs["note"] and np.isfinite(ratios.to_numpy()).all()
 
 
-@pytest.mark.parametrize("fit", [survival_models.fit_cox, survival_models.fit_forest])
+@pytest.mark.parametrize("fit", [models.fit_cox, models.fit_forest])
 def test_without_events_there_is_a_message(fit):
     time, _, x = simulated(50)
     with pytest.raises(ValueError, match="0 events in 50 patients"):
@@ -74,13 +74,13 @@ def test_without_events_there_is_a_message(fit):
 def test_no_varying_column_is_a_message():
     time, event, x = simulated(50)
     with pytest.raises(ValueError, match="no column varies"):
-        survival_models.fit_cox(time, event, x * 0)
+        models.fit_cox(time, event, x * 0)
 
 
 def test_hazard_ratios_per_step_and_the_test_of_constancy_are_those_of_lifelines(rossi):
     time, event, x = rossi
     model = CoxPHFitter().fit(x.assign(t=time, e=event), "t", "e")
-    found = survival_models.hazard_ratios(time, event, x, pd.Series({"age": 10.0}))
+    found = models.hazard_ratios(time, event, x, pd.Series({"age": 10.0}))
     per_year = model.summary.loc["age"]
     assert found.loc["age", "value"] == pytest.approx(np.exp(10 * per_year["coef"]))
     assert found.loc["age", "low"] == pytest.approx(np.exp(10 * per_year["coef lower 95%"]), rel=1e-3)
@@ -94,7 +94,7 @@ def test_steps_are_those_a_clinician_reads():
               "grade": {"kind": "number", "mean": 2, "std": 0.6},
               "ldh_u_l": {"kind": "number", "mean": 300, "std": 170.0}, "note": {"kind": "dropped", "why": "x"},
               "sex": {"kind": "category", "levels": ["f", "m"], "reference": "m"}}
-    units = survival_models.clinical_units(fitted)
+    units = models.clinical_units(fitted)
     assert units.loc["age_years", "label"] == "age_years, per 10"
     assert units.loc["ldh_u_l", "label"] == "ldh_u_l, per 200"
     assert units.loc["age_years", "unit"] == pytest.approx(10 / 8.7) and units.loc["grade", "label"] == "grade, per 1"
@@ -103,10 +103,10 @@ def test_steps_are_those_a_clinician_reads():
 
 def test_forest_ranks_like_its_data_and_its_curves_are_curves():
     time, event, x = simulated(300)
-    forest = survival_models.fit_forest(time[:200], event[:200], x[:200], n_trees=60)
+    forest = models.fit_forest(time[:200], event[:200], x[:200], n_trees=60)
     assert concordance_index(time[200:], -forest.predict(x[200:].to_numpy()), event[200:]) > 0.65
     grid = np.linspace(0, time[:200].max(), 300)
-    curves = survival_models.forest_curves(forest, x[200:], grid)
+    curves = models.forest_curves(forest, x[200:], grid)
     assert curves.shape == (100, 300) and (curves[:, 0] == 1).all() and (np.diff(curves, axis=1) <= 0).all()
     overall = KaplanMeierFitter().fit(time[200:], event[200:]).survival_function_at_times(grid[:200]).to_numpy()
     assert np.abs(curves.mean(0)[:200] - overall).max() < 0.15
@@ -114,17 +114,17 @@ def test_forest_ranks_like_its_data_and_its_curves_are_curves():
 
 def test_forest_keeps_few_times_however_many_patients():
     time, event, x = simulated(2000)
-    forest = survival_models.fit_forest(time, event, x, n_trees=3, min_leaf=100)
-    assert 100 < len(forest.unique_times_) <= survival_models.MOST_TIMES + 1
+    forest = models.fit_forest(time, event, x, n_trees=3, min_leaf=100)
+    assert 100 < len(forest.unique_times_) <= models.MOST_TIMES + 1
 
 
 def test_curves_are_drawn_together_around_the_fitted_mean():
     grid, risk = np.linspace(0, 2000, 50), np.array([-1.5, 0.0, 1.5])
     curves = np.exp(-np.outer(np.exp(risk), grid / 900))
-    assert survival_models.drawn_together(curves, curves, 1.0) == pytest.approx(curves, abs=1e-9)
-    half = survival_models.drawn_together(curves, curves, 0.5)
+    assert models.drawn_together(curves, curves, 1.0) == pytest.approx(curves, abs=1e-9)
+    half = models.drawn_together(curves, curves, 0.5)
     assert half == pytest.approx(np.exp(-np.outer(np.exp(risk / 2), grid / 900)), abs=1e-9), "as a Cox model's slope"
-    wide = survival_models.drawn_together(np.linspace(1, [0.9, 0.5, 0.1], 50).T, curves, 3.0)
+    wide = models.drawn_together(np.linspace(1, [0.9, 0.5, 0.1], 50).T, curves, 3.0)
     assert (np.diff(wide, axis=1) <= 0).all() and (wide[:, 0] == 1).all()
 
 
@@ -133,25 +133,25 @@ def cohort(sizes, patients, spacing="2 x 1 x 1", depth=10):
 
 
 def test_tumour_size_is_in_ml_where_spacing_is_known_and_the_largest_of_a_patient():
-    size, unit = survival_models.tumour_size(cohort([1000.0, 3000.0, 0.0, np.nan], list("aabc")))
+    size, unit = models.tumour_size(cohort([1000.0, 3000.0, 0.0, np.nan], list("aabc")))
     assert unit == "ml" and size["a"] == 6.0 and size["b"] == 0.0 and np.isnan(size["c"])
-    size, unit = survival_models.tumour_size(cohort([1000.0, 2000.0], list("ab"), [None, "2 x 1 x 1"]))
+    size, unit = models.tumour_size(cohort([1000.0, 2000.0], list("ab"), [None, "2 x 1 x 1"]))
     assert unit == "voxels" and size["b"] == 2000, "one unknown spacing makes all sizes voxels"
-    assert survival_models.tumour_size(cohort([9.0], ["a"], None, np.nan))[1] == "pixels"
+    assert models.tumour_size(cohort([9.0], ["a"], None, np.nan))[1] == "pixels"
 
 
 def test_size_columns_flag_empty_and_missing_masks_with_the_median_of_train_only():
     size = pd.Series([1.0, np.e**2, np.e**4, np.e**9] * 10 + [0.0] * 6 + [np.nan] * 2)
     train = np.arange(48) % 4 < 3  # without the largest
     train[40:] = True
-    columns = survival_models.size_columns(size, train)
+    columns = models.size_columns(size, train)
     assert list(columns) == ["log_size", "nothing_marked"], "two patients without a mask are too few for a flag"
     assert columns.loc[40, "log_size"] == pytest.approx(2.0) and columns.loc[40, "nothing_marked"] == 1
     assert columns.notna().all(axis=None)
 
 
 def test_risk_groups_are_cut_where_the_fitted_part_says():
-    groups, cuts = survival_models.risk_groups(np.array([-5.0, 0.5, 99.0]), np.linspace(0, 3, 301))
+    groups, cuts = models.risk_groups(np.array([-5.0, 0.5, 99.0]), np.linspace(0, 3, 301))
     assert list(groups) == ["low risk", "low risk", "high risk"] and cuts == pytest.approx([1, 2])
     assert list(groups.categories) == ["low risk", "middle risk", "high risk"] and groups.ordered
 

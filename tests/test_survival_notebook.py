@@ -28,7 +28,8 @@ def cohort(n=120, seed=0, censored=0.5):
 
 def make_run(workspace, patients, columns=("age_years", "marker", "site"), truth=False, **extra):
     """A dataset and a run folder as notebooks 01 and 02 leave them for a table."""
-    from medlab import preparation, runs
+    from medlab import storage
+    from medlab.cohorts import preparation
 
     data, folder = workspace / "data" / "table", workspace / "reports" / "try"
     data.mkdir()
@@ -45,8 +46,8 @@ def make_run(workspace, patients, columns=("age_years", "marker", "site"), truth
     preparation.apply_covariates(rows, fitted).to_parquet(folder / "covariates.parquet")
     sites = [c for c in ("site",) if c in columns]
     facts = {"name": "table", "card": {}, "sites": sites, "covariates": list(columns), "n_patients": len(rows)}
-    runs.write_json(folder / "dataset.json", facts | {"synthetic": True})
-    runs.write_json(folder / "preprocessing.json", {"covariates": fitted})
+    storage.write_json(folder / "dataset.json", facts | {"synthetic": True})
+    storage.write_json(folder / "preprocessing.json", {"covariates": fitted})
     return folder
 
 
@@ -184,7 +185,8 @@ def test_an_exchanged_event_is_noticed(workspace, capsys):
 
 @pytest.mark.parametrize("head", ["cox", "hazard"])
 def test_a_network_of_notebook_03_is_used_and_recalibrated(workspace, head):
-    from medlab import fusion, runs
+    from medlab import storage
+    from medlab.networks import fusion
 
     patients = cohort(200)
     folder = make_run(workspace, patients, ("age_years", "marker"))
@@ -194,7 +196,7 @@ def test_a_network_of_notebook_03_is_used_and_recalibrated(workspace, head):
     layer = network.get_layer("table_linear")
     layer.set_weights([kernel, *([np.full(4, -1.0)] if head == "hazard" else [])])
     network.save(folder / "survival.keras")
-    runs.write_json(folder / "survival_training.json", {"head": head, "cuts": cuts if head == "hazard" else None,
+    storage.write_json(folder / "survival_training.json", {"head": head, "cuts": cuts if head == "hazard" else None,
                                                         "images_per_patient": 8, "models": ["table"]})
     result, page = execute(folder)
     assert result["main"] == "table" and result["models"]["table"]["c_harrell"] > 0.6

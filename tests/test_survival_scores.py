@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medlab import metrics, survival, survival_scores
+from medlab.statistics import concordance, metrics
+from medlab.survival import hazards, scores
 
 
 def cohort(n=160, seed=0, ties=True, beta=1.0):
@@ -39,10 +40,10 @@ def test_every_score_is_that_of_scikit_survival(ties, beta):
     (train, _), (test, risk) = cohort(300, 1, ties), cohort(170, 2, ties, beta)
     grid, horizons = np.arange(15.0, 1300, 15), [365.0, 730.0, 1095.0]
     S = exponential(risk, grid)
-    table = survival_scores.scores(train, test, risk, grid, S, horizons, n_bootstrap=0)
+    table = scores.scores(train, test, risk, grid, S, horizons, n_bootstrap=0)
     a, b = structured(train), structured(test)
-    times = survival_scores.brier_times(test, grid, 1095.0)
-    at = survival.at(grid, S, times)
+    times = scores.brier_times(test, grid, 1095.0)
+    at = hazards.at(grid, S, times)
     expected = {
         "c_harrell": reference.concordance_index_censored(b["event"], b["time"], risk)[0],
         "c_uno": reference.concordance_index_ipcw(a, b, risk, tau=1095.0)[0],
@@ -50,13 +51,13 @@ def test_every_score_is_that_of_scikit_survival(ties, beta):
     }
     inside = test["time_days"] <= train["time_days"].max()
     auc = reference.cumulative_dynamic_auc(a, b[inside], risk[inside], horizons)[0]
-    brier = reference.brier_score(a, b, survival.at(grid, S, horizons), horizons)[1]
+    brier = reference.brier_score(a, b, hazards.at(grid, S, horizons), horizons)[1]
     expected |= {f"auc_{t:.0f}": value for t, value in zip(horizons, auc, strict=True)}
     expected |= {f"brier_{t:.0f}": value for t, value in zip(horizons, brier, strict=True)}
     assert set(table.index) == set(expected)
     for name, value in expected.items():
         assert table.at[name, "value"] == pytest.approx(value, abs=1e-10), name
-    assert np.allclose(survival_scores.brier_curve(train, test, grid, S, horizons), brier, atol=1e-10)
+    assert np.allclose(scores.brier_curve(train, test, grid, S, horizons), brier, atol=1e-10)
     assert (table.at["c_harrell", "value"] < 0.5) == (beta < 0)  # a wrong direction stays visible
 
 
@@ -67,10 +68,10 @@ def test_whole_weights_are_repeated_patients():
     drawn = np.random.default_rng(0).integers(0, 90, (5, 90))
     w = np.array([np.bincount(row, minlength=90) for row in drawn], float)
     strata = np.arange(90) % 3
-    jobs = survival_scores._prepare(train, test, risk, grid, S, horizons, strata)
+    jobs = scores._prepare(train, test, risk, grid, S, horizons, strata)
     weighted = {name: job(w) for name, job in jobs.items() if name != "integrated_brier"}
     for k, row in enumerate(drawn):
-        again = survival_scores._prepare(train, test.iloc[row], risk[row], grid, S[row], horizons, strata[row])
+        again = scores._prepare(train, test.iloc[row], risk[row], grid, S[row], horizons, strata[row])
         for name, values in weighted.items():
             assert values[k] == pytest.approx(again[name](np.ones((1, 90)))[0], abs=1e-10), name
 
@@ -86,12 +87,12 @@ def test_strata_compare_only_inside():
                     time_[i] < time_[j] or (time_[i] == time_[j] and not event[j])):
                 pairs += 1
                 good += (risk[i] > risk[j]) + 0.5 * (risk[i] == risk[j])
-    found = survival_scores.concordance(time_, event, risk, strata=strata)
+    found = concordance.concordance(time_, event, risk, strata=strata)
     assert found == pytest.approx(good / pairs, abs=1e-12)
     shifted = risk + 100 * strata  # a shift between strata changes nothing inside them
-    assert survival_scores.concordance(time_, event, shifted, strata=strata) == pytest.approx(found, abs=1e-12)
-    table = survival_scores.scores(test, test, shifted, horizons=[600.0], strata=strata, n_bootstrap=0)
-    plain = survival_scores.scores(test, test, risk, horizons=[600.0], strata=strata, n_bootstrap=0)
+    assert concordance.concordance(time_, event, shifted, strata=strata) == pytest.approx(found, abs=1e-12)
+    table = scores.scores(test, test, shifted, horizons=[600.0], strata=strata, n_bootstrap=0)
+    plain = scores.scores(test, test, risk, horizons=[600.0], strata=strata, n_bootstrap=0)
     assert np.allclose(table["value"], plain["value"], atol=1e-12)
 
 
@@ -104,7 +105,7 @@ def test_veterans_lung_cancer_as_documented():
     x, y = load_veterans_lung_cancer()
     numbers = OneHotEncoder().fit_transform(x)
     risk = CoxPHSurvivalAnalysis().fit(numbers, y).predict(numbers)
-    found = survival_scores.concordance(y["Survival_in_days"], y["Status"], risk)
+    found = concordance.concordance(y["Survival_in_days"], y["Status"], risk)
     assert found == pytest.approx(0.7362562471603816, abs=1e-12)
 
 
@@ -121,27 +122,27 @@ def test_german_breast_cancer_as_documented():
     grid = np.arange(365, 1826)
     S = np.array([curve(grid) for curve in model.predict_survival_function(numbers)])
     table = pd.DataFrame({"time_days": y["time"], "event": y["cens"]})
-    score = survival_scores.brier_curve(table, table, grid, S, grid)
+    score = scores.brier_curve(table, table, grid, S, grid)
     assert score[-1] == pytest.approx(0.20881843, abs=5e-9)
     assert round(np.trapezoid(score, grid) / (1825 - 365), 4) == 0.1816
-    found = survival_scores.scores(table, table, model.predict(numbers), grid, S, [1825.0], n_bootstrap=0)
+    found = scores.scores(table, table, model.predict(numbers), grid, S, [1825.0], n_bootstrap=0)
     assert found.at["brier_1825", "value"] == pytest.approx(score[-1], abs=1e-12)
 
 
 def test_scores_with_intervals():
     (train, _), (test, risk) = cohort(400, 6), cohort(300, 7)
     grid = np.arange(20.0, 1300, 20)
-    table = survival_scores.scores(train, test, risk, grid, exponential(risk, grid), [365.0, 730.0], n_bootstrap=300)
+    table = scores.scores(train, test, risk, grid, exponential(risk, grid), [365.0, 730.0], n_bootstrap=300)
     assert ((table["low"] < table["value"]) & (table["value"] < table["high"])).all()
     assert (table["undefined"] == 0).all()
     assert "c_harrell_low" in metrics.flat(table) and " to " in metrics.written(table)["c_uno"]
-    same = survival_scores.scores(train, test, risk, grid, exponential(risk, grid), [365.0, 730.0], n_bootstrap=300)
+    same = scores.scores(train, test, risk, grid, exponential(risk, grid), [365.0, 730.0], n_bootstrap=300)
     pd.testing.assert_frame_equal(table, same)
-    only = survival_scores.scores(train, test, None, grid, survival_scores.kaplan_meier_curve(train, grid), [365.0],
+    only = scores.scores(train, test, None, grid, scores.kaplan_meier_curve(train, grid), [365.0],
                                   n_bootstrap=50)
     assert list(only.index) == ["brier_365", "integrated_brier"]
     assert only.at["integrated_brier", "value"] > 0
-    assert list(survival_scores.scores(train, test, risk, horizons=[365.0], n_bootstrap=0).index) == [
+    assert list(scores.scores(train, test, risk, horizons=[365.0], n_bootstrap=0).index) == [
         "c_harrell", "c_uno", "auc_365"]
 
 
@@ -149,10 +150,10 @@ def test_intervals_hold_the_true_concordance():
     """95 % intervals of C over 120 simulated test sets; the truth is the C of 8,000 patients."""
     train, _ = cohort(100, 0)
     big, score = cohort(8000, 1, ties=False)
-    truth, hits = survival_scores.concordance(big["time_days"], big["event"], score), 0
+    truth, hits = concordance.concordance(big["time_days"], big["event"], score), 0
     for seed in range(120):
         test, risk = cohort(100, 1000 + seed, ties=False)
-        row = survival_scores.scores(train, test, risk, horizons=[700.0], n_bootstrap=200, seed=seed).loc["c_harrell"]
+        row = scores.scores(train, test, risk, horizons=[700.0], n_bootstrap=200, seed=seed).loc["c_harrell"]
         hits += row["low"] <= truth <= row["high"]
     assert 105 <= hits <= 120
 
@@ -161,42 +162,42 @@ def test_paired_difference():
     (train, _), (test, risk) = cohort(300, 8), cohort(250, 9)
     noisy = risk + np.random.default_rng(0).normal(0, 1.5, 250)
     for name in ("c_harrell", "c_uno", "auc_700"):
-        gap = survival_scores.difference(train, test, risk, noisy, name, horizons=[700.0], n_bootstrap=300)
-        back = survival_scores.difference(train, test, noisy, risk, name, horizons=[700.0], n_bootstrap=300)
+        gap = scores.difference(train, test, risk, noisy, name, horizons=[700.0], n_bootstrap=300)
+        back = scores.difference(train, test, noisy, risk, name, horizons=[700.0], n_bootstrap=300)
         assert gap["value"] > 0 and gap["low"] > 0 and gap["low"] < gap["value"] < gap["high"]
         assert back["value"] == pytest.approx(-gap["value"]) and back["high"] < 0
     grid = np.arange(20.0, 1300, 20)
-    baseline = survival_scores.kaplan_meier_curve(train, grid)
-    gain = survival_scores.difference(train, test, None, None, "integrated_brier", grid, exponential(risk, grid),
+    baseline = scores.kaplan_meier_curve(train, grid)
+    gain = scores.difference(train, test, None, None, "integrated_brier", grid, exponential(risk, grid),
                                       baseline, [700.0], n_bootstrap=300)
     assert gain["high"] < 0  # the true curves are better than one curve for all
     with pytest.raises(ValueError, match="not among the scores: c_harrell, c_uno, auc_700"):
-        survival_scores.difference(train, test, risk, noisy, "auc", horizons=[700.0])
+        scores.difference(train, test, risk, noisy, "auc", horizons=[700.0])
 
 
 def test_horizons_beyond_follow_up_are_cut_with_a_note():
     (train, _), (test, risk) = cohort(200, 10), cohort(100, 11)
     train = train[train["time_days"] < 1000]
-    table = survival_scores.scores(train, test, risk, horizons=[365.0, 3650.0, 7300.0], n_bootstrap=0)
+    table = scores.scores(train, test, risk, horizons=[365.0, 3650.0, 7300.0], n_bootstrap=0)
     assert len(table.attrs["notes"]) == 2 and "cut to" in table.attrs["notes"][0]
     assert len(table.attrs["horizons"]) == 2 and table.attrs["horizons"][1] < 1000
     assert np.isfinite(table["value"]).all()
-    late = survival_scores.scores(train, test, risk, horizons=[1.0], n_bootstrap=0)  # before the first event
+    late = scores.scores(train, test, risk, horizons=[1.0], n_bootstrap=0)  # before the first event
     assert np.isnan(late.at["auc_1", "value"]) and np.isnan(late.at["c_uno", "value"])
 
 
 def test_clear_messages():
     (train, _), (test, risk) = cohort(100, 12), cohort(60, 13)
     with pytest.raises(ValueError, match="no event among the 60 evaluated patients"):
-        survival_scores.scores(train, test.assign(event=False), risk)
+        scores.scores(train, test.assign(event=False), risk)
     with pytest.raises(ValueError, match="59 risks"):
-        survival_scores.scores(train, test, risk[1:])
+        scores.scores(train, test, risk[1:])
     with pytest.raises(ValueError, match="1 of them not finite"):
-        survival_scores.scores(train, test, np.r_[np.nan, risk[1:]])
+        scores.scores(train, test, np.r_[np.nan, risk[1:]])
     with pytest.raises(ValueError, match="test: 60 patients; each needs a time above 0"):
-        survival_scores.scores(train, test.assign(time_days=0.0), risk)
-    assert np.isnan(survival_scores.concordance([5.0, 5.0], [True, True], [1.0, 2.0]))  # events at one time: no pair
-    everyone = survival_scores.scores(train, test, np.zeros(60), horizons=[365.0], n_bootstrap=50)  # one group
+        scores.scores(train, test.assign(time_days=0.0), risk)
+    assert np.isnan(concordance.concordance([5.0, 5.0], [True, True], [1.0, 2.0]))  # events at one time: no pair
+    everyone = scores.scores(train, test, np.zeros(60), horizons=[365.0], n_bootstrap=50)  # one group
     assert np.allclose(everyone["value"], 0.5) and everyone["low"].isna().all()
 
 
@@ -204,6 +205,6 @@ def test_a_thousand_resamples_of_many_patients_are_fast():
     train, _ = cohort(500, 14)
     test, risk = cohort(4000, 15)
     start = time.process_time()
-    table = survival_scores.scores(train, test, risk, horizons=[365.0, 730.0], n_bootstrap=500)
+    table = scores.scores(train, test, risk, horizons=[365.0, 730.0], n_bootstrap=500)
     assert time.process_time() - start < 60
     assert table.at["c_harrell", "high"] - table.at["c_harrell", "low"] < 0.03

@@ -7,7 +7,12 @@ import pandas as pd
 import pytest
 from pydicom.dataset import Dataset
 
-from medlab import cards, datasets, dicom_tree, images, intake, pet_cohort, pet_files, pet_headers, pet_phantom, suv
+from medlab.cohorts import cards, datasets
+from medlab.imaging import series as imaging_series
+from medlab.intake import dicom_tree, drafts
+from medlab.pet import cohort as pet_cohort
+from medlab.pet import headers, suv
+from medlab.phantoms import common, pet, pet_dicom
 
 F18 = 6586.2
 
@@ -43,15 +48,15 @@ def test_suv_by_hand():
 
 
 def test_decay_correction_start_admin_none():
-    numbers, _ = pet_headers.numbers([header()])
+    numbers, _ = headers.numbers([header()])
     assert numbers["uptake_time_s"] == numbers["decay_time_s"] == 3600
-    admin, _ = pet_headers.numbers([header(correction="ADMIN")])
+    admin, _ = headers.numbers([header(correction="ADMIN")])
     assert admin["uptake_time_s"] == 3600 and admin["decay_time_s"] == 0
     assert suv.factor(admin)[0] == pytest.approx(suv.factor(numbers)[0] * 2 ** (-3600 / F18))
-    none, _ = pet_headers.numbers([header(correction="NONE", ActualFrameDuration=600000)])
+    none, _ = headers.numbers([header(correction="NONE", ActualFrameDuration=600000)])
     assert 3600 + 290 < none["decay_time_s"] < 3900  # the average rate is a little before the middle of the frame
     beds = [header(correction="NONE", ActualFrameDuration=600000, acquired=f"20200102 11{m}000") for m in (0, 1)]
-    none, notes = pet_headers.numbers(beds)
+    none, notes = headers.numbers(beds)
     assert "decay_time_s" not in none and any("reconstruct with decay correction" in note for note in notes)
     with pytest.raises(ValueError, match="DecayCorrection"):
         suv.factor(none)
@@ -60,29 +65,29 @@ def test_decay_correction_start_admin_none():
 def test_average_count_rate_is_the_moment_of_the_mean_activity():
     t = np.linspace(0, 3000, 200_001)
     mean = np.trapezoid(2 ** (-t / F18), t) / 3000
-    assert 2 ** (-pet_headers.average_count_rate(3000, F18) / F18) == pytest.approx(mean, rel=1e-8)
+    assert 2 ** (-headers.average_count_rate(3000, F18) / F18) == pytest.approx(mean, rel=1e-8)
 
 
 def test_injected_before_midnight():
-    numbers, notes = pet_headers.numbers([header("20200102 002000", "20200102 002000", start="233000")])
+    numbers, notes = headers.numbers([header("20200102 002000", "20200102 002000", start="233000")])
     assert numbers["uptake_time_s"] == 3000 and "injected before midnight" in notes
 
 
 def test_a_long_lived_tracer_needs_the_date_of_its_injection():
-    zirconium = {"RadionuclideHalfLife": str(pet_headers.HALF_LIVES["Zr-89"])}
-    numbers, notes = pet_headers.numbers([header(**zirconium)])
+    zirconium = {"RadionuclideHalfLife": str(headers.HALF_LIVES["Zr-89"])}
+    numbers, notes = headers.numbers([header(**zirconium)])
     assert not {"uptake_time_s", "decay_time_s"} & set(numbers)
     assert "the date of the injection is not stated" in notes[-1] and "fill in decay_time_s" in notes[-1]
     numbers |= {"weight_kg": 75.0}
     with pytest.raises(ValueError, match=r"RadiopharmaceuticalStartDateTime \(0018,1078\).*fill in decay_time_s"):
         suv.factor(numbers)
     assert suv.factor(numbers | {"decay_time_s": 176400.0})[0] > 0
-    dated, _ = pet_headers.numbers([header(RadiopharmaceuticalStartDateTime="20191231100000", **zirconium)])
+    dated, _ = headers.numbers([header(RadiopharmaceuticalStartDateTime="20191231100000", **zirconium)])
     assert dated["decay_time_s"] == 2 * 86400 + 3600
 
 
 def test_without_attenuation_correction_there_is_no_suv():
-    numbers, notes = pet_headers.numbers([header(), header(CorrectedImage=["DECY", "SCAT"])])
+    numbers, notes = headers.numbers([header(), header(CorrectedImage=["DECY", "SCAT"])])
     assert numbers["attenuation_corrected"] is False and "not corrected for attenuation" in notes
     for wrong in (False, "False", "no", 0.0):
         for more in ({}, {"pet_units": "GML"}):
@@ -90,8 +95,8 @@ def test_without_attenuation_correction_there_is_no_suv():
                 suv.factor(row(attenuation_corrected=wrong, **more))
     with pytest.raises(ValueError, match="expected true, false or nothing"):
         suv.factor(row(attenuation_corrected="perhaps"))
-    assert pet_headers.numbers([header()])[0]["attenuation_corrected"] is True
-    numbers, notes = pet_headers.numbers([header(CorrectedImage=None)])
+    assert headers.numbers([header()])[0]["attenuation_corrected"] is True
+    numbers, notes = headers.numbers([header(CorrectedImage=None)])
     assert "attenuation_corrected" not in numbers and "attenuation correction not stated" in notes[0]
     assert suv.factor(row(attenuation_corrected=np.nan))[0] == suv.factor(row())[0]
     assert suv.remarks(row(attenuation_corrected=np.nan)) == ["attenuation correction not stated: taken as done"]
@@ -101,18 +106,18 @@ def test_without_attenuation_correction_there_is_no_suv():
     ("+0100", "20200102090000+0000", 3600), ("+0100", "20200102100000+0100", 3600),
     ("-0500", "20200102150000+0000", 3600), ("+0100", "20200102100000", 3600)])
 def test_time_zone(offset, started, seconds):
-    numbers, notes = pet_headers.numbers([header(start=None, TimezoneOffsetFromUTC=offset,
+    numbers, notes = headers.numbers([header(start=None, TimezoneOffsetFromUTC=offset,
                                                  RadiopharmaceuticalStartDateTime=started)])
     assert numbers["uptake_time_s"] == seconds and not notes
 
 
 def test_a_zone_without_the_scanners_own_gives_way_to_the_time_of_day():
-    numbers, notes = pet_headers.numbers([header(RadiopharmaceuticalStartDateTime="20200102090000+0000")])
+    numbers, notes = headers.numbers([header(RadiopharmaceuticalStartDateTime="20200102090000+0000")])
     assert numbers["uptake_time_s"] == 3600 and "offset from UTC" in notes[0]
 
 
 def test_times_that_disagree_are_no_time():
-    numbers, notes = pet_headers.numbers([header(RadiopharmaceuticalStartDateTime="20200102090000")])
+    numbers, notes = headers.numbers([header(RadiopharmaceuticalStartDateTime="20200102090000")])
     assert "decay_time_s" not in numbers and "3600 s apart" in notes[0] and "2020" not in notes[0]
     with pytest.raises(ValueError, match=r"RadiopharmaceuticalStartTime \(0018,1072\).*decay_time_s in cohort.csv"):
         suv.factor(numbers)
@@ -120,15 +125,15 @@ def test_times_that_disagree_are_no_time():
 
 def test_a_post_processed_series_has_the_wrong_time():
     late = header(series="20200102 170000")
-    numbers, notes = pet_headers.numbers([late])
+    numbers, notes = headers.numbers([late])
     assert numbers["uptake_time_s"] == 3600 and "first AcquisitionTime" in notes[-1]
     # second bed, 150 s after the start: its average count rate is 150 s and a little less than 75 s after the start
-    middle = 150 + pet_headers.average_count_rate(150, F18)
+    middle = 150 + headers.average_count_rate(150, F18)
     frame = header(series="20200102 170000", acquired="20200102 110230", FrameReferenceTime=f"{1000 * middle:.6f}",
                    ActualFrameDuration=150000)
-    assert pet_headers.numbers([frame])[0]["uptake_time_s"] == pytest.approx(3600, abs=1e-3)
+    assert headers.numbers([frame])[0]["uptake_time_s"] == pytest.approx(3600, abs=1e-3)
     late.private_block(0x0009, "GEMS_PETD_01", create=True).add_new(0x0D, "DT", "20200102110000.00")
-    assert "GE" in pet_headers.numbers([late])[1][-1] and pet_headers.numbers([late])[0]["uptake_time_s"] == 3600
+    assert "GE" in headers.numbers([late])[1][-1] and headers.numbers([late])[0]["uptake_time_s"] == 3600
 
 
 def test_dose_unit_trap():
@@ -144,7 +149,7 @@ def test_dose_unit_trap():
 def test_half_life_in_minutes_is_refused():
     with pytest.raises(ValueError, match="F-18 in minutes"):
         suv.factor(row(half_life_s=109.77))
-    for seconds in pet_headers.HALF_LIVES.values():
+    for seconds in headers.HALF_LIVES.values():
         assert suv.factor(row(half_life_s=seconds, decay_time_s=seconds))[0] > 0
 
 
@@ -159,7 +164,7 @@ def test_what_is_missing_is_named_with_the_next_step(column, tag):
 def test_impossible_times_are_refused():
     with pytest.raises(ValueError, match="half-lives"):
         suv.factor(row(decay_time_s=86400.0))
-    numbers, notes = pet_headers.numbers([header(start=None, RadiopharmaceuticalStartDateTime="20200102120000")])
+    numbers, notes = headers.numbers([header(start=None, RadiopharmaceuticalStartDateTime="20200102120000")])
     assert "decay_time_s" not in numbers and "after the scan" in notes[-1]
 
 
@@ -177,13 +182,13 @@ def test_units():
 
 def test_philips_counts():
     ds = header(units="CNTS")
-    block = ds.private_block(0x7053, pet_headers.PHILIPS, create=True)
+    block = ds.private_block(0x7053, headers.PHILIPS, create=True)
     block.add_new(0x00, "DS", "0.00025")
-    numbers, _ = pet_headers.numbers([ds])
+    numbers, _ = headers.numbers([ds])
     assert suv.factor(numbers)[0] == 0.00025
     block[0x00].value = "0"  # as Philips writes "unknown"
     block.add_new(0x09, "UN", b"1.5 ")
-    numbers, _ = pet_headers.numbers([ds])
+    numbers, _ = headers.numbers([ds])
     assert suv.factor(numbers)[0] == pytest.approx(1.5 * suv.factor(row())[0])
 
 
@@ -215,20 +220,20 @@ def test_count_balance_and_remarks():
 
 
 def test_patient_size_in_centimetres_and_two_injections():
-    assert pet_headers.numbers([header(PatientSize="175")])[0]["height_cm"] == 175
+    assert headers.numbers([header(PatientSize="175")])[0]["height_cm"] == 175
     ds = header()
     ds.RadiopharmaceuticalInformationSequence = [Dataset(), Dataset()]
-    numbers, notes = pet_headers.numbers([ds])
+    numbers, notes = headers.numbers([ds])
     assert "injected_dose_bq" not in numbers and "2 items" in notes[0]
 
 
 def test_rescale_slope_of_each_slice(tmp_path):
-    person = pet_phantom.sample(1, 0)[0]
-    values = np.zeros(pet_phantom.SHAPE, np.float32)
+    person = pet.sample(1, 0)[0]
+    values = np.zeros(common.SHAPE, np.float32)
     values += np.linspace(0.5, 40, len(values))[:, None, None]
-    folder = pet_files.write_pet(tmp_path, 0, person, values)
-    image = images.read_series(folder.iterdir())
-    numbers, _ = pet_headers.of_series("PT", list(folder.iterdir()))
+    folder = pet_dicom.write_pet(tmp_path, 0, person, values)
+    image = imaging_series.read_series(folder.iterdir())
+    numbers, _ = headers.of_series("PT", list(folder.iterdir()))
     found = image.pixels[..., 0] * suv.factor(numbers)[0]
     assert np.abs(found / values - 1).max() < 1e-4  # one slope for all would be wrong by a factor of 80
 
@@ -236,17 +241,17 @@ def test_rescale_slope_of_each_slice(tmp_path):
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     """A dataset of one patient per trap (no noise), through DICOM and the import."""
-    return make(tmp_path_factory.mktemp("pet"), [0, *pet_phantom.TRAPS])
+    return make(tmp_path_factory.mktemp("pet"), [0, *pet.TRAPS])
 
 
 def make(folder, chosen):
     """Write and import the patients of these numbers, with the same uptake everywhere."""
-    people = pet_phantom.sample(12, 0)
+    people = pet.sample(12, 0)
     for i in chosen:
-        pet_files.write_pet(folder / "raw" / "dicom", i, people[i], uniform(people[i]))
+        pet_dicom.write_pet(folder / "raw" / "dicom", i, people[i], uniform(people[i]))
     (folder / "data").mkdir()
-    draft = intake.Draft(folder / "raw", folder / "data", {"_hide": True, "title": "traps"})
-    intake.card(draft, "dicom")
+    draft = drafts.Draft(folder / "raw", folder / "data", {"_hide": True, "title": "traps"})
+    drafts.card(draft, "dicom")
     dicom_tree.take(draft, None, "all", "all", None, None)
     card, cohort = cards.read_card(folder / "data" / "card.yaml"), cards.read_csv(folder / "data" / "cohort.csv")
     link = pd.DataFrame(draft.link_table).set_index("pseudonym")["original"]
@@ -256,11 +261,11 @@ def make(folder, chosen):
 
 
 def uniform(person):
-    return np.full(pet_phantom.SHAPE, person["background"], np.float32)
+    return np.full(common.SHAPE, person["background"], np.float32)
 
 
 def test_every_trap_ends_in_the_true_suv_or_in_a_refusal(dataset):
-    people = {p["trap"]: p for i, p in enumerate(pet_phantom.sample(12, 0)) if i in (0, *pet_phantom.TRAPS)}
+    people = {p["trap"]: p for i, p in enumerate(pet.sample(12, 0)) if i in (0, *pet.TRAPS)}
     scans = pet_cohort.scans(dataset)
     assert len(scans) == 11
     for index, scan in scans.iterrows():

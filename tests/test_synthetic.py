@@ -9,14 +9,15 @@ import pytest
 import yaml
 from scipy import ndimage
 
-from medlab import phantoms, regions, synthetic
+from medlab.imaging import regions
+from medlab.phantoms import chest, thorax
 
 PATIENTS = 60
 
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory):
-    return synthetic.thorax(tmp_path_factory.mktemp("raw") / "thorax", PATIENTS, progress=False)
+    return thorax.thorax(tmp_path_factory.mktemp("raw") / "thorax", PATIENTS, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +45,12 @@ def volumes(slices):
 
 @pytest.fixture(scope="module")
 def truth():
-    return synthetic.sample(2000, 0)
+    return thorax.sample(2000, 0)
 
 
 def test_prevalence_and_censoring(truth):
     share = truth.label.value_counts(normalize=True)
-    assert all(0.27 < share[name] < 0.40 for name in synthetic.CLASSES)
+    assert all(0.27 < share[name] < 0.40 for name in thorax.CLASSES)
     assert 0.35 < 1 - truth.event.mean() < 0.45
     assert truth.diameter_mm.min() >= 4 and truth.diameter_mm.max() <= 32
     assert (truth.time_days > 0).all() and (truth.time_days <= truth.time_true_days).all()
@@ -67,18 +68,18 @@ def test_ceilings(truth):
     assert 0.94 < roc_auc_score(malignant, truth.malignancy_probability) < 0.97
     ceiling = concordance_index(truth.time_days, -truth.log_hazard, truth.event)
     assert 0.75 < ceiling < 0.80
-    stage = truth.stage.map({name: k for k, name in enumerate(synthetic.STAGES)})
+    stage = truth.stage.map({name: k for k, name in enumerate(thorax.STAGES)})
     table = 0.5 * stage + 0.05 * truth.age_years
     assert concordance_index(truth.time_days, -table, truth.event) < ceiling - 0.06  # the image is needed
     assert roc_auc_score(malignant, stage) < 0.75  # the stage does not give the label away
 
 
 def test_patient_does_not_depend_on_the_number(truth):
-    few = synthetic.sample(9, 0)
+    few = thorax.sample(9, 0)
     pd.testing.assert_frame_equal(few, truth.head(9))
-    assert not few.age_years.equals(synthetic.sample(9, 1).age_years)
+    assert not few.age_years.equals(thorax.sample(9, 1).age_years)
     with pytest.raises(ValueError, match="patients=0"):
-        synthetic.sample(0)
+        thorax.sample(0)
 
 
 def test_same_seed_same_bytes(raw, tmp_path):
@@ -86,14 +87,14 @@ def test_same_seed_same_bytes(raw, tmp_path):
         files = sorted(p for p in folder.rglob("*") if p.is_file())
         return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
-    again = digest(synthetic.thorax(tmp_path / "again", 8, progress=False))
+    again = digest(thorax.thorax(tmp_path / "again", 8, progress=False))
     kept = {k: v for k, v in again.items() if k.startswith(("dicom/", "masks/"))}
     first = digest(raw)
     assert len(kept) == 8 * 10 + 2 + 8 and all(first[name] == value for name, value in kept.items())
-    other = digest(synthetic.thorax(tmp_path / "other", 1, seed=1, progress=False))
+    other = digest(thorax.thorax(tmp_path / "other", 1, seed=1, progress=False))
     assert not set(other.values()) & set(v for k, v in first.items() if k.startswith("dicom/"))
     with pytest.raises(ValueError, match="empty folder"):
-        synthetic.thorax(tmp_path / "again", 8)
+        thorax.thorax(tmp_path / "again", 8)
 
 
 def test_dicom_headers(slices):
@@ -160,7 +161,7 @@ def test_hounsfield_units(volumes, slices):
 
 def test_noise(volumes):
     """At least 25 HU in tissue (differences of neighbouring slices of one place), and correlated."""
-    field = phantoms.noise(volumes["THX-0001"], 27.0, 0.65, np.random.default_rng(0))
+    field = chest.noise(volumes["THX-0001"], 27.0, 0.65, np.random.default_rng(0))
     assert abs(field.std() - 27) < 0.5
     assert np.corrcoef(field[:, :, 1:].ravel(), field[:, :, :-1].ravel())[0, 1] > 0.2
     for patient in ("THX-0001", "THX-0002"):
@@ -192,17 +193,17 @@ def test_masks_boxes_and_density(raw, volumes):
         if solid:  # and the mask lies on the nodule, not on its mirror image
             assert hu[mask > 0].mean() > -250 and hu[mask[::-1] > 0].mean() < hu[mask > 0].mean()
         if truth.n_nodules[patient] == 1:
-            pixel = phantoms.SITES[truth.site[patient]]["pixel_mm"]
+            pixel = chest.SITES[truth.site[patient]]["pixel_mm"]
             volume.append((truth.diameter_mm[patient], np.cbrt(mask.sum() * 5 * pixel**2 * 6 / np.pi)))
     assert np.corrcoef(np.array(volume).T)[0, 1] > 0.9
 
 
 def test_density_by_texture():
-    patient = synthetic.sample(1).to_dict("records")[0]
+    patient = thorax.sample(1).to_dict("records")[0]
     patient |= {"diameter_mm": 20.0, "spiculation": 0.0, "n_granulomas": 0, "satellite_mm": np.nan}
     core, mean = {}, {}
-    for texture in phantoms.TEXTURES:
-        hu, masks = phantoms.render(patient | {"texture": texture}, np.random.default_rng(0))
+    for texture in chest.TEXTURES:
+        hu, masks = chest.render(patient | {"texture": texture}, np.random.default_rng(0))
         core[texture], mean[texture] = np.percentile(hu[masks[0]], 92), hu[masks[0]].mean()
     assert core["ground-glass"] < -400 and core["part-solid"] > -150 and core["solid"] > -20
     assert mean["ground-glass"] + 50 < mean["part-solid"] < mean["solid"] - 200
@@ -215,12 +216,12 @@ def test_trivial_baselines_stay_low(raw, volumes):
     truth, boxes = pd.read_csv(raw / "truth.csv"), pd.read_csv(raw / "boxes.csv")
     grey = {k: (np.clip((v + 1350) / 1500, 0, 1) * 255).astype(np.uint8) for k, v in volumes.items()}
     for images in (volumes, grey):
-        score = [synthetic.brightest_pixel(images[k]) for k in truth.patient_id]
+        score = [thorax.brightest_pixel(images[k]) for k in truth.patient_id]
         assert roc_auc_score(truth.label == "malignant", score) <= 0.75
     hits, found = [], 0
     low, high = ["x_min", "y_min", "z_min"], ["x_max", "y_max", "z_max"]
     for patient, hu in volumes.items():
-        own, blobs = boxes[boxes.patient_id == patient], synthetic.otsu_blobs(hu)
+        own, blobs = boxes[boxes.patient_id == patient], thorax.otsu_blobs(hu)
         centre = (blobs[low].to_numpy() + blobs[high].to_numpy()) / 2
         for score, point in zip(blobs.score, centre, strict=True):
             near = (own[low].to_numpy() - 1 <= point) & (point <= own[high].to_numpy() + 1)
@@ -238,4 +239,4 @@ def test_trivial_baselines_stay_low(raw, volumes):
 def test_card(raw):
     card = yaml.safe_load((raw / "card.yaml").read_text(encoding="utf-8"))
     assert card["synthetic"] is True and card["patients"] == "known" and card["positive"] in card["classes"]
-    assert card["modality"] == "CT" and card["intensity"] == "HU" and card["classes"] == synthetic.CLASSES
+    assert card["modality"] == "CT" and card["intensity"] == "HU" and card["classes"] == thorax.CLASSES

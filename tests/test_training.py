@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from sklearn.utils.class_weight import compute_sample_weight
 
-from medlab import diagnosis, fusion, losses, models, pipeline, policies, training
-from medlab import journal as journals
-from medlab.pipeline import keras
+from medlab.networks import diagnosis, fusion, losses, models, pipeline, policies, training
+from medlab.networks import journal as journals
+from medlab.networks.pipeline import keras
 
 CARD = {"card": {"classes_ordered": False}}
 
@@ -308,7 +308,7 @@ def test_memory_is_refused_before_loading(monkeypatch):
 
 
 def test_a_state_depends_on_every_parameter_of_the_notebook():
-    from medlab.parameters import declared
+    from medlab.engine.parameters import declared
 
     assert set(journals.PARAMETERS) == set(declared("03_cnn_training")) - {"run", "sanity_gate", "mirrored"}
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from medlab import unet
-from medlab.pipeline import keras, tf
+from medlab.networks.pipeline import keras, tf
+from medlab.segmentation import unet
 
 RANDOM = np.random.default_rng(0)
 SMALL = dict(width=4, depth=2)

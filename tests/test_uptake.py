@@ -5,16 +5,19 @@ import pandas as pd
 import pytest
 from scipy import ndimage, stats
 
-from medlab import pet_cohort, pet_phantom, plots_pet, uptake, uptake_maps
+from medlab.pet import cohort as pet_cohort
+from medlab.pet import figures as plots_pet
+from medlab.pet import uptake, uptake_maps
+from medlab.phantoms import common, pet
 
-STEP = (pet_phantom.SPACING,) * 3
+STEP = (common.SPACING,) * 3
 
 
 @pytest.fixture(scope="module")
 def clean():
     """The first patient, six spheres of SUV 8 in a background of 1, without noise: person, SUV, mask."""
-    person = pet_phantom.sample(1, 0)[0]
-    suv, mask, _, factor = pet_phantom.render(person, pet_phantom.generator(0, 0, 1), noise=0.0)
+    person = pet.sample(1, 0)[0]
+    suv, mask, _, factor = pet.render(person, common.generator(0, 0, 1), noise=0.0)
     assert factor == 1
     return person, suv, mask
 
@@ -67,50 +70,50 @@ def test_measures_of_a_region():
 def test_phantom_without_noise_is_measured_to_one_percent(clean):
     """Every sphere above twice the resolution: SUV within 1 %, volume within 5 % (resolution taken into account)."""
     person, suv, _ = clean
-    spots = uptake.hot_spots(suv, STEP, 2.5, fwhm_mm=pet_phantom.FWHM_MM, affine=affine())
+    spots = uptake.hot_spots(suv, STEP, 2.5, fwhm_mm=pet.FWHM_MM, affine=affine())
     truth = pd.DataFrame(person["spheres"]).assign(scan="", **dict(zip(("x_mm", "y_mm", "z_mm"),
-                                                                       pet_phantom.places(person).T, strict=True)))
+                                                                       pet.places(person).T, strict=True)))
     found, extra = pet_cohort.match(spots.assign(scan=""), truth, within_mm=2.5)
     assert not extra and (found["spot"] >= 0).all()
-    found = found[found["diameter_mm"] > 2 * pet_phantom.FWHM_MM]
+    found = found[found["diameter_mm"] > 2 * pet.FWHM_MM]
     beside = spots.loc[found["spot"]]
     assert len(found) == 5
     assert np.abs(beside["resolved_suv"].to_numpy() / found["suv"].to_numpy() - 1).max() < 0.01
     volume = np.pi * found["diameter_mm"] ** 3 / 6000
     assert np.abs(beside["resolved_volume_ml"].to_numpy() / volume.to_numpy() - 1).max() < 0.05
-    large = found["diameter_mm"].to_numpy() > 3 * pet_phantom.FWHM_MM  # where the maximum alone is not yet cut
+    large = found["diameter_mm"].to_numpy() > 3 * pet.FWHM_MM  # where the maximum alone is not yet cut
     assert np.abs(beside["suv_max"].to_numpy()[large] / 8 - 1).max() < 0.01
 
 
 def affine():
     """Index z, y, x to LPS of the phantom, 0 in the middle."""
-    low = [-(n - 1) / 2 * pet_phantom.SPACING for n in pet_phantom.SHAPE]
+    low = [-(n - 1) / 2 * common.SPACING for n in common.SHAPE]
     matrix = np.zeros((4, 4))
-    matrix[[2, 1, 0], [0, 1, 2]], matrix[:3, 3], matrix[3, 3] = pet_phantom.SPACING, low[::-1], 1
+    matrix[[2, 1, 0], [0, 1, 2]], matrix[:3, 3], matrix[3, 3] = common.SPACING, low[::-1], 1
     return matrix
 
 
 def test_background_lung_and_mask_of_the_phantom(clean):
     person, suv, mask = clean
-    assert suv[mask == pet_phantom.CLASSES["reference"]].mean() == pytest.approx(person["liver"], rel=1e-3)
-    volumes = (mask == pet_phantom.CLASSES["lesion"]).sum() * pet_phantom.SPACING**3
-    assert volumes == pytest.approx(sum(np.pi * d**3 / 6 for d in pet_phantom.DIAMETERS), rel=0.02)
-    shift = np.round(np.asarray(person["shift_mm"]) / pet_phantom.SPACING).astype(int)
-    centre = tuple(int(n // 2 + s) for n, s in zip(pet_phantom.SHAPE, shift, strict=True))
-    assert suv[centre] == pytest.approx(pet_phantom.LUNG_SUV, abs=0.01)
+    assert suv[mask == pet.CLASSES["reference"]].mean() == pytest.approx(person["liver"], rel=1e-3)
+    volumes = (mask == pet.CLASSES["lesion"]).sum() * common.SPACING**3
+    assert volumes == pytest.approx(sum(np.pi * d**3 / 6 for d in pet.DIAMETERS), rel=0.02)
+    shift = np.round(np.asarray(person["shift_mm"]) / common.SPACING).astype(int)
+    centre = tuple(int(n // 2 + s) for n, s in zip(common.SHAPE, shift, strict=True))
+    assert suv[centre] == pytest.approx(pet.LUNG_SUV, abs=0.01)
 
 
 def test_noise_and_seeds_of_the_phantom():
-    person = pet_phantom.sample(3, 5)[1]
-    one, again = (pet_phantom.render(person, pet_phantom.generator(5, 1, 1))[0] for _ in range(2))
+    person = pet.sample(3, 5)[1]
+    one, again = (pet.render(person, common.generator(5, 1, 1))[0] for _ in range(2))
     assert (one == again).all()
-    quiet = pet_phantom.render(person, pet_phantom.generator(5, 1, 1), noise=0.0)[0]
+    quiet = pet.render(person, common.generator(5, 1, 1), noise=0.0)[0]
     inside = quiet > 0.95 * person["background"]
     spread = (one - quiet)[inside & (quiet < 1.05 * person["background"])].std() / person["background"]
     assert 0.07 < spread < 0.11  # noise of 8 % and some texture
-    assert pet_phantom.sample(3, 5)[:2][0]["weight_kg"] == pet_phantom.sample(2, 5)[0]["weight_kg"]
+    assert pet.sample(3, 5)[:2][0]["weight_kg"] == pet.sample(2, 5)[0]["weight_kg"]
     with pytest.raises(ValueError, match="at least 1 patient"):
-        pet_phantom.sample(0)
+        pet.sample(0)
 
 
 def test_thresholds_and_leaks():
@@ -179,7 +182,7 @@ def test_series_of_one_study_are_no_repeats():
     ({}, [1, 1]), ({"study": [2, 1]}, [1, 2]), ({"scan_date": ["2020-02-01", "2020-01-01"]}, ["2020-01-01",
                                                                                             "2020-02-01"])])
 def test_what_tells_the_scans_of_a_patient_apart(column, expected):
-    from medlab import datasets
+    from medlab.cohorts import datasets
 
     cohort = pd.DataFrame({"patient_id": ["p", "p"], "image": ["a", "b"], "pet_units": "GML", **column})
     scans = pet_cohort.scans(datasets.Dataset("n", None, {"modality": "PT"}, cohort))
@@ -197,7 +200,7 @@ def test_median_interval_covers():
 
 
 def test_a_ball_lies_where_it_should():
-    found = uptake_maps.ball(pet_phantom.SHAPE, STEP, affine(), (10.0, -20.0, 5.0), 12.0)
+    found = uptake_maps.ball(common.SHAPE, STEP, affine(), (10.0, -20.0, 5.0), 12.0)
     where = affine()[:3] @ [*np.argwhere(found).mean(axis=0), 1]
     assert np.allclose(where, (10, -20, 5), atol=1)
     assert found.sum() * 2.5**3 == pytest.approx(4 / 3 * np.pi * 12**3, rel=0.05)
@@ -244,7 +247,7 @@ def test_asymmetry_is_seen_on_the_right_side():
 
 
 def test_grid_of_a_smooth_map_lies_where_its_image_lies():
-    suv = np.zeros(pet_phantom.SHAPE, np.float32)
+    suv = np.zeros(common.SHAPE, np.float32)
     suv[30, 40, 90] = 1000
     small = uptake_maps.smooth(suv, STEP)
     weights = np.argwhere(np.ones(small.shape)) * small.reshape(-1, 1)
@@ -292,7 +295,7 @@ def test_an_array_that_runs_the_other_way_is_turned_and_lettered():
     flipped = affine() @ np.diag([-1.0, -1.0, -1.0, 1.0])  # slices downwards, rows forwards, columns to the right
     assert [plots_pet.ends(flipped, axis) for axis in range(3)] == [("S", "I"), ("P", "A"), ("L", "R")]
     assert plots_pet.ends(None, 0) == ("?", "?")
-    suv = np.zeros(pet_phantom.SHAPE)
+    suv = np.zeros(common.SHAPE)
     suv[2, 3, 4] = 9  # head, back, left of the patient
     ax = plots_pet.projections(suv, STEP, flipped)[0]
     shown = ax.transData.transform([(4.5 * 2.5, 2.5 * 2.5)])[0]  # where the hot voxel is drawn

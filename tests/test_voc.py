@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from test_importers import log, picture
 
-from medlab import importers, voc
+from medlab.intake import importers, voc
 
 
 def thing(name="WBC", box=(3, 2, 10, 8), difficult=0):

@@ -50,7 +50,7 @@ def clocked(model, images, y, **options):
 
 def classic(folder):
     """ImageDataGenerator with its usual augmentation, three blocks, flatten, 180 pixels, 25 epochs."""
-    from medlab.pipeline import keras, silence
+    from medlab.networks.pipeline import keras, silence
 
     with silence():
         from keras.src.legacy.preprocessing.image import ImageDataGenerator
@@ -78,8 +78,8 @@ def ours(folder, epochs=12):
     """The compact network on the arrays of a run, with a schedule as short as the question."""
     import pandas as pd
 
-    from medlab import models, pipeline, policies, training
-    from medlab.pipeline import keras
+    from medlab.networks import models, pipeline, policies, training
+    from medlab.networks.pipeline import keras
 
     images = np.load(folder / "images.npy", mmap_mode="r")
     table = pd.read_parquet(folder / "split.parquet")

@@ -73,8 +73,8 @@ def classical(train, test, seed=0):
 
 def network(train, test, seed):
     """Log risk of the test patients by a network of that seed, the weights of the last step."""
-    from medlab import fusion, losses, training
-    from medlab.pipeline import keras, steps
+    from medlab.networks import fusion, losses, training
+    from medlab.networks.pipeline import keras, steps
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)

@@ -28,7 +28,7 @@ def dataset(folder, cohort, card):
 
 def run(name, place, **parameters):
     """Execute the run; its functional.json and the seconds."""
-    from medlab import runs
+    from medlab import storage
 
     folder = place / "reports" / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -37,11 +37,11 @@ def run(name, place, **parameters):
     done = subprocess.run([sys.executable, "-m", "medlab", "run", name], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr[-4000:])
-    return runs.read_json(folder / "functional.json"), time.perf_counter() - start
+    return storage.read_json(folder / "functional.json"), time.perf_counter() - start
 
 
 def phantom(place, seeds):
-    from medlab import bold_phantom
+    from medlab.phantoms import bold as bold_phantom
 
     for seed in seeds:
         name = f"phantom{seed}"
@@ -57,11 +57,11 @@ def phantom(place, seeds):
 
 
 def localizer(place, source):
-    from medlab import bold
+    from medlab.fmri import bold as fmri_bold
 
     source = Path(source).resolve()
     file = next((source / "func").glob("*_bold.nii.gz"))
-    whole, first = bold.read(file), bold.read(source / "dicom_first3volumes", fewest=3)
+    whole, first = fmri_bold.read(file), fmri_bold.read(source / "dicom_first3volumes", fewest=3)
     same = np.array_equal(np.asarray(whole.image.dataobj)[..., :3], np.asarray(first.image.dataobj))
     apart = np.abs(whole.image.affine - first.image.affine).max()
     print(f"NIfTI and DICOM: values equal {same}, affine within {apart:.1e} mm, repetition time {whole.tr_s} and "

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 import SimpleITK as sitk
 
-from medlab import features, images, textures
+from medlab.imaging import formats
+from medlab.radiomics import features, textures
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from conftest import DATASETS  # noqa: E402
@@ -82,8 +83,8 @@ def compare(found, configuration):
 
 def lung(folder):
     """Grey values (HU), mask and spacing of the lung CT phantom."""
-    image = images.read(folder / "ibsi_ct_lung" / "nifti" / "image" / "phantom.nii.gz")
-    mask = images.read(folder / "ibsi_ct_lung" / "nifti" / "mask" / "mask.nii.gz")
+    image = formats.read(folder / "ibsi_ct_lung" / "nifti" / "image" / "phantom.nii.gz")
+    mask = formats.read(folder / "ibsi_ct_lung" / "nifti" / "mask" / "mask.nii.gz")
     return np.rint(image.pixels[..., 0]), mask.pixels[..., 0] > 0, image.spacing_mm
 
 

@@ -90,7 +90,7 @@ def memory(folder, n):
 
 
 def main():
-    from medlab import pipeline, policies
+    from medlab.networks import pipeline, policies
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -6,8 +6,8 @@
 import numpy as np
 from scipy.stats import norm
 
-from medlab.intervals import bca, left_out, weights
-from medlab.measures import _ranks
+from medlab.statistics.intervals import bca, left_out, weights
+from medlab.statistics.measures import midranks
 
 
 def coverage(n, gap, prevalence=0.3, repeats=500, n_bootstrap=600, seed=0):
@@ -18,10 +18,10 @@ def coverage(n, gap, prevalence=0.3, repeats=500, n_bootstrap=600, seed=0):
         if not 2 <= y.sum() <= n - 2:
             continue
         p, who = rng.normal(size=n) + gap * y, np.arange(n)
-        value = _ranks(y, p, np.ones((1, n)))[0][0]
-        draws = np.concatenate([_ranks(y, p, w)[0] for w in weights(who, n_bootstrap, repeat)])
+        value = midranks(y, p, np.ones((1, n)))[0][0]
+        draws = np.concatenate([midranks(y, p, w)[0] for w in weights(who, n_bootstrap, repeat)])
         draws = draws[np.isfinite(draws)]
-        intervals = np.quantile(draws, [0.025, 0.975]), bca(value, draws, _ranks(y, p, left_out(who))[0])
+        intervals = np.quantile(draws, [0.025, 0.975]), bca(value, draws, midranks(y, p, left_out(who))[0])
         held.append([low <= truth <= high for low, high in intervals])
     return truth, *np.mean(held, axis=0)
 

@@ -17,11 +17,12 @@ from chain import workplace
 
 def errors(suv, image, person):
     """Relative errors of each sphere."""
-    from medlab import pet_cohort, pet_phantom, uptake
+    from medlab.pet import cohort, uptake
+    from medlab.phantoms import pet
 
-    spots = uptake.hot_spots(suv, image.spacing_mm, 2.5, 0.2, image.affine, pet_phantom.FWHM_MM).assign(scan="")
-    places = dict(zip(("x_mm", "y_mm", "z_mm"), pet_phantom.places(person).T, strict=True))
-    found, _ = pet_cohort.match(spots, pd.DataFrame(person["spheres"]).assign(scan="", **places))
+    spots = uptake.hot_spots(suv, image.spacing_mm, 2.5, 0.2, image.affine, pet.FWHM_MM).assign(scan="")
+    places = dict(zip(("x_mm", "y_mm", "z_mm"), pet.places(person).T, strict=True))
+    found, _ = cohort.match(spots, pd.DataFrame(person["spheres"]).assign(scan="", **places))
     beside = spots.loc[found["spot"]]
     volume = np.pi * found["diameter_mm"].to_numpy() ** 3 / 6000
     uptakes = ("suv_max", "suv_peak", "resolved_suv")
@@ -36,14 +37,16 @@ def main():
     parser.add_argument("--noisy", type=int, default=20, help="realisations of the noise")
     asked = parser.parse_args()
     with workplace() as place:
-        from medlab import images, pet_files, pet_headers, pet_phantom, suv
+        from medlab.imaging import series
+        from medlab.pet import headers, suv
+        from medlab.phantoms import common, pet, pet_dicom
 
-        person, tables = pet_phantom.sample(1, 0)[0], []
+        person, tables = pet.sample(1, 0)[0], []
         for k in range(asked.noisy + 1):
-            values = pet_phantom.render(person, pet_phantom.generator(k, 0, 1), noise=float(k > 0))[0]
-            folder = pet_files.write_pet(place / str(k), 0, person, values)
-            numbers, _ = pet_headers.of_series("PT", list(folder.iterdir()))
-            image = images.read_series(folder.iterdir())
+            values = pet.render(person, common.generator(k, 0, 1), noise=float(k > 0))[0]
+            folder = pet_dicom.write_pet(place / str(k), 0, person, values)
+            numbers, _ = headers.of_series("PT", list(folder.iterdir()))
+            image = series.read_series(folder.iterdir())
             tables.append(errors(image.pixels[..., 0] * np.float32(suv.factor(numbers)[0]), image, person))
         pd.set_option("display.width", 200, "display.max_columns", 20)
         print("Without noise, relative error by true diameter (mm):")

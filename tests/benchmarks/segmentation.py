@@ -20,7 +20,7 @@ import pandas as pd
 import yaml
 from chain import DATASETS, medlab, workplace
 
-from medlab import segmentation_scores
+from medlab.segmentation import scores
 
 STEPS = {"steps": "1, 2, 6"}
 COHORTS = {  # import, parameters, folds
@@ -73,16 +73,16 @@ def pooled(runs, base):
     """Scores of the test parts of all folds together."""
     cases = pd.concat([pd.read_parquet(base / "reports" / run / "segmentation.parquet") for run in runs])
     cases = cases[cases["split"] == "test"]
-    each, methods = segmentation_scores.pool(cases, ["patient_id", "method"]), cases["method"].unique()
+    each, methods = scores.pool(cases, ["patient_id", "method"]), cases["method"].unique()
     for what, table in (("per patient (block, image), all pixels together", each), ("per image", cases)):
         for method in methods:
             print(f"\n{method}, {what}")
             own = table[table["method"] == method]
-            print(segmentation_scores.summary(own)[["value", "low", "high", "statistic", "median", "n", "both_empty",
+            print(scores.summary(own)[["value", "low", "high", "statistic", "median", "n", "both_empty",
                                                     "one_empty"]].round(4).to_string())
     for what, rows, key in (("patients", each, "patient_id"), ("images as units", cases, "row")):
         dice = rows.pivot(index=key, columns="method", values="dice")[list(methods)]
-        difference = segmentation_scores.paired(*dice.to_numpy().T, dice.index.to_numpy())
+        difference = scores.paired(*dice.to_numpy().T, dice.index.to_numpy())
         print(f"\nDice, {' minus '.join(methods)}, {what}: {json.dumps(difference)}")
 
 

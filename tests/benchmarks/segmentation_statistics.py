@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from medlab import agreement, intervals
-from medlab import segmentation_scores as scores
+from medlab.segmentation import agreement, scores
+from medlab.statistics import intervals
 
 
 def dice(rng, n):

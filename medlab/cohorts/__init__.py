@@ -1,0 +1,1 @@
+"""A dataset that can be believed: cards, checks, splits, preparation, vocabulary."""

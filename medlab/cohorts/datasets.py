@@ -1,0 +1,209 @@
+"""The dataset format: a folder with ``card.yaml``, ``cohort.csv`` and images, checked while it is loaded.
+
+One row of ``cohort.csv`` is one image (without images: one patient). Importers create such folders; nothing
+registers them. Everything that is wrong in one of the files is a ValueError naming the row, the column, what
+was found, what was expected and the next step.
+"""
+
+import difflib
+import hashlib
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import medlab
+from medlab.cohorts import cards, screening
+from medlab.cohorts.screening import duplicates  # noqa: F401
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+RESERVED = ("patient_id", "image", "frame", "label", "time_days", "event", "event_cause", "mask", "valid_mask",
+            "events", "split", "spacing_mm", "study", "series", "side", "row",
+            "pet_units", "suv_type", "decay_correction", "injected_dose_bq", "half_life_s", "uptake_time_s",
+            "decay_time_s", "philips_suv", "philips_bqml",
+            "attenuation_corrected")  # the last three lines: what a SUV is made of
+
+
+@dataclass
+class Dataset:
+    """A loaded dataset; ``cohort`` has one row per image and a clean index 0..n-1."""
+
+    name: str
+    folder: Path
+    card: dict
+    cohort: pd.DataFrame
+    boxes: pd.DataFrame | None = None
+    truth: pd.DataFrame | None = None
+    notes: tuple = ()
+
+
+def load(name: str) -> Dataset:
+    """Read and validate the dataset ``data/<name>``.
+
+    Raises
+    ------
+    ValueError
+        Naming file, row (line of the file), column, what was found, what was expected and the next step.
+    """
+    folder = folder_of(name)
+    if not (folder / "card.yaml").is_file() or not (folder / "cohort.csv").is_file():
+        known = sorted(p.parent.name for p in medlab.data_dir().glob("*/card.yaml"))
+        near = difflib.get_close_matches(str(name), known, 1)
+        raise ValueError(f"dataset {name!r}: no card.yaml and cohort.csv in {folder}; "
+                         + (f"did you mean {near[0]!r}? " if near else "")
+                         + f"known: {', '.join(known) or 'none'}. Make one with: medlab import SOURCE {name}")
+    card = cards.read_card(folder / "card.yaml")
+    cohort = cards.read_csv(folder / "cohort.csv")
+    notes = cards.validate(cohort, card, folder)
+    boxes = cards.read_csv(folder / "boxes.csv") if (folder / "boxes.csv").is_file() else None
+    if boxes is not None:
+        cards.validate_boxes(boxes, cohort, folder)
+    truth = pd.read_csv(folder / "truth.csv") if (folder / "truth.csv").is_file() else None
+    return Dataset(name, folder, card, cohort, boxes, truth, tuple(notes))
+
+
+def folder_of(name: str) -> Path:
+    """Folder of a dataset; refuses names that are not plain words (no separators, no dots)."""
+    if not isinstance(name, str) or not re.fullmatch(NAME, name):
+        raise ValueError(f"name of a dataset: found {name!r}, expected letters, digits, '_' and '-'")
+    return medlab.data_dir() / name
+
+
+def classes(dataset) -> list:
+    """Class names in the card's order, else sorted; empty without labels."""
+    if "label" not in dataset.cohort:
+        return [c.removeprefix("label_") for c in dataset.cohort if c.startswith("label_")]
+    return list(dataset.card.get("classes") or sorted(dataset.cohort["label"].dropna().unique()))
+
+
+def covariates(dataset) -> list:
+    """Names of the columns that are neither bookkeeping nor target."""
+    return [c for c in dataset.cohort if c not in RESERVED and not c.startswith("label_")]
+
+
+def conditions(dataset) -> set:
+    """What the dataset offers to notebooks: ``image``, ``label``, ``survival``, ``mask``, ``modality:CT``, ...
+
+    ``static``: images that do not move; ``table``: covariates and no images.
+    """
+    cohort, modality = dataset.cohort, dataset.card.get("modality")
+    found = {c for c in ("image", "label", "mask", "events") if c in cohort and cohort[c].notna().any()}
+    found |= {"label"} if any(c.startswith("label_") for c in cohort) else set()
+    found |= {"survival"} if "time_days" in cohort and cohort["time_days"].notna().any() else set()
+    found |= {"boxes"} if dataset.boxes is not None else set()
+    found |= {"covariates"} if covariates(dataset) else set()
+    found |= {f"modality:{modality}"} if modality else set()
+    found |= {"table"} if "image" not in cohort and covariates(dataset) else set()
+    return found | ({"static"} if "image" in found and modality not in ("bold", "PT") else set())
+
+
+def read(dataset, row):
+    """Image of a cohort row as `dicom.Image`; spacing and intensity of the table and the card fill the gaps."""
+    from medlab.imaging import dicom
+
+    image = _read_path(dataset, row, "image")
+    fill = {k: v for k, v in {"modality": dataset.card.get("modality")}.items() if v and not image.modality}
+    if image.intensity == "arbitrary" and dataset.card.get("intensity"):
+        fill["intensity"] = dataset.card["intensity"]
+    given = cards.spacing(row["spacing_mm"]) if image.spacing_mm is None and pd.notna(row.get("spacing_mm")) else None
+    if given:
+        axes = image.pixels.ndim - 1
+        if len(given) not in (1, axes):
+            raise dicom.BadImage(row["image"], f"spacing_mm has {len(given)} numbers, the image {axes} axes")
+        fill["spacing_mm"] = given * axes if len(given) == 1 else given
+    return replace(image, **fill) if fill else image
+
+
+def _read_path(dataset, row, column):
+    from medlab.imaging import dicom, formats
+
+    text = row[column]
+    if not isinstance(text, str) or not cards.inside(dataset.folder, text):
+        raise dicom.BadImage(str(text), "no such file below the dataset folder")
+    frame = row.get("frame")
+    frame = None if frame is None or pd.isna(frame) else int(frame)
+    return formats.read(text, frame=frame, root=dataset.folder)
+
+
+def mask_classes(dataset) -> list:
+    """Names of what the masks mark, in the order of the card's ``mask_classes``; without it ``lesion``."""
+    return list(dataset.card.get("mask_classes") or ["lesion"])
+
+
+def read_labels(dataset, row):
+    """Mask of a cohort row as uint8 without channel axis, (h, w) or (d, h, w): 0 background, 1.. `mask_classes`.
+
+    Without ``mask_classes`` in the card every value above 0 is the lesion; values that the card does not name are
+    background.
+    """
+    pixels, values = _read_path(dataset, row, "mask").pixels, dataset.card.get("mask_classes")
+    if not values:
+        return (pixels > 0).any(axis=-1).astype(np.uint8)
+    labels = np.zeros(pixels.shape[:-1], np.uint8)
+    for number, value in enumerate(values.values(), start=1):
+        labels[(pixels == value).all(axis=-1)] = number
+    return labels
+
+
+def read_mask(dataset, row):
+    """Everything that the mask of a cohort row marks as a boolean array: (h, w) or (d, h, w)."""
+    return read_labels(dataset, row) > 0
+
+
+def read_valid(dataset, row):
+    """Which pixels of a cohort row count (``valid_mask``, such as a field of view), bool; None: all."""
+    given = row.get("valid_mask")
+    return (_read_path(dataset, row, "valid_mask").pixels > 0).any(axis=-1) if isinstance(given, str) else None
+
+
+def fingerprint(dataset) -> str:
+    """Hex digest of card, tables and the listing (name, size) of all files of the dataset."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in dataset.folder.rglob("*") if p.is_file()):
+        relative = path.relative_to(dataset.folder).as_posix()
+        digest.update(f"{relative}\0{path.stat().st_size}\n".encode())
+        if relative in ("card.yaml", "cohort.csv", "boxes.csv", "truth.csv"):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def scan(dataset, progress=True, rows=None):
+    """Read every image once: problems, sizes, intensities and hashes.
+
+    Parameters
+    ----------
+    rows : sequence of int, optional
+        Positions of the cohort rows to read; all by default.
+
+    Returns
+    -------
+    DataFrame
+        Index = cohort row; columns ``problem`` (None, "unreadable: ...", "blank"), ``depth, height, width,
+        channels, spacing_mm, minimum, maximum, mean, sha, phash`` and ``thumbnail`` (bytes, for `duplicates`).
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from tqdm import tqdm
+
+    rows = range(len(dataset.cohort)) if rows is None else rows
+    if "image" not in dataset.cohort:
+        return pd.DataFrame(columns=screening.COLUMNS, index=[])
+    with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as pool:
+        found = pool.map(lambda row: _measure(dataset, dataset.cohort.iloc[row]), rows)
+        found = list(tqdm(found, total=len(rows), desc="reading images", unit="image", disable=not progress))
+    return pd.DataFrame(found, columns=screening.COLUMNS, index=list(rows))
+
+
+def _measure(dataset, row):
+    from medlab.imaging import dicom
+
+    if not isinstance(row["image"], str):
+        return {"problem": "no image"}
+    try:
+        return screening.measure(read(dataset, row))
+    except dicom.BadImage as error:
+        return {"problem": f"unreadable: {error.reason}"}
+

@@ -1,0 +1,308 @@
+"""Test predictions of several runs pooled: each patient once per seed, pairs only within one run.
+
+The statistic of a group of runs is computed for many weightings of the **patients** at once (as `statistics.measures`
+does): ones, the bootstrap resamples, the jackknife. All statistics see the same resamples, so that any difference of
+two of them (models of one run, groups of runs on the same patients) is paired without further care; groups about
+different patients come out as unpaired.
+"""
+
+import numpy as np
+import pandas as pd
+
+from medlab.comparison.groups import RESULTS
+from medlab.engine.parameters import run_folder
+from medlab.statistics.intervals import bca, left_out, weights
+from medlab.statistics.measures import measure
+from medlab.storage import read_json
+
+MEASURES = {"survival": ("c_harrell", "c_within_site"), "classification": ("auc", "accuracy"),
+            "segmentation": ("dice",)}
+MOST_UNDEFINED = 0.05  # share of undefined resamples above which no interval is given
+PAIRS = (("fused", "clinical"), ("fused", "clinical_volume"), ("fused", "image"), ("image", "volume"),
+         ("image", "source"), ("image", "clinical"), ("table", "clinical"), ("clinical_volume", "clinical"),
+         ("clinical", "source"), ("fused", "truth"), ("U-Net", "Otsu"), ("U-Net", "fixed threshold"))
+PER_MODEL = ("risk_", "dice_")  # columns of one model each; the name follows
+NO_RANKING = "risk_kaplan_meier"  # the same for everybody
+BLOCK = 2_000_000  # numbers of a block of weights
+
+
+# ---------------------------------------------------------------- rows
+
+def rows(table, kind, within=None, split="test"):
+    """Test predictions of all runs below one another.
+
+    Parameters
+    ----------
+    table : as `comparison.groups.runs` returns it for the same part
+    kind : survival (risk.parquet), classification (predictions.parquet) or segmentation (segmentation.parquet)
+    within : column of the cohort, or None; its levels are in the column ``level`` ("" where unknown)
+    split : test or val
+
+    Returns
+    -------
+    DataFrame: run, group, seed, part (number of the set of test patients inside the group), patient, unit (number of
+    the patient over all runs; another fingerprint of the data is another patient), item (image, or the patient),
+    level; survival: time_days, event, ``risk_<model>``; classification: head, threshold, y (class number; ``y_<label>``
+    where several apply at once), ``p_<class>``; segmentation: ``dice_<method>`` of the patient.
+    """
+    found = []
+    for run, about in table[table[kind]].iterrows():
+        one = READERS[kind](run, split)
+        one = one.assign(run=run, group=about["group"], seed=about["seed"], data=str(about["data"]))
+        one["level"] = _levels(run, within, one["patient"]) if within else ""
+        found.append(one)
+    every = pd.concat(found, ignore_index=True)
+    every["unit"] = pd.factorize(every["data"] + "/" + every["patient"])[0]
+    test_sets = every.groupby("run")["item"].agg(lambda items: "|".join(sorted(items)))
+    every["part"] = every.groupby("group")["run"].transform(lambda run: pd.factorize(run.map(test_sets))[0])
+    return every
+
+
+def _survival(run, split):
+    table = pd.read_parquet(run_folder(run) / RESULTS["survival"][1])
+    test = table[(table["split"] == split) & table["time_days"].notna() & table["event"].notna()]
+    risks = [name for name in test if name.startswith("risk_") and name != NO_RANKING]
+    out = test[["time_days", *risks]].astype(float).assign(event=test["event"].astype(bool))
+    out["patient"] = test["patient_id"].astype(str)
+    fitted = table[table["split"] != split]
+    for name in risks:  # the scale for averaging over seeds: of the patients that are not tested, where they have one
+        seen = fitted[name].astype(float).dropna() if fitted[name].notna().sum() > 1 else out[name].dropna()
+        out[name] = (out[name] - seen.mean()) / (seen.std() or 1.0)
+    return out.assign(item=out["patient"]).reset_index(drop=True)
+
+
+def _classification(run, split):
+    facts = read_json(run_folder(run) / RESULTS["classification"][0])
+    table = pd.read_parquet(run_folder(run) / RESULTS["classification"][1])
+    test, classes = table[table["split"] == split].reset_index(drop=True), [str(name) for name in facts["classes"]]
+    chances = classes[1:] if facts["head"] == "binary" else classes
+    out = test[[f"p_{name}" for name in chances]].astype(float)
+    if facts["head"] == "multilabel":
+        out[[f"y_{name}" for name in classes]] = test[classes].astype(float)
+    else:
+        out["y"] = pd.Index(classes).get_indexer(test["outcome"].astype(str))
+    threshold = facts.get("threshold")
+    return out.assign(patient=test["patient_id"].astype(str), item=test["row"].astype(str), head=facts["head"],
+                      threshold=0.5 if threshold is None else threshold)
+
+
+def _segmentation(run, split):
+    from medlab.segmentation import scores
+
+    table = pd.read_parquet(run_folder(run) / RESULTS["segmentation"][1])
+    each = scores.pool(table[table["split"] == split], ["method", "class", "patient_id"])
+    wide = each.pivot_table(index="patient_id", columns="method", values="dice", sort=False)  # mean over the classes
+    out = wide.add_prefix("dice_").rename_axis(None, axis=1).reset_index(names="patient")
+    return out.assign(patient=out["patient"].astype(str), item=out["patient"].astype(str))
+
+
+READERS = {"survival": _survival, "classification": _classification, "segmentation": _segmentation}
+
+
+def _levels(run, column, patients):
+    cohort = pd.read_parquet(run_folder(run) / "cohort.parquet")
+    if column not in cohort:
+        return ""
+    level = cohort.dropna(subset=[column]).groupby(cohort["patient_id"].astype(str))[column].first()
+    return patients.map(level.astype(str)).fillna("").to_numpy()
+
+
+def site_column(run):
+    """Column of the cohort that says where a patient comes from (``site``, or the first of its kind), or None."""
+    about = read_json(run_folder(run) / "dataset.json")
+    return next(iter(sorted(about.get("sites") or [], key=lambda name: name != "site")), None)
+
+
+def complete(table):
+    """Rows for which every model has a risk, so that all are judged on the same patients.
+
+    Returns
+    -------
+    table : DataFrame without the rows and without the models that most rows lack; notes : list of sentences.
+    """
+    risks, notes = [name for name in table if name.startswith(PER_MODEL)], []
+    for group, part in table.groupby("group", sort=False):
+        for name in risks:
+            share = part[name].isna().mean()
+            if 0 < share < 1:
+                n, kind = part.loc[part[name].isna(), "unit"].nunique(), "risk" if name[0] == "r" else "Dice"
+                notes.append(f"{group}: {name[5:]} has no {kind} for {n} patients: they are left out "
+                             f"{'for it (most lack it)' if share > 0.5 else 'for all'}.")
+    if not risks:
+        return table, notes
+    lacking = table[risks].isna()
+    few = lacking.groupby(table["group"]).transform("mean") <= 0.5
+    return table[~(lacking & few).any(axis=1)].reset_index(drop=True), notes
+
+
+def _overlap(part):
+    """Whether the sets of test patients of a group share some of their patients, but not all."""
+    return part.drop_duplicates(["part", "item"])["item"].duplicated().any()
+
+
+def overlaps(table):
+    """What the test patients of the runs of one group have in common, where it is neither all nor nothing."""
+    return [f"{group}: the test patients differ from run to run but overlap (set split_seed, so that the seeds share a "
+            "split): the spread over seeds holds that of the split, and there is no ensemble."
+            for group, part in table.groupby("group", sort=False) if _overlap(part)]
+
+
+def ensembles(table):
+    """One run per part instead of one per seed: mean of standardised risks, or of probabilities, over its runs.
+
+    Returns
+    -------
+    DataFrame like `rows` with seed "ensemble"; groups whose parts overlap (a split of its own for every seed) or have
+    one run each are not in it, nor are segmentations, whose mean would need the masks.
+    """
+    out = []
+    for _, part in table.groupby("group", sort=False):
+        first = part.drop_duplicates(["part", "item"])
+        several = part.groupby("part")["run"].nunique().min() > 1
+        numbers = [name for name in part if name.startswith(("risk_", "p_", "threshold")) and part[name].notna().any()]
+        if not several or not numbers or _overlap(part):
+            continue
+        mean = part.groupby(["part", "item"], sort=False)[numbers].mean()
+        one = first.drop(columns=[*numbers, "seed"]).merge(mean.reset_index(), on=["part", "item"])
+        out.append(one.assign(seed="ensemble", run="part " + one["part"].astype(str)))
+    return pd.concat(out, ignore_index=True) if out else table.iloc[:0]
+
+
+# ---------------------------------------------------------------- statistics
+
+def resamples(n_units, n_bootstrap=2000, seed=0):
+    """Weights of the patients: ones, then the bootstrap, then the jackknife; (1 + b + g, n_units)."""
+    everyone = np.arange(n_units)
+    drawn = list(weights(everyone, n_bootstrap, seed)) if n_bootstrap else []
+    return np.vstack([np.ones((1, n_units)), *drawn, left_out(everyone)]).astype(np.float32)
+
+
+def _blocks(w, units):
+    size = max(1, BLOCK // max(1, len(units)))
+    return (w[start:start + size, units].astype(float) for start in range(0, len(w), size))
+
+
+def concordance(part, model, w, by=("run",)):
+    """Harrell's C of one model over the rows of one seed, pairs only within one run (and level); (b,)."""
+    from medlab.statistics import concordance as statistics_concordance
+
+    strata = part.groupby(list(by), sort=False).ngroup().to_numpy()
+    time, event, risk = part["time_days"].to_numpy(), part["event"].to_numpy(), part[f"risk_{model}"].to_numpy()
+    return np.concatenate([statistics_concordance.concordance(time, event, risk, one, strata)
+                           for one in _blocks(w, part["unit"].to_numpy())])
+
+
+def arrays(one):
+    """Outcome, probabilities and head of the rows of one run, as `statistics.measures.measure` takes them."""
+    head = one["head"].iloc[0]
+    p = one[[name for name in one if name.startswith("p_") and one[name].notna().all()]].to_numpy()
+    if head == "multilabel":
+        return one[[f"y_{name[2:]}" for name in one if name.startswith("p_")]].to_numpy(), p, head
+    return one["y"].to_numpy(), p[:, 0] if head == "binary" else p, head
+
+
+def classified(part, w):
+    """AUC and accuracy over the rows of one seed: mean over its runs, weighted by the images drawn; dict of (b,)."""
+    found, sizes = [], []
+    for _, one in part.groupby("run", sort=False):
+        units, (y, p, head) = one["unit"].to_numpy(), arrays(one)
+        options = dict(head=head, threshold=one["threshold"].iloc[0])
+        each = [measure(y, p, block, **options) for block in _blocks(w, units)]
+        found.append({name: np.concatenate([m[name] for m in each]) for name in MEASURES["classification"]})
+        sizes.append(w[:, units].sum(1))
+    sizes = np.array(sizes)
+    return {name: (np.array([one[name] for one in found]) * sizes).sum(0) / sizes.sum(0)
+            for name in MEASURES["classification"]}
+
+
+def models(table, group):
+    """Models with predictions in a group of runs."""
+    from medlab.comparison.groups import in_order
+
+    part = table[table["group"] == group]
+    found = [name[5:] for name in part if name.startswith(PER_MODEL) and part[name].notna().all()]
+    return ["network"] if "head" in part else in_order(found)
+
+
+def vectors(table, kind, w, within=False):
+    """Every statistic of every group, model and seed for every weighting.
+
+    Parameters
+    ----------
+    table : as `rows` (or `ensembles`) returns it; w : as `resamples` returns it
+    within : also C inside one level only (``c_within_site``)
+
+    Returns
+    -------
+    dict (group, model, measure, seed) -> (len(w),)
+    """
+    out = {}
+    for (group, seed), part in table.groupby(["group", "seed"], sort=False):
+        if kind == "classification":
+            out |= {(group, "network", name, seed): one for name, one in classified(part, w).items()}
+            continue
+        for model in models(table, group):
+            if kind == "segmentation":
+                one = w[:, part["unit"].to_numpy()].astype(float)
+                out[group, model, "dice", seed] = one @ part[f"dice_{model}"].to_numpy() / one.sum(1)
+                continue
+            out[group, model, "c_harrell", seed] = concordance(part, model, w)
+            if within and part["level"].nunique() > 1:
+                alone = part["level"].mask(part["level"] == "", part["item"].astype(str))  # unknown: with nobody
+                out[group, model, "c_within_site", seed] = concordance(part.assign(level=alone), model, w,
+                                                                       ("run", "level"))
+    return out
+
+
+def over_seeds(found):
+    """Mean over the seeds of each statistic: dict (group, model, measure) -> (len(w),)."""
+    keys = dict.fromkeys(key[:3] for key in found)
+    return {key: np.mean([one for other, one in found.items() if other[:3] == key], axis=0) for key in keys}
+
+
+def summary(vector, n_bootstrap):
+    """Value with its 95 % interval from a statistic over all weightings.
+
+    Returns
+    -------
+    dict: value, low, high (NaN where more than 5 % of the resamples are undefined, or all are alike)
+    """
+    value, draws, without = vector[0], vector[1:1 + n_bootstrap], vector[1 + n_bootstrap:]
+    good = draws[np.isfinite(draws)]
+    usable = np.isfinite(value) and len(good) >= (1 - MOST_UNDEFINED) * max(1, len(draws)) and np.ptp(good) > 1e-12
+    low, high = bca(value, good, without) if usable else (np.nan, np.nan)
+    return {"value": value, "low": low, "high": high}
+
+
+def wanted_pairs(text, present):
+    """Differences to show: the parameter's ``fused-clinical, image-volume``, or those of PAIRS that there are."""
+    if text == "auto":
+        return [pair for pair in PAIRS if set(pair) <= set(present)]
+    pairs = []
+    for word in filter(None, map(str.strip, text.split(","))):
+        cuts = [(word[:i].strip(), word[i + 1:].strip()) for i, letter in enumerate(word) if letter == "-"]
+        pairs += (known := [pair for pair in cuts if set(pair) <= set(present)])  # a name may hold a hyphen itself
+        if not known:
+            raise ValueError(f"compare_models: {word!r} is no difference of two of {', '.join(present)}; "
+                             "expected such as 'fused-clinical, image-volume'")
+    return pairs
+
+
+def difference(found, a, b, n_bootstrap):
+    """Paired difference of two statistics, a minus b, with the difference seed by seed.
+
+    Parameters
+    ----------
+    found : as `vectors` returns it; a, b : (group, model, measure)
+
+    Returns
+    -------
+    dict: value, low, high (0, 0, 0 for the same predictions), seeds (dict seed -> difference; only seeds that both
+    have)
+    """
+    mean = over_seeds({key: one for key, one in found.items() if key[:3] in (a, b)})
+    seeds = [key[3] for key in found if key[:3] == a and (*b, key[3]) in found]
+    gain = mean[a] - mean[b]
+    same = np.abs(gain[np.isfinite(gain)]).max(initial=0) < 1e-12
+    out = {"value": 0.0, "low": 0.0, "high": 0.0} if same else summary(gain, n_bootstrap)
+    return out | {"seeds": {seed: float(found[*a, seed][0] - found[*b, seed][0]) for seed in seeds}}

@@ -1,0 +1,1 @@
+"""Runs and pages: parameters, stamps, execution, reports, openings of the test part."""

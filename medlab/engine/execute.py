@@ -1,0 +1,310 @@
+"""Execute the notebooks of a run that are stale, in the order of their numbers, and write its pages."""
+
+import os
+import sys
+import time
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+
+import nbformat
+
+from medlab import ROOT, data_dir, notebooks_dir, reports_dir
+from medlab.engine.parameters import (
+    compared_runs,
+    contract,
+    effective,
+    known_parameters,
+    left_out,
+    notebooks,
+    read_params,
+    run_folder,
+    unmet,
+)
+from medlab.engine.report import write_index, write_page, write_runs_index
+from medlab.engine.runs import lock
+from medlab.engine.stamps import made_from, read_stamp, stamp_path, why_stale, write_stamp
+from medlab.storage import digest, write_atomically
+
+
+def run_many(names):
+    """Check the parameters of all runs first, then execute what is stale in each.
+
+    Parameters
+    ----------
+    names : list of str
+        Names of runs, folders below ``reports/``.
+
+    Returns
+    -------
+    bool
+        True if every notebook of every run is current at the end.
+
+    Raises
+    ------
+    ValueError
+        For a bad parameter file or a missing dataset, before anything has run.
+    RunLocked
+        If another process executes one of the runs.
+    """
+    plans = [(name, *plan(name)) for name in names]
+    return all([execute_run(*one) for one in plans])
+
+
+def plan(run):
+    """Parameters of a run and what its dataset offers.
+
+    Returns
+    -------
+    (dict, str, set of str)
+        Checked parameters, fingerprint of the dataset, conditions it meets.
+    """
+    from medlab.cohorts import datasets
+
+    folder = run_folder(run)
+    if not (folder / "params.yaml").exists():
+        raise ValueError(f"reports/{run}/params.yaml does not exist; write it with at least 'dataset: NAME' "
+                         "(an empty file means every default)")
+    params, known = read_params(run), known_parameters()
+    name, repeats = params.get("dataset", known["dataset"]), set()
+    without = left_out(params.get("steps", known.get("steps", "")))
+    if "compare" in known:
+        others = compared_runs(run, params.get("compare", known["compare"]))
+        ready = [other for other in others if has_results(other)]
+        repeats = {"repeats"} if len(ready) > 1 else set()
+    if name:
+        dataset = datasets.load(name)
+        return params, datasets.fingerprint(dataset), datasets.conditions(dataset) | {"dataset"} | repeats | without
+    if not repeats:
+        raise ValueError(f"reports/{run}/params.yaml: dataset is empty, so this run only compares others, but fewer "
+                         f"than two of those named in 'compare' have results; execute them first, or name a dataset")
+    return params, "", repeats | without
+
+
+def has_results(run):
+    """Whether a run has been evaluated: the files that a comparison is made of."""
+    return any((run_folder(run) / file).exists() for file in ("metrics.json", "survival.json", "segmentation.json"))
+
+
+def is_current(run):
+    """Whether nothing of a run would be executed."""
+    params, data, conditions = plan(run)
+    part = [name for name in notebooks() if not unmet(name, conditions)]
+    return not any(read_stamp(name, run).get("outdated") or why_stale(name, run, params, data) for name in part)
+
+
+def execute_run(run, params, data, conditions, only=None):
+    """Execute the stale notebooks of one run; stop at the first failure; write the index in any case.
+
+    Parameters
+    ----------
+    run, params, data, conditions : the name, and what `plan` returns
+    only : str, optional
+        Need that a notebook must have to be executed now, such as ``"repeats"``; default: all notebooks.
+
+    Returns
+    -------
+    bool
+        True if every notebook is current at the end.
+    """
+    with lock(run) as descriptor:
+        failed = None
+        try:
+            for name in notebooks():
+                if unmet(name, conditions):
+                    _withdraw(name, run)
+                    continue
+                if only and only not in contract(name)["needs"]:
+                    continue
+                if failed:
+                    _mark_outdated(name, run, failed)
+                elif not _bring_up_to_date(name, run, params, data, descriptor):
+                    failed = name
+                with suppress(OSError):
+                    write_index(run, params, conditions)
+        finally:
+            write_index(run, params, conditions)
+            write_runs_index()
+    index = _shown(run_folder(run) / "index.html")
+    _say(run, f"FAILED in {failed}: {index}" if failed else f"all current: {index}")
+    return not failed
+
+
+def _say(run, text):
+    print(f"[{run}] {text}", file=sys.stderr, flush=True)
+
+
+def _shown(path):
+    """Path as a person types it: relative to the current folder where that is possible."""
+    with suppress(ValueError):
+        return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else str(path)
+    return str(path)
+
+
+def _bring_up_to_date(name, run, params, data, descriptor):
+    reason = why_stale(name, run, params, data)
+    stamp = read_stamp(name, run)
+    if not reason:
+        if stamp.get("outdated"):
+            write_stamp(name, run, **{**stamp, "outdated": ""})
+            write_page(name, run, params, data)
+        _say(run, f"{name}: current")
+        return True
+    _say(run, f"{name}: running ({reason})")
+    started = time.time()
+    write_stamp(name, run, state="running", started=started)
+    write_page(name, run, params, data)
+    origin = made_from(name, run, params, data)
+    error = "interrupted"
+    try:
+        _put_aside(name, run)
+        error = execute_notebook(name, run, effective(name, params, run), descriptor)
+        lost = [item for item in set(contract(name)["writes"]) - set(contract(name)["optional"])
+                if not (run_folder(run) / item).exists()]
+        error = error or (f"the notebook ended without writing {', '.join(sorted(lost))}" if lost else "")
+    except KeyboardInterrupt:
+        _finish(name, run, params, data, "interrupted from the keyboard", started, origin)
+        raise
+    finally:
+        _put_back(name, run, failed=bool(error))
+    return _finish(name, run, params, data, error, started, origin)
+
+
+def _withdraw(name, run):
+    """Remove what a notebook that is no longer part of the run wrote: it is about other data or other runs."""
+    folder, stamp = run_folder(run), read_stamp(name, run)
+    for item in (*stamp.get("writes", {}), *((f"{name}.html", f"{name}.ipynb") if stamp else ())):
+        (folder / item).unlink(missing_ok=True)
+    stamp_path(name, run).unlink(missing_ok=True)
+
+
+def _put_aside(name, run):
+    """Optional outputs of an earlier execution make room: what the new one does not write must not stay."""
+    folder = run_folder(run)
+    for item in contract(name)["optional"]:
+        if (folder / item).exists():
+            (folder / ".earlier").mkdir(exist_ok=True)
+            os.replace(folder / item, folder / ".earlier" / item)
+
+
+def _put_back(name, run, failed):
+    """After a failure the last good optional outputs stand again, as all others do; else they are gone."""
+    folder = run_folder(run)
+    for item in contract(name)["optional"]:
+        earlier = folder / ".earlier" / item
+        if failed and earlier.exists() and not (folder / item).exists():
+            os.replace(earlier, folder / item)
+        earlier.unlink(missing_ok=True)
+    with suppress(OSError):  # absent, or another notebook's file is in it
+        (folder / ".earlier").rmdir()
+
+
+def _finish(name, run, params, data, error, started, origin):
+    folder, seconds = run_folder(run), time.time() - started
+    writes = {item: digest(folder / item) or "absent" for item in contract(name)["writes"]}
+    facts = dict(started=started, seconds=round(seconds, 1), finished=time.time())
+    try:
+        write_stamp(name, run, state="failed" if error else "done", error=error, made_from=origin,
+                         writes=writes, **facts)
+        write_page(name, run, params, data)
+    except OSError as problem:
+        error = error or f"{problem.strerror or problem}"
+        for leftover in (stamp_path(name, run), folder / f"{name}.html"):
+            leftover.unlink(missing_ok=True)
+    outcome = f"FAILED after {seconds:.0f} s\n{error}" if error else f"done in {seconds:.0f} s"
+    _say(run, f"{name}: {outcome}")
+    return not error
+
+
+def _mark_outdated(name, run, failed):
+    stamp = read_stamp(name, run)
+    if stamp.get("state") == "done":
+        write_stamp(name, run, **{**stamp, "outdated": failed})
+        write_page(name, run, {}, None)
+    _say(run, f"{name}: not executed, {failed} failed")
+
+
+# ---------------------------------------------------------------- one notebook
+
+def execute_notebook(name, run, parameters, descriptor=None):
+    """Execute one notebook with papermill into the run folder.
+
+    Parameters
+    ----------
+    name, run : str
+        Notebook and run.
+    parameters : dict
+        Effective parameters.
+    descriptor : int, optional
+        File descriptor of the run's lock, inherited by the kernel.
+
+    Returns
+    -------
+    str
+        Empty on success, otherwise the traceback or the reason in plain text.
+    """
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    folder, error = run_folder(run), ""
+    beside = folder / f".{name}.ipynb"
+    environment = {"MEDLAB_RUN": run, "PYTHONWARNINGS": "ignore", "OPENBLAS_NUM_THREADS": "1"}  # BLAS inside threads
+    before = {key: os.environ.get(key) for key in environment}
+    os.environ.update(environment)
+    _register_engine()
+    try:
+        papermill.execute_notebook(notebooks()[name], beside, parameters, kernel_name="python3",
+                                   engine_name="medlab", progress_bar=False, stderr_file=sys.stderr,
+                                   cwd=notebooks_dir(), lock_descriptor=descriptor)
+    except PapermillExecutionError as problem:
+        error = f"{problem.ename}: {problem.evalue}"
+    except DeadKernelError:
+        error = ("the kernel died. Most often the machine ran out of memory: use a smaller image_size, "
+                 "batch_size or capacity")
+    except OSError as problem:
+        error = f"cannot write the notebook: {problem.strerror or problem}"
+    finally:
+        for key, value in before.items():
+            os.environ.pop(key) if value is None else os.environ.update({key: value})
+    with suppress(OSError, ValueError):
+        _keep(beside, folder / f"{name}.ipynb")
+    beside.unlink(missing_ok=True)
+    return _without_paths(error)
+
+
+@lru_cache
+def _register_engine():
+    """papermill's own engine, but the kernel inherits the lock of the run."""
+    from papermill.clientwrap import PapermillNotebookClient
+    from papermill.engines import NBClientEngine, papermill_engines
+    from traitlets.config import Config
+
+    class Engine(NBClientEngine):
+        @classmethod
+        def execute_managed_notebook(cls, nb_man, kernel_name, lock_descriptor=None, stderr_file=None,
+                                     start_timeout=60, **_):
+            keep = {} if lock_descriptor is None else {"pass_fds": (lock_descriptor,)}
+            config = Config(KernelManager={"transport_encryption": "auto"})  # else the kernel warns
+            client = PapermillNotebookClient(nb_man, kernel_name=kernel_name, stderr_file=stderr_file,
+                                             timeout=None, startup_timeout=start_timeout, config=config)
+            return client.execute(cwd=str(notebooks_dir()), **keep)
+
+    papermill_engines.register("medlab", Engine)
+
+
+def _without_paths(text):
+    """Text without the folders of this machine, which may name a person."""
+    for path, label in ((reports_dir(), "reports"), (data_dir(), "data"), (ROOT, "."), (Path.home(), "~")):
+        text = text.replace(str(path.resolve()), label).replace(str(path), label)
+    return text
+
+
+def _keep(beside, target):
+    """Move the executed notebook to its place, without the folders of this machine in it."""
+    text = _without_paths(beside.read_text(encoding="utf-8"))
+    notebook = nbformat.reads(text, as_version=4)
+    banner = "papermill-error-cell-tag"
+    notebook.cells = [cell for cell in notebook.cells if banner not in cell.metadata.get("tags", [])]
+    notebook.metadata.pop("papermill", None)
+    write_atomically(target, lambda path: nbformat.write(notebook, path))

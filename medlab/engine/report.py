@@ -1,0 +1,207 @@
+"""What the pages of a run say: gathered from its stamps, result files and executed notebooks."""
+
+import os
+import platform
+import subprocess
+import time
+from contextlib import suppress
+from functools import lru_cache
+from importlib import metadata
+
+import nbformat
+
+from medlab import ROOT, __version__, reports_dir
+from medlab.engine import pages
+from medlab.engine.parameters import contract, declared, effective, headline, notebooks, run_folder, unmet
+from medlab.engine.stamps import package_digest, read_stamp, source_digest, stamp_path
+from medlab.storage import read_json, write_text
+
+RESULTS = {
+    "metrics.json": "Classification, test split",
+    "survival.json": "Survival, test split",
+    "segmentation.json": "Segmentation, test split",
+    "detection.json": "Lesion detection, test split",
+    "pet.json": "PET uptake, median over the patients",
+    "functional.json": "fMRI, one run",
+    "comparison.json": "Comparison of runs, mean over seeds",
+}
+UNKNOWN = "unknown: leakage between images of one patient cannot be excluded"
+PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scipy", "scikit-learn", "scikit-image", "matplotlib",
+            "pydicom", "nibabel", "SimpleITK", "lifelines", "papermill", "nbconvert")
+
+
+def write_page(name, run, params, data):
+    """Write ``NN_name.html`` of a run from its stamp and its executed notebook."""
+    folder, stamp = run_folder(run), read_stamp(name, run)
+    path = folder / f"{name}.ipynb"
+    show = stamp["state"] != "running" and path.exists()
+    notebook = nbformat.read(path, as_version=4) if show else None
+    state, text = describe(name, run)
+    numbered = [other for other in notebooks() if (folder / f"{other}.html").exists() or other == name]
+    position = numbered.index(name)
+    beside = [("previous:", other) for other in numbered[:position][-1:]]
+    beside += [("next:", other) for other in numbered[position + 1:][:1]]
+    links = [("run index", "index.html")] + [(f"{label} {headline(other)[0]}", f"{other}.html")
+                                             for label, other in beside]
+    dataset = read_json(folder / "dataset.json")
+    caution = f"Patients {UNKNOWN}." if dataset and dataset.get("n_patients", 0) is None else ""
+    html = pages.notebook_page(notebook, f"{headline(name)[0]} - {run}",
+                               dict(state=state, text=text, error=stamp.get("error")),
+                               provenance(name, run, stamp, params, data), links,
+                               is_synthetic(run, name), caution)
+    write_text(folder / f"{name}.html", html)
+
+
+def is_synthetic(run, name=None):
+    """Whether a run, or one page of it, shows simulated data; of a comparison: whether any of its runs does."""
+    dataset, comparison = (read_json(run_folder(run) / file) for file in ("dataset.json", "comparison.json"))
+    compares = not dataset if name is None else "comparison.json" in contract(name)["writes"]
+    return bool(dataset.get("synthetic") or (compares and comparison.get("synthetic")))
+
+
+def describe(name, run, held=True):
+    """State of a notebook in a run and a sentence about it."""
+    stamp = read_stamp(name, run)
+    state = stamp.get("state", "missing")
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(stamp.get("finished") or stamp.get("started") or 0))
+    if state == "done" and stamp.get("outdated"):
+        return "stale", f"Made {when}, before {stamp['outdated']} failed: these numbers are not current."
+    return state, {
+        "done": f"Finished {when} after {stamp.get('seconds', 0):.0f} s.",
+        "failed": f"Failed {when} after {stamp.get('seconds', 0):.0f} s: {_short(stamp.get('error', ''))}",
+        "running": f"Started {when}; not finished." if held else f"Started {when} and interrupted.",
+        "hand": f"Last executed by hand, {when}; 'medlab run {run}' makes a page of it.",
+    }.get(state, "Not executed yet.")
+
+
+def _short(error, most=300):
+    """First line of an error, cut where it is long."""
+    line = (error.strip().splitlines() or [""])[0]
+    return line if len(line) <= most else f"{line[:most]} ..."
+
+
+@lru_cache
+def code_version():
+    """Version of medlab and the commit of the checkout, if it is one."""
+    def git(*words):
+        return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True).stdout.strip()
+    try:
+        commit = git("rev-parse", "--short=12", "HEAD")
+        edited = git("status", "--porcelain", "--", "medlab", "notebooks")
+        changed = " with uncommitted changes" if edited else ""
+    except OSError:
+        commit = changed = ""
+    return f"medlab {__version__}" + (f", commit {commit}{changed}" if commit else "")
+
+
+@lru_cache
+def machine():
+    """Processor, memory and system, without the machine's name."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB memory"
+
+
+@lru_cache
+def packages():
+    """Versions of Python and of the packages that decide numbers."""
+    found = [("python", platform.python_version())]
+    for package in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found.append((package, metadata.version(package)))
+    return found
+
+
+def provenance(name, run, stamp, params, data):
+    """What a page was made from, as sections of key-value pairs."""
+    made_from = stamp.get("made_from") or {}
+    used = made_from.get("parameters") or effective(name, params, run)
+    defaults = declared(name)
+    listed = [(key, f"{value!r}" + ("" if key == "run" or value == defaults.get(key) else
+                                    f"   (default {defaults.get(key)!r})")) for key, value in used.items()]
+    files = [(item, f"sha256 {value[:16]}" if value else "absent") for item, value in
+             (made_from.get("reads") or {"data": data}).items()]
+    times = [(key, time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(stamp[key])))
+             for key in ("started", "finished") if stamp.get(key)]
+    return [("Parameters", listed), ("Read", files),
+            ("Code", [("version", code_version()), ("notebook", f"sha256 {source_digest(name)[:16]}"),
+                      ("package", f"sha256 {package_digest()[:16]}")]),
+            ("Machine and times", [("machine", machine()), *times]), ("Packages", packages())]
+
+
+def results_of(run):
+    """Key numbers of a run: list of (heading, rows, note)."""
+    found = []
+    for file, heading in RESULTS.items():
+        values = read_json(run_folder(run) / file)
+        rows = pages.key_numbers(values)
+        sizes = [f"{values[key]} {label}" for key, label in
+                 (("n_images", "images"), ("n_patients", "patients")) if values.get(key) is not None]
+        if rows:
+            writer = next((n for n in notebooks() if file in contract(n)["writes"]), None)
+            state = describe(writer, run)[0] if writer else "done"
+            note = f"n = {', '.join(sizes)}." if sizes else ""
+            if values.get("part") == "val":
+                heading = f"{heading.split(',')[0]}, VALIDATION (the test part is closed)"
+            found.append((heading, rows, note if state == "done" else f"{note} NOT CURRENT: {state}."))
+    return found
+
+
+def write_index(run, params, conditions):
+    """Write ``index.html`` of a run."""
+    folder, entries, figures = run_folder(run), [], []
+    for name in notebooks():
+        title, question = headline(name)
+        lacking = unmet(name, conditions)
+        state, text = describe(name, run)
+        if lacking:
+            state, text = "skipped", f"Not part of this run: {_why_not(lacking, conditions)}."
+        state = {"missing": "not run"}.get(state, state)
+        page = f"{name}.html" if (folder / f"{name}.html").exists() and not lacking else None
+        entries.append(dict(name=name, title=title, question=question, state=state, text=text, page=page))
+        executed = folder / f"{name}.ipynb"
+        if state == "done" and executed.exists():
+            notebook = nbformat.read(executed, as_version=4)
+            figures += [(caption, image, page) for caption, image in pages.key_figures(notebook)]
+    dataset = read_json(folder / "dataset.json")
+    html = pages.run_index(run, entries, results_of(run), figures, _summary(dataset, params), is_synthetic(run))
+    write_text(folder / "index.html", html)
+
+
+def _why_not(lacking, conditions):
+    """Why a notebook is not part of a run, from its unmet needs."""
+    if lacking[0].startswith("without:"):
+        return "left out by the parameter steps"
+    if "repeats" in lacking:
+        return "no two other runs with results to compare"
+    return f"the dataset has no {', '.join(lacking)}" if "dataset" in conditions else "this run only compares others"
+
+
+def _summary(dataset, params):
+    card = dataset.get("card", {})
+    sizes = ", ".join(f"{dataset[key]} {label}" for key, label in
+                      (("n_images", "images"), ("n_patients", "patients")) if dataset.get(key) is not None)
+    patients = [] if dataset.get("n_patients") is not None or not dataset else [
+        ("patients", UNKNOWN)]
+    changed = ", ".join(f"{key} = {value!r}" for key, value in params.items()) or "all at their default"
+    title = card.get("title", "not read yet") if params.get("dataset", True) else "none: this run compares others"
+    rows = [("dataset", title), ("modality", card.get("modality", "")),
+            ("size", sizes), *patients, ("licence", card.get("licence", "")), ("parameters", changed),
+            ("code", code_version())]
+    return [(key, value) for key, value in rows if value]
+
+
+def write_runs_index():
+    """Write ``reports/index.html``, the list of all runs."""
+    rows = []
+    for folder in sorted(p for p in reports_dir().iterdir() if (p / ".stamps").is_dir()):
+        states = [describe(name, folder.name)[0] for name in notebooks()
+                  if stamp_path(name, folder.name).exists()]
+        worst = next((s for s in ("failed", "running", "hand", "stale", "done") if s in states), "missing")
+        finished = [read_stamp(name, folder.name).get("finished", 0) for name in notebooks()]
+        dataset = read_json(folder / "dataset.json")
+        numbers = [row for _, found, _ in results_of(folder.name) for row in found[:2]]
+        rows.append(dict(run=folder.name, state=worst, title=dataset.get("card", {}).get("title", ""),
+                         synthetic=is_synthetic(folder.name), numbers=numbers,
+                         finished=time.strftime("%Y-%m-%d %H:%M", time.localtime(max(finished)))))
+    html = pages.runs_index(rows)
+    write_text(reports_dir() / "index.html", html)

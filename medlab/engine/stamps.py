@@ -1,0 +1,81 @@
+"""Staleness: a small stamp beside the outputs says what they were made from.
+
+``reports/<run>/.stamps/<notebook>.json`` holds the state (running, done, failed, hand), the effective
+parameters and the digests of the notebook's cells, of the package and of the files read and written.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from medlab.engine.parameters import compared_runs, contract, effective, run_folder, source
+from medlab.storage import digest, plain, read_json, write_json
+
+COMPARED = ("params.yaml", "dataset.json", "cohort.parquet", "metrics.json", "survival.json", "risk.parquet",
+            "predictions.parquet")
+
+
+def package_digest():
+    """sha256 over the files of the package."""
+    files = sorted(path for path in Path(__file__).parent.iterdir() if path.suffix in {".py", ".j2", ".css"})
+    return hashlib.sha256("".join(map(digest, files)).encode()).hexdigest()
+
+
+def source_digest(name):
+    """sha256 over the cell sources: outputs saved into a notebook change nothing."""
+    cells = [[cell["cell_type"], "".join(cell["source"])] for cell in source(name)["cells"]]
+    return hashlib.sha256(json.dumps(cells).encode()).hexdigest()
+
+
+def made_from(name, run, params, data):
+    """What the outputs of a notebook are made from; two equal answers mean that nothing is stale."""
+    folder, used = run_folder(run), effective(name, params, run)
+    used.pop("steps", None)  # says which notebooks are executed, not what any of them makes
+    special = {"data": lambda: data, "runs": lambda: runs_digest(run, used.get("compare", "auto"))}
+    reads = {item: special[item]() if item in special else digest(folder / item)
+             for item in contract(name)["reads"]}
+    return plain({"parameters": used, "notebook": source_digest(name), "package": package_digest(), "reads": reads})
+
+
+def runs_digest(run, compare):
+    """sha256 over the parameters and results of the runs that are compared."""
+    files = [(name, file, digest(run_folder(name) / file)) for name in compared_runs(run, compare)
+             for file in COMPARED]
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
+
+
+def stamp_path(name, run):
+    """File of the stamp of a notebook in a run."""
+    return run_folder(run) / ".stamps" / f"{name}.json"
+
+
+def read_stamp(name, run):
+    """Stamp of a notebook in a run, or an empty dict."""
+    try:
+        return read_json(stamp_path(name, run))
+    except ValueError:  # cut off by a full disk
+        return {}
+
+
+def write_stamp(name, run, **facts):
+    """Replace the stamp: ``state`` (running, done, failed, hand) and what else is known."""
+    stamp_path(name, run).parent.mkdir(parents=True, exist_ok=True)
+    write_json(stamp_path(name, run), facts)
+
+
+def why_stale(name, run, params, data):
+    """Why a notebook must run again, as a sentence; empty if its outputs are current."""
+    stamp = read_stamp(name, run)
+    if stamp.get("state") != "done":
+        return {"hand": "was executed by hand", "failed": "failed before",
+                "running": "was interrupted"}.get(stamp.get("state"), "was not executed yet")
+    now, then = made_from(name, run, params, data), stamp["made_from"]
+    for key, label in {"parameters": "parameter", "reads": "file"}.items():
+        changed = [item for item in now[key] if now[key][item] != then[key].get(item)]
+        if changed or set(now[key]) != set(then[key]):
+            return f"{label} {', '.join(changed) or 'list'} changed"
+    for key, label in {"notebook": "the notebook changed", "package": "the medlab package changed"}.items():
+        if now[key] != then[key]:
+            return label
+    lost = [item for item, was in stamp["writes"].items() if (digest(run_folder(run) / item) or "absent") != was]
+    return f"output {', '.join(lost)} is missing or was changed" if lost else ""

@@ -1,0 +1,219 @@
+"""From probabilities to trust and action: calibration, operating points, predictive values.
+
+Everything that is fitted here (calibration, threshold) takes the validation split; nothing takes test images.
+"""
+
+import re
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize
+from scipy.special import expit, log_softmax, logit, softmax
+
+from medlab.statistics.intervals import exact_interval
+from medlab.statistics.measures import N_BINS, SMALLEST, check, expected_calibration_error
+from medlab.statistics.metrics import scores
+
+METHODS = ("auto", "none", "platt", "temperature", "vector")
+ENOUGH = 20  # validation images of the rarest class from which "auto" fits two numbers per class
+
+
+def fit_calibration(y, p, head="binary", method="auto"):
+    """Fit a map of the network's probabilities to observed frequencies, on the validation split.
+
+    Parameters
+    ----------
+    y, p : outcomes and probabilities of the validation images, see `statistics.measures.check`
+    method : ``platt`` (slope and intercept on the logit; binary and multilabel, Platt 1999 with his smoothed
+        targets), ``temperature`` (one slope), ``vector`` (slope and intercept per class; Guo et al. 2017),
+        ``none``, or ``auto``: platt; with several classes vector, or temperature if a class has fewer than 20
+        images
+
+    Returns
+    -------
+    dict of plain values: method, scale, bias, n, reason (why nothing was fitted, else ""). Slopes are
+    positive, so that for two classes the ranking of the images, and with it the AUC, never changes.
+    """
+    if method not in METHODS:
+        raise ValueError(f"calibration is {method!r}; expected one of {', '.join(METHODS)}")
+    two = head in ("binary", "multilabel")
+    if (method == "platt" and not two) or (method == "vector" and two):
+        raise ValueError(f"calibration {method!r} does not fit a {head} outcome; use 'auto' or 'temperature'")
+    y, p, _ = check(y, p, None, head)
+    k = 1 if head == "binary" else p.shape[1]
+    nothing = {"method": "none", "scale": [1.0] * k, "bias": [0.0] * k, "n": len(y)}
+    columns = y.reshape(len(y), k) if two else np.eye(k)[y]
+    counts = np.concatenate([np.nansum(columns, 0), np.nansum(1 - columns, 0)]) if two else columns.sum(0)
+    if method == "none" or not len(y) or counts.min() == 0:
+        short = "no validation images" if not len(y) else "a class without validation images"
+        return nothing | {"reason": "" if method == "none" else short}
+    if two:
+        fits = [_platt(columns[:, c], p.reshape(len(p), k)[:, c], method != "temperature") for c in range(k)]
+        scale, bias = np.transpose(fits)
+        method = method.replace("auto", "platt")
+        return {"method": method, "scale": [*scale], "bias": [*bias], "n": len(y), "reason": ""}
+    if method == "auto":
+        method = "vector" if counts.min() >= ENOUGH else "temperature"
+    scale, bias = _softmax_fit(y, p, method == "vector")
+    return {"method": method, "scale": [*scale], "bias": [*bias], "n": len(y), "reason": ""}
+
+
+def _platt(y, p, with_bias):
+    known = ~np.isnan(y)
+    y, x = y[known], logit(np.clip(p[known], SMALLEST, 1 - SMALLEST))
+    hits = y.sum()
+    target = np.where(y == 1, (hits + 1) / (hits + 2), 1 / (len(y) - hits + 2))
+
+    def loss(v):
+        z = np.exp(v[0]) * x + v[1] * with_bias
+        return np.mean(np.logaddexp(0, z) - target * z)
+
+    bounds, options = [(-5, 3), (None, None)], {"ftol": 1e-12}
+    best = minimize(loss, [0.0, 0.0], method="L-BFGS-B", bounds=bounds, options=options).x
+    return float(np.exp(best[0])), float(best[1] * with_bias)
+
+
+def _softmax_fit(y, p, per_class):
+    """Slopes and intercepts before the softmax, weakly pulled towards the unchanged network."""
+    x, k = np.log(np.maximum(p, SMALLEST)), p.shape[1]
+
+    def parts(v):
+        return (np.exp(v[:k]), v[k:]) if per_class else (np.full(k, np.exp(v[0])), np.zeros(k))
+
+    def loss(v):
+        scale, bias = parts(v)
+        right = log_softmax(scale * x + bias, axis=1)[np.arange(len(y)), y]
+        return -right.mean() + (v**2).sum() / (2 * len(y))
+
+    best = minimize(loss, np.zeros(2 * k if per_class else 1), method="L-BFGS-B", options={"ftol": 1e-10}).x
+    scale, bias = parts(best)
+    return [float(s) for s in scale], [float(b) for b in bias]
+
+
+def calibrate(p, fit, head="binary"):
+    """Probabilities after the map of `fit_calibration`; same shape as p."""
+    p = np.asarray(p, float)
+    if fit["method"] == "none":
+        return p
+    scale, bias = np.asarray(fit["scale"]), np.asarray(fit["bias"])
+    if head in ("binary", "multilabel"):
+        return expit(scale * logit(np.clip(p, SMALLEST, 1 - SMALLEST)) + bias)
+    return softmax(scale * np.log(np.maximum(p, SMALLEST)) + bias, axis=1)
+
+
+def reliability(y, p, patients=None, n_bins=N_BINS):
+    """Observed frequency against mean probability in groups of equal size.
+
+    Parameters
+    ----------
+    y : (n,) 0/1; p : (n,) probabilities
+
+    Returns
+    -------
+    DataFrame, one row per group: probability, frequency, low, high (exact, counting patients), n.
+    """
+    y, p, who = check(y, p, patients)
+    order = np.argsort(p, kind="stable")
+    rows = []
+    for group in np.array_split(order, min(n_bins, max(1, len(y) // 5))):
+        share = float(y[group].mean())
+        low, high = exact_interval(share, len(np.unique(who[group])))
+        rows.append((float(p[group].mean()), share, low, high, len(group)))
+    return pd.DataFrame(rows, columns=["probability", "frequency", "low", "high", "n"])
+
+
+def error_by_chance(p, n_draws=200, seed=0):
+    """Expected calibration error that a perfectly calibrated p (n,) would show with so few images."""
+    p = np.asarray(p, float)
+    drawn = np.random.default_rng(seed).random((n_draws, len(p))) < p
+    one = np.ones((1, len(p)))
+    return float(np.mean([expected_calibration_error(y.astype(float), p, one)[0] for y in drawn]))
+
+
+def operating_point(y, p, rule="youden"):
+    """Threshold chosen on the validation split; an image is called positive from the threshold on.
+
+    Parameters
+    ----------
+    y : (n,) 0/1; p : (n,) probabilities of the positive class
+    rule : ``youden`` (largest sensitivity + specificity - 1), ``sensitivity 0.95`` (the highest threshold
+        that keeps the sensitivity), ``specificity 0.95`` (the lowest that keeps the specificity)
+
+    Returns
+    -------
+    dict: rule, threshold (half-way between two probabilities that occur), sensitivity, specificity,
+    n_positive, n_negative; all of the split it was chosen on.
+    """
+    legal = r"youden|(sensitivity|specificity)\s*(?:>=)?\s*(0?\.\d+|1(?:\.0*)?)"
+    found = re.fullmatch(legal, str(rule).strip().lower())
+    if not found:
+        raise ValueError(f"operating_rule is {rule!r}; expected 'youden', 'sensitivity 0.95' or "
+                         "'specificity 0.95'")
+    y, p, _ = check(y, p)
+    if len(np.unique(y)) < 2:
+        raise ValueError("an operating point needs images of both classes in the validation split")
+    values = np.unique(p)
+    thresholds = np.r_[values[0] / 2, (values[:-1] + values[1:]) / 2, (values[-1] + 1) / 2]
+    positive, negative = np.sort(p[y == 1]), np.sort(p[y == 0])
+    sensitivity = 1 - np.searchsorted(positive, thresholds) / len(positive)
+    specificity = np.searchsorted(negative, thresholds) / len(negative)
+    if found.group(1) == "sensitivity":
+        best = np.flatnonzero(sensitivity >= float(found.group(2)) - 1e-12)[-1]
+    elif found.group(1) == "specificity":
+        best = np.flatnonzero(specificity >= float(found.group(2)) - 1e-12)[0]
+    else:
+        best = np.argmax(np.round(sensitivity + specificity, 12))
+    return {"rule": rule, "threshold": float(thresholds[best]), "sensitivity": float(sensitivity[best]),
+            "specificity": float(specificity[best]), "n_positive": len(positive), "n_negative": len(negative)}
+
+
+def predictive_values(sensitivity, specificity, prevalence, n_positive=None, n_negative=None, level=0.95,
+                      seed=0):
+    """Predictive values at a stated prevalence (Bayes' theorem), with intervals.
+
+    Parameters
+    ----------
+    prevalence : number or (m,) array in 0..1, of the patients in whom the test would be used
+    n_positive, n_negative : patients with and without the condition behind sensitivity and specificity. Their
+        uncertainty (Jeffreys' Beta distributions, 20,000 draws) is carried over, so a sensitivity of 1 keeps
+        one.
+
+    Returns
+    -------
+    dict: ppv, npv and, where the numbers of patients are given, ppv_low, ppv_high, npv_low, npv_high.
+    """
+    share = np.asarray(prevalence, float)
+    if not ((share > 0) & (share < 1)).all():
+        raise ValueError(f"prevalence is {prevalence}; expected a number between 0 and 1, such as 0.1")
+
+    def ppv(se, sp, pi):
+        called = se * pi + (1 - sp) * (1 - pi)
+        return np.divide(se * pi, called, out=np.full(np.shape(called), np.nan), where=called > 0)
+
+    out = {"ppv": ppv(sensitivity, specificity, share), "npv": ppv(specificity, sensitivity, 1 - share)}
+    if n_positive and n_negative:
+        rng, ends = np.random.default_rng(seed), [(1 - level) / 2, (1 + level) / 2]
+        se, sp = (rng.beta(rate * n + 0.5, (1 - rate) * n + 0.5, (20_000, *[1] * share.ndim))
+                  for rate, n in ((sensitivity, n_positive), (specificity, n_negative)))
+        for name, draws in (("ppv", ppv(se, sp, share)), ("npv", ppv(sp, se, 1 - share))):
+            out[name + "_low"], out[name + "_high"] = np.quantile(draws, ends, axis=0)
+    return {name: float(value) if np.ndim(value) == 0 else value for name, value in out.items()}
+
+
+def in_use(y, p, patients, threshold, prevalence, n_bootstrap=2000, seed=0):
+    """A threshold chosen elsewhere, applied: sensitivity, specificity, predictive values at a prevalence.
+
+    Parameters
+    ----------
+    y : (n,) 0/1; p : (n,); patients : (n,)
+
+    Returns
+    -------
+    dict of plain numbers, each with _low and _high; n_positive, n_negative (patients).
+    """
+    table = scores(y, p, patients, "binary", threshold, n_bootstrap, seed)
+    n = {side: len(pd.unique(np.asarray(patients)[np.asarray(y) == side])) for side in (0, 1)}
+    found = {"threshold": threshold, "prevalence": prevalence, "n_positive": n[1], "n_negative": n[0]}
+    for name, row in (("sensitivity", table.loc["recall"]), ("specificity", table.loc["specificity"])):
+        found |= {name: row["value"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
+    return found | predictive_values(found["sensitivity"], found["specificity"], prevalence, n[1], n[0], seed=seed)

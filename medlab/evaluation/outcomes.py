@@ -1,0 +1,162 @@
+"""What is predicted, for whom, and how it is handed on: outcomes, patients, classes, tables of predictions."""
+
+import numpy as np
+import pandas as pd
+
+from medlab.statistics.measures import check
+
+FEW = 10  # patients of a class below which a remark is made
+
+
+def outcome(table, head, outputs):
+    """What is to be predicted, as numbers, from split.parquet and the outputs of the network.
+
+    Parameters
+    ----------
+    table : DataFrame with ``label``, or with the 0/1 columns named in outputs (multilabel)
+    outputs : names of the network's outputs; binary: the last is the positive class, all else is negative
+
+    Returns
+    -------
+    y : (n,) int or (n, L) float; known : (n,) bool, False where there is no outcome (y is then 0 or NaN)
+    """
+    if head == "multilabel":
+        y = table[list(outputs)].astype(float).to_numpy()
+        return y, ~np.isnan(y).all(1)
+    label = table["label"].astype(object).where(table["label"].notna(), "").astype(str).to_numpy()
+    known = table["label"].notna().to_numpy()
+    if head == "binary":
+        return ((label == str(outputs[-1])) & known).astype(int), known
+    y = pd.Index([str(name) for name in outputs]).get_indexer(label)
+    return np.maximum(y, 0), known & (y >= 0)
+
+
+def sizes(split, y, outputs, head, patients=None):
+    """Images, patients and images of each class per part of the split.
+
+    Parameters
+    ----------
+    split : (n,) names of the parts; y : as `outcome`; patients : (n,) identifiers, None = unknown
+
+    Returns
+    -------
+    DataFrame: one row per part.
+    """
+    flags = y if head == "multilabel" else (np.asarray(y)[:, None] == np.arange(len(outputs))).astype(float)
+    rows = {}
+    for part in ("train", "val", "test"):
+        inside = np.asarray(split) == part
+        rows[part] = {"images": int(inside.sum()),
+                      "patients": "unknown" if patients is None else len(set(np.asarray(patients)[inside]))}
+        rows[part] |= dict(zip(outputs, np.nansum(flags[inside], axis=0).astype(int), strict=True))
+    return pd.DataFrame(rows).T
+
+
+def remarks(parts, y, patients, head, patients_known=True):
+    """What the sizes of the validation and test part forbid, as sentences.
+
+    Parameters
+    ----------
+    parts : dict "validation" / "test" -> positions of the rows
+    """
+    lost = {"validation": "no threshold and no calibration can be fitted; 0.5 and the raw probabilities are used",
+            "test": "there is no final number"}
+    found = [] if patients_known else ["Patients are unknown: intervals take each image for a patient, and are too "
+                                       "narrow if several images are of one."]
+    for part, rows in parts.items():
+        if not len(rows):
+            found.append(f"The {part} part is empty: {lost[part]}.")
+        elif len(set(patients[rows])) < 2:
+            found.append(f"The {part} part has a single patient: no interval can be given.")
+        if len(rows) and head != "multilabel" and len(np.unique(y[rows])) < 2:
+            found.append(f"The {part} part has images of one class only: ranking (AUC) is not defined there.")
+        elif len(rows) and head != "multilabel":
+            few = min(len(set(patients[rows][y[rows] == k])) for k in np.unique(y[rows]))
+            use = {"validation": "threshold and calibration rest on them", "test": "intervals are wide"}[part]
+            if few < FEW:
+                found.append(f"The {part} part has a class with only {few} {'patients' if patients_known else 'images'}"
+                             f": {use}.")
+    return found
+
+
+def by_patient(y, p, patients, head="binary"):
+    """Mean probability and one outcome per patient.
+
+    Returns
+    -------
+    y, p : as given, one row per patient; patients : (m,) identifiers; mixed : number of patients whose images
+    have different outcomes (binary, ordinal, multilabel: the highest counts; multiclass: the most frequent).
+    """
+    y, p = np.asarray(y), np.asarray(p, float)
+    mean = pd.DataFrame(p.reshape(len(p), -1)).groupby(np.asarray(patients), sort=True).mean()
+    outcome = pd.DataFrame(y.reshape(len(y), -1)).groupby(np.asarray(patients), sort=True)
+    mixed = int((outcome.nunique() > 1).any(axis=1).sum())
+    one = outcome.max() if head != "multiclass" else outcome.agg(lambda column: column.mode().iloc[0])
+    y, p = one.to_numpy().reshape(-1, *y.shape[1:]), mean.to_numpy().reshape(-1, *p.shape[1:])
+    return y, p, mean.index.to_numpy(), mixed
+
+
+def one_vs_rest(y, p, head, names):
+    """Per class (binary: the positive one; multilabel: each label) 0/1 outcomes and probabilities.
+
+    Returns
+    -------
+    dict name -> (y, p); classes without both outcomes are left out.
+    """
+    y, p, _ = check(y, p, None, head)
+    if head == "binary":
+        columns = {names[-1]: (y.astype(float), p)}
+    else:
+        each = y.T if head == "multilabel" else (y == np.arange(p.shape[1])[:, None]).astype(float)
+        columns = dict(zip(names, zip(each, p.T, strict=True), strict=True))
+    columns = {name: (a[~np.isnan(a)].astype(int), b[~np.isnan(a)]) for name, (a, b) in columns.items()}
+    return {name: (a, b) for name, (a, b) in columns.items() if len(np.unique(a)) == 2}
+
+
+def confidence(y, p, patients, head):
+    """What calibration compares: whether it was so, and how probable it was said to be.
+
+    Returns
+    -------
+    y : (m,) 0/1; p : (m,); patients : (m,). Binary: the positive class; multilabel: every known label of
+    every image; several classes: whether the most probable class is right, and its probability.
+    """
+    if head == "binary":
+        return y, p, patients
+    if head == "multilabel":
+        known = ~np.isnan(y)
+        return y[known].astype(int), p[known], np.repeat(patients, y.shape[1]).reshape(y.shape)[known]
+    return (p.argmax(1) == y).astype(int), p.max(1), patients
+
+
+def decide(p, head, threshold=0.5):
+    """Calls (n,) as class numbers, or (n, L) of 0/1 for several labels."""
+    return (p >= threshold).astype(int) if head in ("binary", "multilabel") else p.argmax(1)
+
+
+def predictions(table, rows, y, p, q, head, outputs, threshold=0.5):
+    """One row per image: identity, truth, probabilities before (p) and after (q) calibration, call.
+
+    Parameters
+    ----------
+    table : split.parquet; rows : positions of the predicted rows; y, p, q : aligned with the table
+    """
+    keep = [name for name in ("row", "patient_id", "image", "frame", "split") if name in table]
+    out, names = table.iloc[rows][keep].reset_index(drop=True), np.array(outputs, object)
+    calls = decide(p[rows], head, threshold)
+    if head == "multilabel":
+        for k, name in enumerate(outputs):
+            out[name], out[f"called_{name}"] = y[rows][:, k], calls[:, k]
+    else:
+        out["outcome"], out["called"], out["correct"] = names[y[rows]], names[calls], calls == y[rows]
+    for k, name in enumerate(outputs[1:] if head == "binary" else outputs):
+        out[f"p_{name}"], out[f"p_{name}_calibrated"] = (z[rows].reshape(len(rows), -1)[:, k] for z in (p, q))
+    return out
+
+
+def inert_text(table):
+    """A copy for spreadsheets: text that a spreadsheet would execute (= + - @ first) gets an apostrophe."""
+    def safe(value):
+        return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+    return table.rename(columns=safe).map(safe)

@@ -1,0 +1,1 @@
+"""Any file to pixels and millimetres: the only place that knows axis order, spacing and HU."""

@@ -1,0 +1,83 @@
+"""Stored DICOM values to physical units: rescale or table, padding, MONOCHROME1, palettes (PS3.3 C.7.6.3, C.11.1)."""
+
+import numpy as np
+
+from medlab.imaging.dicom import COLOURS, BadImage, group, library, whole
+
+
+def _rescale(ds, frame, path):
+    """Slope, intercept, and the unit that they lead to (C.11.1, RT dose C.8.8.3)."""
+    source = group(ds, frame, "PixelValueTransformationSequence")
+    slope = source.get("RescaleSlope", ds.get("DoseGridScaling"))
+    intercept, unit = source.get("RescaleIntercept"), source.get("RescaleType") or "HU"
+    stated = slope is not None and intercept is not None
+    slope, intercept = (float(1 if slope is None else slope), float(0 if intercept is None else intercept))
+    if not np.isfinite([slope, intercept]).all() or slope == 0:
+        raise BadImage(path, f"rescale slope {slope} and intercept {intercept}: expected finite and not 0")
+    quantity = "HU" if ds.get("Modality") == "CT" and stated and unit == "HU" else "arbitrary"
+    return slope, intercept, "SUV" if ds.get("Modality") == "PT" and ds.get("Units") == "GML" else quantity
+
+
+def _linear(stored, slope, intercept):
+    """slope * stored + intercept in the smallest type that holds it exactly."""
+    if (slope, intercept) == (1, 0):
+        return stored
+    if stored.dtype.kind in "iu" and slope == int(slope) and intercept == int(intercept) and stored.itemsize < 4:
+        values = stored.astype(np.int64) * int(slope) + int(intercept)
+        low, high = values.min(), values.max()
+        small = next((t for t in (np.int16, np.int32) if np.iinfo(t).min <= low and high <= np.iinfo(t).max), None)
+        return values.astype(small or np.float64)
+    return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
+
+
+def _padding(ds, stored):
+    """Where the stored value means "nothing was measured here" (C.7.5.1.1.2)."""
+    limits = [ds.get("PixelPaddingValue"), ds.get("PixelPaddingRangeLimit")]
+    if limits[0] is None or stored.dtype.kind not in "iu":
+        return None
+    bits = 8 * stored.itemsize  # a value of type US in front of signed pixels
+    limits = [int(v) - (2**bits if stored.dtype.kind == "i" and int(v) >= 2 ** (bits - 1) else 0)
+              for v in limits if v is not None]  # fmt: skip
+    return (stored >= min(limits)) & (stored <= max(limits))
+
+
+def _invert(ds, stored):
+    """Swap black and white over the range that the stored bits can hold; exact before a linear rescale."""
+    if stored.dtype.kind == "f":
+        return stored.max() + stored.min() - stored
+    bits = whole(ds, "BitsStored", 8 * stored.itemsize)
+    total = -1 if stored.dtype.kind == "i" else 2**bits - 1
+    return (total - stored.astype(np.int64)).astype(stored.dtype if total > 0 else np.int32)
+
+
+def to_units(stored, sources, path):
+    """Stored values of slices, each from (data set, frame), to (pixels, intensity, notes)."""
+    ds, notes, slices, masks, units = sources[0][0], [], [], [], set()
+    photometric = ds.PhotometricInterpretation
+    if photometric == "PALETTE COLOR":
+        rgb = library().pixels.apply_color_lut(stored[..., 0], ds)[..., :3]
+        eight = rgb if rgb.max() < 256 else rgb >> 8  # tables of 16 bits hold what is meant for 8
+        return eight.astype(np.uint8), "arbitrary", ["palette to RGB"]
+    if photometric in COLOURS:
+        return stored, "arbitrary", ["YBR to RGB"] if photometric.startswith("YBR") else []
+    for values, (source, frame) in zip(stored, sources, strict=True):
+        masks.append(_padding(source, values))
+        table = "ModalityLUTSequence" in source and source.ModalityLUTSequence
+        slope, intercept, unit = _rescale(source, frame, path)
+        units.add("arbitrary" if table else unit)
+        # Photometric interpretation is about display only: Hounsfield units and SUV are right as they are.
+        if photometric == "MONOCHROME1" and unit == "arbitrary":
+            values = _invert(source, values)
+        lut = library().pixels.apply_modality_lut
+        slices.append(lut(values, source) if table else _linear(values, slope, intercept))
+    pixels, unit = np.stack(slices), units.pop() if len(units) == 1 else "arbitrary"
+    if photometric == "MONOCHROME1":
+        notes.append("MONOCHROME1 inverted" if unit == "arbitrary" else f"MONOCHROME1: {unit} kept as they are")
+    if ds.get("Modality") == "CT" and unit != "HU":
+        notes.append("CT without a rescale to HU: arbitrary values")
+    if any(m is not None and m.any() for m in masks):
+        mask = np.stack([np.zeros(stored.shape[1:], bool) if m is None else m for m in masks])
+        floor = -1024 if unit == "HU" else pixels[~mask].min() if not mask.all() else pixels.min()
+        pixels = np.where(mask, np.asarray(floor, pixels.dtype), pixels)
+        notes.append(f"padding value set to {floor:g}")
+    return pixels, unit, notes

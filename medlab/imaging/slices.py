@@ -1,0 +1,30 @@
+"""Which slices stand for a volume."""
+
+import numpy as np
+
+
+def slice_to_show(truth, predicted=None):
+    """Number of the slice (first axis) with most of the truth, without truth with most of what was called."""
+    for mask in (truth, predicted):
+        if mask is not None and np.any(mask):
+            return int(np.argmax((np.asarray(mask) > 0).sum(axis=(1, 2))))
+    return len(truth) // 2
+
+
+def slices_to_show(cohort, boxes, depth):
+    """Slice of each prepared volume to show: through the middle of its boxes, else the middle slice.
+
+    Parameters
+    ----------
+    cohort : DataFrame aligned with the volumes, with ``image`` and the depth of the original; boxes : boxes.csv or None
+    depth : slices of a prepared volume
+
+    Returns
+    -------
+    (n,) int; approximate where preparation cropped or padded the volume.
+    """
+    share = np.full(len(cohort), 0.5)
+    if boxes is not None and {"image", "z_min", "z_max"} <= set(boxes) and "depth" in cohort:
+        middle = boxes.groupby("image")[["z_min", "z_max"]].mean().mean(axis=1).reindex(cohort["image"]).to_numpy()
+        share = np.where(np.isnan(middle), share, middle / cohort["depth"].to_numpy(float))
+    return np.clip(share * depth, 0, depth - 1).astype(int)

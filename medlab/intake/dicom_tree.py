@@ -1,0 +1,239 @@
+"""A tree of DICOM files to one file per series, without anything that names a person.
+
+Only pixels, geometry and an allow-list of numbers are written, under running pseudonyms; headers are never copied.
+Identifiers, dates and file names of the source appear neither in names nor in the log: a refused file is known there
+by the beginning of its SHA-256.
+"""
+
+import hashlib
+import os
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+import medlab
+from medlab.imaging import nifti
+from medlab.intake import drafts, joins, label_maps, structures, studies, tables
+from medlab.pet import headers as pet_headers
+
+
+def take(draft, table, which, series, boxes, truth, roi=None, segmentation=None):
+    """Group the files into series, write each, join the outcomes, finish the dataset."""
+    files = drafts.listing(draft.source)
+    helpers = {str(n).strip() for n in drafts.words(draft.options.get("tables"))} | {boxes, truth, "card.yaml"}
+    masks = _mask_files(draft, table, set(files))
+    used = helpers | {m.split("::")[0] for m in masks.values()}
+    headers, segmentations = studies.headers(draft, [f for f in files if f not in used])
+    if not headers:
+        raise ValueError(f"no DICOM image among {len(files)} files; " + "; ".join(
+            [f"{n} {r}" for r, n in Counter(e["reason"] for e in draft.log).most_common(3)] +
+            [f"{n} {m}: give a folder that holds their images as well" for m, n in Counter(
+                i["modality"] for i in segmentations).items()]))
+    groups = studies.choose(draft, studies.group(headers), which, series)
+    who = sorted({g["patient"] for g in groups}, key=lambda p: hashlib.sha256(p.encode()).digest())
+    alias = {p: f"p{i:05d}" for i, p in enumerate(who, 1)}
+    draft.link_table += [{"original": p, "pseudonym": a} for p, a in alias.items()]
+    rows = _written(draft, groups, alias)
+    cohort = pd.DataFrame(rows)
+    _scanners(cohort, table)
+    pet_headers.keep(cohort)
+    _place_masks(draft, cohort, masks)
+    structures.attach(draft, cohort, segmentations, roi, segmentation)
+    _common_card(draft, cohort)
+    cohort = joins.attach(draft, cohort, table, {"patient": list(cohort["_patient"])}).reset_index(drop=True)
+    _drop_repeated_scanner(cohort, table)
+    side = {n: _beside(draft, cohort, n, alias) for n in (boxes, truth) if n}
+    drafts.finish(draft, cohort, boxes=side.get(boxes), truth=side.get(truth))
+
+
+def _written(draft, groups, alias):
+    """Read and write every series; rows of the cohort."""
+    counts, rows, seen = Counter(), [], {}
+    for g in groups:
+        counts[g["patient"]] += 1
+        g["name"] = f"{alias[g['patient']]}_{counts[g['patient']]}"
+    (draft.folder / "images").mkdir()
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        done = pool.map(lambda g: _one(draft, g), groups)
+        for g, (row, sha, notes) in zip(groups, tqdm(done, total=len(groups), desc="writing", unit="series"),
+                                        strict=True):
+            files = studies.files_of(g)
+            for relative, reason in g.get("bad", []):
+                studies.refuse(draft, relative, reason)
+            if row is None:
+                draft.say(f"series of {files}, patient {alias[g['patient']]}", "refused", "; ".join(notes))
+                continue
+            twin = seen.setdefault(sha, row["image"])
+            status = "taken" if twin == row["image"] else "duplicate"
+            reason = [files, *notes] + ([f"same pixels as {twin}; kept"] if status == "duplicate" else [])
+            draft.say(row["image"], status, "; ".join(reason))
+            draft.notes += [f"{row['image']}: {n}" for n in notes if "gap" in n or "burned" in n]
+            rows.append(row | {"study": g["study_number"], "_patient": g["patient"], "_series": g["series"],
+                                "_frame_of_reference": g["frame_of_reference"], **g["groups"]})
+    if not rows:
+        reasons = Counter(e["reason"] for e in draft.log).most_common(3)
+        raise ValueError(f"no series could be read: {'; '.join(r for r, _ in reasons)}")
+    return rows
+
+
+def _one(draft, g):
+    """One series: (row, hash of the pixels, notes), or (None, None, [reason])."""
+    from medlab.imaging import dicom
+
+    files = [draft.source / i["file"] for i in g["items"]]
+    try:
+        image = _read(draft, g, files)
+    except dicom.BadImage as error:
+        return None, None, [error.reason.replace(str(draft.source), "")]
+    name = f"images/{g['name']}"
+    row = {"patient_id": g["name"].split("_")[0], **nifti.write(image, draft.folder, name), "modality": g["modality"],
+           "_modality": g["modality"], "_intensity": image.intensity,
+           "_uneven": any("gap of" in n or "mm apart" in n for n in image.notes), "scanner": g["scanner"],
+           **g["numbers"]}
+    row["_pet"], said = pet_headers.of_series(g["modality"], [draft.source / i["file"] for i in g["items"]])
+    draft.sha256[row["image"]] = drafts.sha256(draft.folder / row["image"])
+    digest = hashlib.sha256(f"{image.pixels.shape}".encode() + np.ascontiguousarray(image.pixels).data).hexdigest()
+    burned = ["declares burned-in text: look at it before sharing"] if any(i["burned"] for i in g["items"]) else []
+    return row, digest, [*image.notes, *said, *burned]
+
+
+def _read(draft, g, files):
+    """The series; a broken file is left out (and refused) where a good copy of its slice is there."""
+    from medlab.imaging import dicom, formats
+    from medlab.imaging import series as imaging_series
+
+    read = (lambda f: formats.read(f[0])) if len(files) == 1 else imaging_series.read_series
+    try:
+        return read(files)
+    except dicom.BadImage:
+        bad = {}
+        for file, item in zip(files, g["items"], strict=True):
+            try:
+                formats.read(file)
+            except dicom.BadImage as error:
+                bad[item["file"]] = error.reason.replace(str(file), "")
+        good = [i for i in g["items"] if i["file"] not in bad]
+        lost = [i for i in g["items"] if i["file"] in bad and i["sop"] not in {o["sop"] for o in good}]
+        if not bad or not good:
+            raise
+        g["bad"] = [(f, f"broken: {r}") for f, r in bad.items()]
+        g["items"] = good  # each file has one place in the log: the broken ones have their own rows
+        if lost:
+            raise dicom.BadImage("series", f"{len(lost)} of {len(files)} slices broken and no copy there") from None
+        good = [draft.source / i["file"] for i in good]
+        return formats.read(good[0]) if len(good) == 1 else imaging_series.read_series(good)
+
+
+def _scanners(cohort, table):
+    """Scanners become letters; columns that say nothing, or what the table says already, are dropped."""
+    order = sorted(set(cohort["scanner"]), key=lambda s: hashlib.sha256(s.encode()).digest())
+    cohort["scanner"] = cohort["scanner"].map({s: f"scanner_{i}" for i, s in enumerate(order, 1)})
+    known = {str(c).lower().split("_")[0] for c in table} if table is not None else set()
+    for column in ("scanner", "study", "modality", *studies.TAGS.values(), "age_years", "sex"):
+        if column in cohort and (cohort[column].nunique() < 2 or column.split("_")[0] in known):
+            del cohort[column]
+
+
+def _drop_repeated_scanner(cohort, table):
+    """A scanner that is only another name for a column of the table (the hospital) is left out."""
+    for column in (table.columns.intersection(cohort.columns) if table is not None and "scanner" in cohort else ()):
+        if cohort[column].dtype == object and column not in ("label", "mask"):
+            pairs = cohort[["scanner", column]].dropna().drop_duplicates()
+            if len(pairs) == pairs["scanner"].nunique() == pairs[column].nunique():
+                del cohort["scanner"]
+                return
+
+
+def _mask_files(draft, table, listed):
+    """Mask of each key of the table: {key: relative path, perhaps with ::member}, looked up in the listing."""
+    template = draft.options.get("mask")
+    if not template:
+        return {}
+    if table is None or "_key" not in table:
+        raise ValueError("--mask with DICOM needs --tables and --key: the template is filled from the table")
+    filled = {k: joins.fill(str(template), r) for k, r in zip(table["_key"], table["_raw"], strict=True)}
+    return {k: m for k, m in filled.items() if m.partition("::")[0] in listed}
+
+
+def _place_masks(draft, cohort, masks):
+    """Check each mask against its image and put it beside it under the pseudonym."""
+    from medlab.imaging import dicom, formats
+
+    placed, values = [], []
+    for row in cohort.to_dict("records"):
+        relative, _, member = masks.get(row["_patient"], "").partition("::")
+        if not relative:
+            placed.append(None)
+            continue
+        try:
+            mask, _ = label_maps.read(masks[row["_patient"]], draft.source, strict="mask_classes" in draft.options)
+            wrong = label_maps.misplaced(mask, formats.read(row["image"], root=draft.folder))
+            if wrong:
+                raise dicom.BadImage("mask", wrong)
+            suffix = ".nii.gz" if relative.endswith(".nii.gz") else Path(relative).suffix
+            name = "masks/" + Path(row["image"]).name.split(".")[0] + suffix
+            placed.append(drafts.place(draft, relative, name) + ("::" + member if member else ""))
+            values.append(np.unique(mask.pixels)[:1000])
+        except dicom.BadImage as error:
+            draft.say(row["image"], "unmatched", f"taken without its mask: {error.reason}")
+            placed.append(None)
+    if any(placed):
+        cohort["mask"] = placed
+        drafts.mask_classes(draft, values)
+
+
+def _common_card(draft, cohort):
+    """Modality and intensity for the card, from the images unless said."""
+    intensity = set(cohort.pop("_intensity"))
+    if "intensity" not in draft.options and len(intensity) == 1:
+        draft.card["intensity"] = intensity.pop()
+    elif len(intensity) > 1:
+        draft.notes.append(f"images of different units: {', '.join(sorted(intensity))}")
+    kinds = cohort.pop("_modality")
+    draft.card["modality"] = draft.card["modality"] or str(kinds.mode()[0])
+    if kinds.nunique() > 1:
+        draft.notes.append(f"modalities: {kinds.value_counts().to_dict()}")
+
+
+def _beside(draft, cohort, name, alias):
+    """A table by patient (boxes, truth) under the pseudonyms; boxes get the patient's image."""
+    path = draft.source / name
+    if name not in drafts.listing(draft.source):
+        raise ValueError(f"table {name!r}: no such file in the source")
+    frame, key = tables.read_table(path), str(draft.options.get("key") or "patient_id")
+    who = frame.pop(tables.find_column(frame, key)).map(tables.canonical).map(alias)
+    frame.insert(0, "patient_id", who)
+    if who.isna().any():
+        draft.say(name, "unmatched", f"{int(who.isna().sum())} rows of patients without an image")
+        frame = frame[who.notna()]
+    if not {"x_min", "y_min"} <= set(frame):
+        return frame
+    image = cohort.groupby("patient_id")["image"].agg(list)
+    several = frame["patient_id"].map(image.map(len)) > 1
+    if several.any():
+        draft.say(name, "unmatched", f"{int(several.sum())} boxes of patients with several images")
+    frame = frame[~several & frame["patient_id"].isin(image.index)]
+    frame.insert(0, "image", frame.pop("patient_id").map(image.map(lambda i: i[0])))
+    return frame
+
+
+def check_link_table(draft, path):
+    """The link table is written only where it cannot be shared with the dataset by accident."""
+    if path is None:
+        return
+    target = Path(path).resolve()
+    for folder in (medlab.data_dir().resolve(), medlab.reports_dir().resolve()):
+        if target.is_relative_to(folder):
+            raise ValueError(f"--link-table {path}: expected a place outside {folder}, since it names the patients")
+    if target.exists() or not target.parent.is_dir():
+        raise ValueError(f"--link-table {path}: expected a new file in an existing folder")
+
+
+def write_link_table(draft, path):
+    """Original ids and refused files with their pseudonyms; readable by the owner only."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        pd.DataFrame(draft.link_table, columns=["original", "pseudonym"]).to_csv(file, index=False)

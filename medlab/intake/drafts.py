@@ -1,0 +1,286 @@
+"""The table-top of every import: a temporary folder that becomes the dataset in one rename, and its log.
+
+Whatever is found in the source ends as a row of ``import_log.csv``: taken, refused with the reason, duplicate
+(taken, but the same as another), or unmatched (no image to the row of a table, or the other way round).
+"""
+
+import hashlib
+import os
+import re
+import shutil
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+from tqdm import tqdm
+
+import medlab
+from medlab.cohorts import cards
+from medlab.intake import label_maps
+
+CARD = ("title", "modality", "intensity", "description", "licence", "citation", "positive", "classes",
+        "classes_ordered", "time_origin", "event_meaning", "augmentation", "window", "region")
+SPLIT_NAMES = {"train": "train", "training": "train", "tr": "train", "val": "val", "valid": "val",
+               "validation": "val", "dev": "val", "test": "test", "testing": "test", "ts": "test"}
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".npy")
+NIFTI = (".nii", ".nii.gz")
+
+
+@dataclass
+class Draft:
+    """An import in progress: where from, the temporary folder, the options common to all kinds, the log."""
+
+    source: Path
+    folder: Path
+    options: dict
+    log: list = field(default_factory=list)
+    card: dict = field(default_factory=dict)
+    notes: list = field(default_factory=list)
+    sha256: dict = field(default_factory=dict)
+    link_table: list = field(default_factory=list)
+
+    def say(self, file, status, reason=""):
+        self.log.append({"file": str(file), "status": status, "reason": reason})
+
+
+def listing(source: Path) -> list:
+    """Relative POSIX paths of all regular files below a folder, sorted; hidden ones and links leading out not."""
+    root, found = source.resolve(), []
+    for path in sorted(source.rglob("*")):
+        relative = path.relative_to(source)
+        hidden = any(p.startswith(".") or p in ("__MACOSX", "Thumbs.db") for p in relative.parts)
+        if not hidden and path.is_file() and path.resolve().is_relative_to(root):
+            found.append(relative.as_posix())
+    return found
+
+
+def card(draft: Draft, kind: str, **known):
+    """Start the card: the source's own card.yaml, what the kind knows, then what the options say."""
+    own = draft.source / "card.yaml"
+    found = cards.read_card(own) if own.is_file() and kind not in ("medmnist", "synthetic") else {}
+    said = {k: v for k, v in draft.options.items() if k in CARD}
+    if "classes" in said:
+        said["classes"] = [str(c).strip() for c in words(said["classes"])]
+    if "positive" in said:
+        said["positive"] = str(said["positive"])
+    record = {k: v for k, v in draft.options.items() if k not in CARD and k != "overwrite" and not k.startswith("_")}
+    draft.card |= {"title": None, "modality": None, "intensity": "arbitrary"} | found | known | said
+    draft.card["import"] = draft.options.get("_made") or {
+        "kind": kind, "medlab": medlab.__version__, **({"options": record} if record else {})}
+    draft.card["title"] = draft.card["title"] or draft.folder.name.split(".")[1]
+
+
+def words(value) -> list:
+    """A list, or text with commas, as a list."""
+    return [] if value is None else list(value) if isinstance(value, (list, tuple)) else str(value).split(",")
+
+
+def sha256(path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def place(draft: Draft, relative: str, name: str) -> str:
+    """Link (else copy) a source file to ``name`` below the dataset folder; its hash goes to the card."""
+    target = draft.folder / name
+    if name not in draft.sha256:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        original = (draft.source / relative).resolve()
+        try:
+            os.link(original, target)
+        except OSError:  # another file system, or not ours to link
+            shutil.copyfile(original, target)
+        draft.sha256[name] = sha256(target)
+    return name
+
+
+def name_groups(draft: Draft, relative: str) -> dict | None:
+    """Named groups of ``patient_pattern`` in a relative path; None where it does not match."""
+    pattern = draft.options.get("patient_pattern")
+    if pattern is None:
+        return {}
+    found = re.search(pattern, relative)
+    return {k: v for k, v in found.groupdict().items() if v is not None} if found else None
+
+
+def take(draft: Draft, rows: list) -> pd.DataFrame:
+    """Place the images (and masks) of candidate rows and read each once; what cannot be read is refused.
+
+    Parameters
+    ----------
+    rows : list of dict
+        ``source`` (relative path, perhaps with ``::member``), optionally ``mask_source``, ``valid_source``,
+        ``frame``, ``_expected`` (the size of the image its annotation says) and any column of the cohort. Mask and
+        field of view must have the size of the image.
+
+    Returns
+    -------
+    DataFrame
+        The cohort's columns and ``_shape`` (of the image without channels).
+    """
+    with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as pool:
+        problems = list(tqdm(pool.map(lambda row: _read(draft, row), rows), total=len(rows), desc="importing",
+                             unit="image"))
+    taken, seen, numbers = [], {}, {}
+    for row, problem in zip(rows, problems, strict=True):
+        source, found = row.pop("source"), {c: row.pop(f, None) for c, f in OTHERS.items()}
+        if problem:
+            draft.say(source, "refused", problem)
+            continue
+        row["image"] = _placed(draft, source, "images", numbers)
+        row |= {c: _placed(draft, f, "masks" if c == "mask" else c, numbers) for c, f in found.items() if f}
+        if row.pop("_palette", False):
+            labels, _ = label_maps.read(found["mask"], draft.source)
+            row["mask"] = write_labels(draft, labels.pixels[..., 0], f"{row['mask'].rpartition('.')[0]}_numbers.png")
+        mark = (draft.sha256[row["image"].split("::")[0]], source.partition("::")[2], row.get("frame"))
+        twin = seen.setdefault(mark, source)
+        draft.say(source, *(("taken", "") if twin == source or row.get("frame") else
+                            ("duplicate", f"same content as {twin}; kept")))
+        taken.append(row)
+    if not taken:
+        reasons = Counter(e["reason"] for e in draft.log).most_common(3)
+        raise ValueError(f"no image could be taken from {draft.source.name}: {reasons}; say the kind with --kind")
+    mask_classes(draft, [row.pop("_values") for row in taken if "_values" in row])
+    return pd.DataFrame(taken)
+
+
+OTHERS = {"mask": "mask_source", "valid_mask": "valid_source"}
+
+
+def _read(draft, row):
+    """What is wrong with the files of a row, or None; its shape and the values of its mask go into the row."""
+    from medlab.imaging import dicom, formats
+
+    what = ""
+    try:
+        image = formats.read(row["source"], row.get("frame"), draft.source)
+        shape = row["_shape"] = image.pixels.shape[:-1]
+        if row.get("_expected", shape) != shape:
+            sizes = [" x ".join(map(str, s)) for s in (row["_expected"], shape)]
+            return f"annotated for {sizes[0]} pixels, but it has {sizes[1]}"
+        for column, key in OTHERS.items():
+            if row.get(key):
+                what = f"its {column.replace('_', ' ')}: "
+                strict = column == "mask" and "mask_classes" in draft.options
+                mask, palette = label_maps.read(row[key], draft.source, row.get("frame"), strict)
+                wrong = label_maps.misplaced(mask, image)
+                if wrong:
+                    raise dicom.BadImage(row[key], wrong)
+                if column == "mask":
+                    row |= {"_values": np.unique(mask.pixels)[:1000], "_palette": palette}
+    except dicom.BadImage as error:
+        return what + error.reason.replace(str(draft.source), "")
+    return None
+
+
+def mask_classes(draft, values):
+    """The card's names of the numbers in the masks, checked against ``values``, the numbers of each mask."""
+    counts = Counter(v.item() for found in values for v in found)
+    said = draft.options.get("mask_classes")
+    if said:
+        draft.card["mask_classes"] = whole_numbers("mask-classes", said)
+    if counts:
+        draft.notes += label_maps.named(counts, draft.card.get("mask_classes"))
+
+
+def write_labels(draft, labels, name) -> str:
+    """Write a label map as PNG below the dataset folder; its hash goes to the card."""
+    label_maps.save(labels, draft.folder / name)
+    draft.sha256[name] = sha256(draft.folder / name)
+    return name
+
+
+def mapping(option: str, value) -> dict:
+    """``old:new,old2:new2`` as a dictionary of text; ValueError naming the option."""
+    pairs = value.items() if isinstance(value, dict) else [p.split(":", 1) for p in words(value)]
+    if any(len(p) != 2 for p in pairs):
+        raise ValueError(f"--{option} {value!r}: expected pairs like old:new,old2:new2")
+    return {str(a).strip(): str(b).strip() for a, b in pairs}
+
+
+def whole_numbers(option: str, value) -> dict:
+    """``name:1,other:2`` as names with different whole numbers from 0."""
+    pairs = mapping(option, value)
+    numbers = {n: int(v) for n, v in pairs.items() if n and v.isdigit()}
+    if len(numbers) < len(pairs) or len(set(numbers.values())) < len(numbers):
+        raise ValueError(f"--{option} {value!r}: expected NAME:VALUE,... with different whole numbers from 0")
+    return numbers
+
+
+def _placed(draft, source, folder, numbers):
+    """Name below the dataset: the source's own, or a running number with ``pseudonyms``."""
+    relative, separator, member = source.partition("::")
+    if draft.options.get("pseudonyms"):
+        number = numbers.setdefault((folder, relative), len(numbers) + 1)
+        suffix = ".nii.gz" if relative.lower().endswith(".nii.gz") else Path(relative).suffix.lower()
+        name = f"{folder}/{number:06d}{suffix}"
+    else:
+        head, _, tail = relative.partition("/")
+        name = f"{folder}/{tail if tail and head.lower() in (folder, folder[:-1]) else relative}"
+        if numbers.setdefault(name, relative) != relative:  # image/1.png and images/1.png
+            name = f"{folder}/{relative}"
+    return place(draft, relative, name) + separator + member
+
+
+def finish(draft: Draft, cohort: pd.DataFrame, boxes=None, truth=None):
+    """Write card, cohort, boxes, truth and log into the temporary folder."""
+    o, known = draft.options, "patient_id" in cohort
+    draft.card["patients"] = "known" if known else "unknown"
+    if not known:
+        cohort.insert(0, "patient_id", [f"i{n:06d}" for n in range(1, len(cohort) + 1)])
+    elif o.get("pseudonyms"):
+        order = {p: i for i, p in enumerate(sorted(set(cohort["patient_id"].map(str)),
+                                                   key=lambda p: hashlib.sha256(p.encode()).digest()), 1)}
+        cohort["patient_id"] = cohort["patient_id"].map(lambda p: f"p{order[str(p)]:05d}")
+    if o.get("spacing_mm") is not None:
+        cohort["spacing_mm"] = " x ".join(map(str, words(o["spacing_mm"])))
+    if o.get("split_as"):
+        _split_as(draft, cohort)
+    first = ("patient_id", "image", "frame", "label", "time_days", "event", "split", "mask", "valid_mask")
+    first = [c for c in first if c in cohort]
+    cohort = cohort[first + [c for c in cohort if c not in first and not str(c).startswith("_")]]
+    if "label" in cohort:
+        found = sorted(cohort["label"].dropna().astype(str).unique())
+        classes = [str(c) for c in draft.card.get("classes") or words(o.get("classes"))] or found
+        if set(found) - set(classes):
+            raise ValueError(f"classes {classes}: the images also carry {sorted(set(found) - set(classes))}")
+        draft.card["classes"] = classes
+    cohort = cohort.sort_values([c for c in ("split", "image", "frame") if c in cohort], kind="stable")
+    write = {"cohort.csv": cohort, "import_log.csv": pd.DataFrame(draft.log, columns=["file", "status", "reason"])}
+    write |= {n: t for n, t in (("boxes.csv", boxes), ("truth.csv", truth)) if t is not None and len(t)}
+    for name, table in write.items():
+        table.to_csv(draft.folder / name, index=False)
+    used = {str(v).split("::")[0] for c in ("image", *OTHERS) if c in cohort for v in cohort[c].dropna()}
+    for name in sorted(set(draft.sha256) - used):
+        (draft.folder / name).unlink(missing_ok=True)
+        del draft.sha256[name]
+    card = {k: v for k, v in draft.card.items() if v is not None}
+    card |= {"notes": draft.notes} if draft.notes else {}
+    card |= {"sha256": dict(sorted(draft.sha256.items()))} if draft.sha256 else {}
+    text = yaml.safe_dump(_plain(card), sort_keys=False, allow_unicode=True, width=110)
+    (draft.folder / "card.yaml").write_text(text, "utf-8")
+
+
+def _split_as(draft, cohort):
+    """Rename parts of the source's split, as in ``val:test`` for a collection whose test part is called val."""
+    names = mapping("split-as", draft.options["split_as"])
+    there = set(cohort["split"].dropna()) if "split" in cohort else set()
+    for old, new in names.items():
+        if old not in there or new not in cards.SPLITS:
+            raise ValueError(f"--split-as {old}:{new}: the source has {', '.join(sorted(there)) or 'no split'}; "
+                             f"expected PART:{'|'.join(cards.SPLITS)}")
+    cohort["split"] = cohort["split"].map(lambda v: names.get(v, v), na_action="ignore")
+    draft.notes += [f"the source's part {old} is here {new}" for old, new in names.items()]
+
+
+def _plain(value):
+    """Only types that YAML writes without tags."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,165 @@
+"""Import of files whose names say all: folders of classes, NIfTI, npz; ids and masks from the names.
+
+`named_files` is what these kinds share with `mask_folders`.
+"""
+
+import re
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from medlab.intake import drafts, joins, tables
+
+
+def folders(draft, source):
+    """Folder per class, perhaps below training/validation/testing; no class folders: images without label."""
+    files = drafts.listing(draft.source)
+    rows = []
+    for relative in files:
+        *above, _ = relative.split("/")
+        splits = [drafts.SPLIT_NAMES[p.lower()] for p in above if p.lower() in drafts.SPLIT_NAMES]
+        rest = [p for p in above if p.lower() not in drafts.SPLIT_NAMES]
+        row = {"source": relative, "label": rest[0] if rest else None, "split": splits[0] if splits else None}
+        if len(set(splits)) > 1:
+            draft.say(relative, "refused", f"its path names several splits ({', '.join(splits)})")
+        elif not relative.lower().endswith((*drafts.PICTURES, *drafts.NIFTI)):
+            draft.say(relative, "refused", "not an image file by its suffix")
+        else:
+            rows.append(row)
+    _same_spelling(rows, draft)
+    if len({r["label"] for r in rows}) < 2 or draft.options.get("label"):
+        for row in rows:
+            del row["label"]
+    if not any(r["split"] for r in rows) or draft.options.get("split"):
+        for row in rows:
+            del row["split"]
+    named_files(draft, rows, files, "folders")
+
+
+def _same_spelling(rows, draft):
+    """Glioma below train and glioma below test are one class: the more frequent spelling."""
+    counts = Counter(r["label"] for r in rows if r["label"])
+    best = {}
+    for label, _ in counts.most_common():
+        best.setdefault(label.casefold(), label)
+    for label in counts:
+        if best[label.casefold()] != label:
+            draft.notes.append(f"class folder {label} counted as {best[label.casefold()]}")
+    for row in rows:
+        row["label"] = best[row["label"].casefold()] if row["label"] else None
+
+
+def named_files(draft, rows, files, kind, boxes=None, **known):
+    """What kinds of named files share: ids from the names, masks by template, outcomes, blocks, writing.
+
+    Parameters
+    ----------
+    rows : list of dict
+        As for `drafts.take`; ``mask_source`` and ``valid_source`` where the kind knows them already.
+    files : list of str
+        Everything that lies below the source.
+    boxes : callable, optional
+        Makes boxes.csv of (draft, cohort), and may give the cohort a mask.
+    **known
+        What the kind knows for the card.
+    """
+    kept, listed, complaints = [], set(files), {}
+    for row in rows:
+        relative = row["source"].partition("::")[0]
+        stem = re.sub(r"(\.nii)?\.[^.]+$", "", relative.split("/")[-1])
+        groups = drafts.name_groups(draft, relative)
+        if groups is None:
+            draft.say(row["source"], "refused", "its name does not fit --patient-pattern")
+            continue
+        row |= {"_stem": stem} | groups
+        template = {**row, "stem": stem, "folder": relative.rpartition("/")[0], "file": relative.split("/")[-1]}
+        complaints[row["source"]] = []
+        row |= joins.beside(draft, template, listed, complaints[row["source"]]) if kind != "masks" else {}
+        kept.append(row)
+    used = {r[c].partition("::")[0] for r in kept for c in drafts.OTHERS.values() if c in r}
+    used -= {r["source"].partition("::")[0] for r in kept if "::" in r["source"]}  # image and mask in one npz
+    kept = [r for r in kept if r["source"].partition("::")[0] not in used]
+    for entry in (c for r in kept for c in complaints[r["source"]]):
+        draft.say(*entry)
+    if not kept:
+        example = f", for example {files[0]!r}" if files else ""
+        raise ValueError(f"{draft.source.name}: none of {len(files)} files is an image to take{example}; "
+                         "look at --patient-pattern and --kind")
+    if draft.options.get("blocks"):
+        _blocks(draft, kept)
+    table = joins.outcomes(draft)
+    drafts.card(draft, kind, **known)
+    cohort = drafts.take(draft, kept)
+    ids = {"file": [Path(i.partition("::")[0]).name for i in cohort["image"]], "stem": list(cohort["_stem"])}
+    ids |= {"patient": list(cohort["patient_id"])} if "patient_id" in cohort else {}
+    cohort = joins.attach(draft, cohort.drop(columns="_stem"), table, ids)
+    if table is not None and "patient_id" not in cohort:
+        cohort.insert(0, "patient_id", [ids["stem"][i] for i in cohort.index])
+    cohort = cohort.reset_index(drop=True)
+    found = boxes(draft, cohort) if boxes else None
+    drafts.finish(draft, cohort, boxes=found)
+
+
+def _blocks(draft, rows):
+    """Contiguous blocks of the slices of a volume (of each patient, of each part of the source) as patients."""
+    n = draft.options["blocks"]
+    if not isinstance(n, int) or n < 2:
+        raise ValueError(f"--blocks {n!r}: expected a whole number from 2, the blocks of each volume")
+    volumes = defaultdict(list)
+    for row in rows:
+        volumes[tuple(str(row[c]) for c in ("split", "patient_id") if row.get(c) is not None)].append(row)
+    for name, members in volumes.items():
+        words = {re.sub(r"\d+", "#", r["source"]) for r in members}
+        places = [(*map(int, re.findall(r"\d+", r["source"])), r.get("frame") or 0) for r in members]
+        if len(words) > 1 or len(set(places)) < len(places) or len(members) < n:
+            raise ValueError(f"--blocks {n}: {len(members)} slices such as {members[0]['source']}; expected at least "
+                             f"{n} whose names differ in a number only; --patient-pattern says of which volume")
+        slices = sorted(zip(places, range(len(members)), strict=True))
+        for block, part in enumerate(np.array_split([i for _, i in slices], n), 1):
+            for i in part:
+                members[i]["patient_id"] = "-".join((*name, f"block-{block}"))
+    draft.notes.append(f"the slices of {'one volume' if len(volumes) == 1 else f'each of {len(volumes)} volumes'} are "
+                       f"cut into {n} contiguous blocks, each counted as a patient: neighbours across a border are "
+                       "alike, and an interval over blocks says nothing about other volumes")
+
+
+def nifti(draft, source):
+    """NIfTI files; the patient of a BIDS name (sub-01) is recognised without a pattern."""
+    files = drafts.listing(draft.source)
+    rows = [{"source": f} for f in files if f.lower().endswith(drafts.NIFTI)]
+    bids = rows and all(re.search(r"sub-[A-Za-z0-9]+", r["source"]) for r in rows)
+    if bids and not draft.options.get("patient_pattern"):
+        draft.options["patient_pattern"] = r"(?P<patient_id>sub-[A-Za-z0-9]+)"
+    named_files(draft, rows, files, "nifti")
+
+
+def npz(draft, source, *, member=None, frames=False, patient_member=None, label_member=None):
+    """Members of npz files: one file per image, or with ``frames`` a stack of images along the first axis.
+
+    ``mask`` names a member as ``::mask`` (or a template). `patient_member` and `label_member` are 1-D members of a
+    stack with one entry per frame.
+    """
+    files = [Path(source).name] if Path(source).is_file() else drafts.listing(draft.source)
+    files = [f for f in files if f.lower().endswith(".npz")]
+    if not files:
+        raise ValueError(f"{source}: no .npz file")
+    with np.load(draft.source / files[0], allow_pickle=False) as first:
+        members = {k: first[k].ndim for k in first.files}
+    images = [k for k, ndim in members.items() if ndim >= 2 and f"::{k}" != draft.options.get("mask")]
+    if member is None and len(images) != 1:
+        raise ValueError(f"{files[0]}: members {', '.join(members)}; say which is the image with --member NAME")
+    member = member or images[0]
+    if str(draft.options.get("mask") or "").startswith("::"):
+        draft.options["mask"] = ("{folder}/{file}" if "/" in files[0] else "{file}") + draft.options["mask"]
+    rows = []
+    for file in files:
+        if not frames:
+            rows.append({"source": f"{file}::{member}"})
+            continue
+        with np.load(draft.source / file, allow_pickle=False) as data:
+            count = len(data[member])
+            extra = {c: data[m].ravel() for c, m in (("patient_id", patient_member), ("label", label_member)) if m}
+        rows += [{"source": f"{file}::{member}", "frame": i, **{c: tables.canonical(v[i].item())
+                  for c, v in extra.items()}} for i in range(count)]
+    named_files(draft, rows, files, "npz")

@@ -1,0 +1,239 @@
+"""Import: one function per kind of source; each makes the folder of a dataset, once, and writes its log.
+
+The folder is built beside its place under a hidden name and renamed at the end, so that an interrupted import
+leaves nothing half-done. Options are keywords (on the command line ``--time-unit months``); those of all kinds are
+in ``COMMON``, the others are the keyword arguments of the function of the kind.
+"""
+
+import difflib
+import inspect
+import os
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+import medlab
+from medlab.cohorts import datasets
+from medlab.intake import bold, coco, dicom_tree, drafts, joins, mask_folders, studies, voc
+from medlab.intake import medmnist as mnist
+from medlab.intake.image_files import folders, nifti, npz
+
+COMMON = (*drafts.CARD, "overwrite", "patient_pattern", "pseudonyms", "spacing_mm", "tables", "key", "time", "event",
+          "event_values", "time_unit", "start", "end", "date_format", "label", "split", "split_as", "cause", "decimal",
+          "sheet", "rename", "covariates", "drop", "keep", "mask", "mask_classes", "valid", "blocks")
+
+
+UNUSED = {"blocks": ("table", "dicom", "medmnist", "synthetic"), "valid": ("coco", "dicom", "medmnist", "synthetic"),
+          "mask": ("coco", "medmnist", "synthetic"), "mask_classes": ("coco", "medmnist", "synthetic")}
+
+
+def import_source(source, name, kind=None, **options):
+    """Make the dataset ``data/<name>`` from `source` and print what was taken and what was not.
+
+    Parameters
+    ----------
+    source : path or text
+        A folder, a table, an npz, ``synthetic:thorax`` (``pet``, ``fmri``), or ``medmnist:NAME`` (fetched).
+    kind : str, optional
+        One of `KINDS`; detected where not given, but for functional MRI (``bold``).
+    **options
+        See ``COMMON`` and the function of the kind; an unknown one is refused, naming the nearest.
+
+    Raises
+    ------
+    ValueError
+        When nothing can be taken, an option is unknown or the dataset exists; nothing is left behind.
+    """
+    place = datasets.folder_of(name)
+    kind = kind or ("table" if "image" in options else detect_kind(source, options.get("mask")))
+    if kind not in KINDS:
+        raise ValueError(f"kind {kind!r}: expected one of {', '.join(KINDS)}")
+    own = [p.name for p in inspect.signature(KINDS[kind]).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    for option in options:
+        if option not in (*COMMON, *own):
+            near = difflib.get_close_matches(option, (*COMMON, *own), 1)
+            raise ValueError(f"unknown option --{option.replace('_', '-')} for kind {kind}"
+                             + (f"; did you mean --{near[0].replace('_', '-')}?" if near else
+                                f"; known: {', '.join(sorted((*COMMON, *own)))}"))
+    useless = [o for o, kinds in UNUSED.items() if o in options and kind in kinds]
+    if useless:
+        raise ValueError(f"--{useless[0].replace('_', '-')} says nothing to kind {kind}: leave it out")
+    if place.exists() and not options.get("overwrite"):
+        raise ValueError(f"{place} exists; choose another name or say --overwrite")
+    staging = _staging(place)
+    try:
+        draft = drafts.Draft(_source_folder(source, kind), staging, {k: v for k, v in options.items() if k in COMMON})
+        KINDS[kind](draft, source, **{k: v for k, v in options.items() if k in own})
+        _rename(staging, place)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    dataset = datasets.load(name)
+    _summary(dataset, draft)
+    return dataset
+
+
+def detect_kind(source, mask=None) -> str:
+    """Kind of a source from its name and what lies in it; ValueError naming what was found.
+
+    Parameters
+    ----------
+    mask : str, optional
+        The option: the name of a folder speaks for mask folders, a template against.
+    """
+    text, path = str(source), Path(str(source))
+    if text.startswith(("synthetic:", "medmnist:")):
+        return text.split(":")[0]
+    if not path.exists():
+        raise ValueError(f"source {text!r}: no such file or folder; known besides: synthetic:thorax (pet, "
+                         "fmri), medmnist:NAME")
+    if path.is_file():
+        suffix = path.suffix.lower()
+        if suffix == ".npz":
+            return "medmnist" if {"train_images", "train_labels"} <= set(np.load(path).files) else "npz"
+        if coco.looks_like(path):
+            return "coco"
+        if suffix in (".csv", ".tsv", ".txt", ".xlsx", ".xls", ".xlsm"):
+            return "table"
+        raise ValueError(f"{path.name}: expected a folder, a table (.csv, .xlsx), .npz or COCO .json; "
+                         "say the kind with --kind")
+    files = drafts.listing(path)
+    if voc.roots(files):
+        return "voc"
+    if any(coco.looks_like(path / f) for f in files):
+        return "coco"
+    if mask_folders.looks_like(files) if mask is None else any(str(mask) in f.split("/")[:-1] for f in files):
+        return "masks"
+    counts = Counter("nifti" if f.lower().endswith(drafts.NIFTI) else
+                     "npz" if f.lower().endswith(".npz") else
+                     "folders" if f.lower().endswith(drafts.PICTURES[:-2]) else
+                     "dicom" if studies.looks_like(path / f) else "other" for f in files)
+    counts.pop("other", None)
+    if not counts:
+        raise ValueError(f"{path.name}: {len(files)} files, none an image; say the kind with --kind")
+    return counts.most_common(1)[0][0]
+
+
+def _source_folder(source, kind):
+    path = Path(str(source))
+    if kind in ("synthetic",) or str(source).startswith("medmnist:"):
+        return Path(".")
+    if not path.exists():
+        raise ValueError(f"source {source!s}: no such file or folder")
+    return path if path.is_dir() else path.parent
+
+
+def _staging(place):
+    """A fresh hidden folder beside the dataset; what earlier killed imports of this name left is removed."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    for old in place.parent.glob(f".{place.name}.*.partial"):
+        pid = old.name.split(".")[-2]
+        if not (pid.isdigit() and os.path.exists(f"/proc/{pid}")) or int(pid) == os.getpid():
+            shutil.rmtree(old)
+    staging = place.parent / f".{place.name}.{os.getpid()}.partial"
+    staging.mkdir()
+    return staging
+
+
+def _rename(staging, place):
+    old = place.with_name(f".{place.name}.{os.getpid()}.old")
+    if place.exists():
+        place.rename(old)
+    staging.rename(place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _summary(dataset, draft):
+    """Counts and reasons on the terminal; the rest is in import_log.csv."""
+    counts = Counter(entry["status"] for entry in draft.log)
+    n = len(dataset.cohort)
+    what = "images" if "image" in dataset.cohort else "patients"
+    known = dataset.card.get("patients") == "known"
+    lines = [f"{dataset.name}: {n} {what}" + (f" of {dataset.cohort['patient_id'].nunique()} patients" if known and
+             what == "images" else "" if known else "; patients unknown") + f" in {dataset.folder}"]
+    if counts["duplicate"]:
+        lines.append(f"  {counts['duplicate']} are copies of another file (kept; the log says of which)")
+    for status in ("refused", "unmatched"):
+        reasons = Counter(e["reason"] for e in draft.log if e["status"] == status)
+        lines += [f"  {status} {count}: {reason}" for reason, count in reasons.most_common(8)]
+        lines += [f"  {status}: {len(reasons) - 8} further reasons in import_log.csv"] if len(reasons) > 8 else []
+    print("\n".join(lines + [f"  note: {note}" for note in (*draft.notes, *dataset.notes)]), file=sys.stdout)
+
+
+def medmnist(draft, source):
+    """A MedMNIST npz (a file, or ``medmnist:NAME`` fetched and checked by MD5) with its own split."""
+    cohort, known, file = mnist.rows(draft, source)
+    drafts.card(draft, "medmnist", **known)
+    draft.card["import"]["source"] = file
+    drafts.finish(draft, cohort)
+
+
+def synthetic(draft, source, *, patients=None, seed=0):
+    """A synthetic cohort: written as raw DICOM into a temporary folder, then imported like any other (fMRI: one run).
+
+    Parameters
+    ----------
+    patients : int, optional
+        By default 240 for ``synthetic:thorax``, 20 for ``synthetic:pet``.
+    """
+    name = str(source).split(":", 1)[-1]
+    if name not in ("thorax", "pet", "fmri"):
+        raise ValueError(f"synthetic:{name}: expected synthetic:thorax, synthetic:pet or synthetic:fmri")
+    if name == "fmri":
+        return bold.synthetic(draft, int(seed))
+    patients = {"thorax": 240, "pet": 20}[name] if patients is None else int(patients)
+    with tempfile.TemporaryDirectory(prefix="medlab-") as raw:
+        draft.source = Path(raw) / "raw"
+        draft.options |= {"tables": "clinical.csv", "key": "patient_id", "label": "label",
+                          "mask": "masks/{patient_id}.npz::mask"}
+        draft.options["_made"] = {"kind": "synthetic", "medlab": medlab.__version__,
+                                  "patients": patients, "seed": int(seed)}
+        if name == "pet":
+            from medlab.phantoms import pet
+
+            pet.pet(draft.source, patients=patients, seed=int(seed))
+            return dicom(draft, draft.source, studies="all", truth="truth.csv")
+        from medlab.phantoms import thorax
+
+        thorax.thorax(draft.source, patients=patients, seed=int(seed))
+        draft.options |= {"time": "time_days", "event": "event"}
+        dicom(draft, draft.source, boxes="boxes.csv", truth="truth.csv")
+
+
+def dicom(draft, source, *, studies="baseline", series="all", boxes=None, truth=None, link_table=None,
+          roi=None, segmentation=None):
+    """A tree of DICOM files; see `dicom_tree.take`. Pixels and allow-listed numbers only, under pseudonyms.
+
+    Parameters
+    ----------
+    studies : {"baseline", "all"}
+        Of several studies of a patient the earliest, or all with a column ``study`` (1 = earliest).
+    series : {"all", "largest"}
+        Of several series of a study all, or the one with most slices.
+    boxes, truth : str, optional
+        Tables below the source with a patient column named like the key.
+    link_table : path, optional
+        Where to write original id and pseudonym; outside the dataset, and only if asked for.
+    roi : str, optional
+        Structures that become the mask, as ``GTV*:tumour,Lung_L:lung``; see `structures.attach`.
+    segmentation : {"RTSTRUCT", "SEG"}, optional
+        Which to take where a series has both.
+    """
+    for name, value, legal in (("studies", studies, ("baseline", "all")), ("series", series, ("all", "largest"))):
+        if value not in legal:
+            raise ValueError(f"--{name} {value!r}: expected {' or '.join(legal)}")
+    draft.options["_hide"] = True
+    dicom_tree.check_link_table(draft, link_table)
+    found = joins.outcomes(draft)
+    drafts.card(draft, "dicom")
+    dicom_tree.take(draft, found, studies, series, boxes, truth, roi, segmentation)
+    if link_table:
+        dicom_tree.write_link_table(draft, link_table)
+
+
+KINDS = {"folders": folders, "masks": mask_folders.masks, "voc": voc.voc, "coco": coco.coco, "table": joins.table,
+         "dicom": dicom, "nifti": nifti, "npz": npz, "bold": bold.runs, "medmnist": medmnist,
+         "synthetic": synthetic}

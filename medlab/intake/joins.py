@@ -1,0 +1,241 @@
+"""Tables of outcomes joined to images: templates of file names, targets, covariates, what has no partner.
+
+The text of a table is never opened as a path: what a template gives is looked up among the files that are there.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from medlab.cohorts import vocabulary
+from medlab.intake import tables
+from medlab.intake.drafts import OTHERS, SPLIT_NAMES, card, finish, listing, mapping, take, words
+
+
+def fill(template: str, row: dict) -> str:
+    """Put the values of a table row into ``{column}`` or ``{column:03d}``; only names, no attribute access."""
+    def value(match):
+        if match[1] not in row:
+            raise ValueError(f"template {template!r}: no column {match[1]!r}; found {', '.join(map(str, row))}")
+        cell = row[match[1]]
+        if match[2]:
+            cell = int(float(cell)) if match[2].endswith("d") else cell
+            return format(cell, match[2])
+        return tables.canonical(cell)
+
+    return re.sub(r"\{([^{}:]+)(?::([^{}]*))?\}", value, template)
+
+
+def beside(draft, row: dict, listed, missing: list) -> dict:
+    """Mask and field of view by the templates ``--mask`` and ``--valid``, looked up in the listing.
+
+    What is not there is appended to ``missing`` as entries of the log.
+    """
+    found = {}
+    for option, key, name in (("mask", "mask_source", "mask"), ("valid", "valid_source", "field of view")):
+        template = draft.options.get(option)
+        wanted = fill(str(template), row) if template else None
+        if wanted and wanted.partition("::")[0] in listed:
+            found[key] = wanted
+        elif wanted:
+            missing.append((wanted, "unmatched", f"no such {name}; image taken without"))
+    return found
+
+
+def outcomes(draft) -> pd.DataFrame | None:
+    """The joined tables of outcomes with ``_key`` and coded targets; rows that cannot be used are refused."""
+    o = draft.options
+    if not o.get("tables"):
+        return None
+    names = o["tables"] if isinstance(o["tables"], list) else str(o["tables"]).split(",")
+    found = {}
+    for name in (n.strip() for n in names):
+        path = next((p for p in (draft.source / name, Path(name)) if p.is_file()), None)
+        if path is None:
+            raise ValueError(f"table {name!r}: no such file in {draft.source} or here")
+        found[path.name] = tables.read_table(path, o.get("key"), o.get("sheet"), o.get("decimal"))
+    if not o.get("key") and len(found) > 1:
+        raise ValueError("several tables: say the column that joins them with --key COLUMN")
+    if o.get("key"):
+        table, unmatched = tables.join(found, str(o["key"]))
+        for name, key, reason in unmatched:
+            draft.say(name if o.get("_hide") else f"{name}, {o['key']} {key}", "unmatched", reason)
+    else:
+        table = next(iter(found.values()))
+    return _code(draft, table)
+
+
+def _code(draft, table):
+    o, used, refused = draft.options, {o for o in [draft.options.get("key")] if o}, {}
+    coded = pd.DataFrame(index=table.index)
+    if any(o.get(k) is not None for k in ("time", "start", "end", "event")):
+        if o.get("event") is None or (o.get("time") is None and (o.get("start") is None or o.get("end") is None)):
+            raise ValueError("follow-up: expected --event with either --time, or --start and --end (dates)")
+        keys = ("time", "event", "event_values", "time_unit", "start", "end", "date_format")
+        coded, refused, coding, notes = tables.follow_up(table, **{k: o[k] for k in keys if o.get(k) is not None})
+        draft.card["event_coding"], draft.notes[:] = coding, draft.notes + notes
+        used |= {o[k] for k in ("time", "event", "start", "end") if o.get(k)}
+    for option, column in (("label", "label"), ("split", "split"), ("cause", "event_cause")):
+        if o.get(option) is not None:
+            values = table[tables.find_column(table, o[option])]
+            coded[column] = values.map(tables.canonical, na_action="ignore")
+            used.add(o[option])
+    if "split" in coded:
+        coded["split"] = coded["split"].map(lambda v: SPLIT_NAMES.get(str(v).strip().lower(), v), na_action="ignore")
+    for i, reason in refused.items():
+        named = o.get("key") and not o.get("_hide")
+        draft.say(f"{o['key']} {table[o['key']][i]}" if named else f"row {i + 1} of the tables", "refused", reason)
+    persons = table.drop_duplicates(o["key"]) if o.get("key") else table
+    chosen = [tables.find_column(table, c.strip()) for c in words(o.get("covariates"))]
+    left_out = vocabulary.identifying(persons.drop(columns=[c for c in used if c in table]),
+                                  [*words(o.get("keep")), *chosen])
+    left_out |= {tables.find_column(table, c.strip()): "--drop" for c in words(o.get("drop"))}
+    others = [c for c in table if chosen and c not in {*chosen, *used}]
+    if others:
+        left_out = {c: why for c, why in left_out.items() if c in chosen}
+        draft.notes.append(f"{len(others)} columns not among --covariates left out: {', '.join(others)}")
+    draft.notes += [f"column {c} left out: {why}" + ("" if why == "--drop" else f" (--keep {c} takes it)")
+                    for c, why in left_out.items()]
+    covariates = table.drop(columns=[c for c in {*used, *left_out, *others} if c in table])
+    rename = mapping("rename", o["rename"]) if o.get("rename") else {}
+    for old in rename:
+        tables.find_column(covariates, old)
+    covariates = covariates.rename(columns=rename)
+    clash = [c for c in covariates if c in coded or c in ("image", "mask", "frame", "row", "patient_id", "events",
+                                                          "time_days", "event")]
+    covariates = covariates.rename(columns={c: f"{c}_table" for c in clash})
+    if o.get("key"):
+        coded.insert(0, "_key", table[o["key"]].map(tables.canonical))
+    raw = [{str(k): v for k, v in r.items()} for r in table.to_dict("records")]
+    result = pd.concat([coded, covariates], axis=1).assign(_raw=raw)
+    return result[~result.index.isin(refused)].reset_index(drop=True)
+
+
+def attach(draft, cohort: pd.DataFrame, table: pd.DataFrame | None, ids) -> pd.DataFrame:
+    """Join outcomes to images by the identifier that fits best: patient, file name, its stem, or path.
+
+    Parameters
+    ----------
+    ids : dict of list
+        Candidate keys, one per row of the cohort, by name. Images without a row and rows without an image are
+        logged as unmatched and left out.
+    """
+    if table is None:
+        return cohort
+    if "_key" not in table:
+        raise ValueError("tables need --key COLUMN: the column that names the patient or the image file")
+    if table["_key"].duplicated().any():
+        raise ValueError(f"key {draft.options['key']!r}: {table['_key'][table['_key'].duplicated()].iloc[0]!r} occurs "
+                         "in several rows with different values; expected one row per patient or image")
+    known, plain = set(table["_key"]), (lambda k: re.sub(r"^0+(?=\d+$)", "", tables.canonical(k)))
+    ids = {n: [plain(k) for k in v] for n, v in ids.items()}
+    if table["_key"].map(plain).is_unique:
+        table = table.assign(_key=table["_key"].map(plain))
+        known = set(table["_key"])
+    best = max(ids, key=lambda n: len(known & set(ids[n])))
+    keys = pd.Series(ids[best], index=cohort.index)
+    if not keys.isin(known).any():
+        raise ValueError(f"no image belongs to a row of the table: keys {sorted(known)[:3]}, images "
+                         f"{[v[0] for v in ids.values()]}; say how an id is found with --patient-pattern")
+    hide = draft.options.get("_hide")
+    for i in cohort.index[~keys.isin(known)]:
+        draft.say("an image" if hide else cohort.at[i, "image"], "unmatched", "no row in the table")
+        cohort = cohort.drop(index=i)
+    for key in sorted(known - set(keys)):
+        draft.say("a row of the table" if hide else f"{draft.options['key']} {key}", "unmatched", "no image")
+    extra = table.set_index("_key").drop(columns="_raw")
+    extra = extra.loc[:, [c for c in extra if c not in cohort]]
+    return cohort.join(extra.reindex(keys[cohort.index]).set_axis(cohort.index))
+
+
+def rows_with_images(draft, found, raw, image, boxes, inclusive=False):
+    """Look each row's image (and mask) up in the listing; place them; boxes as they are in the table."""
+    listed, rows = set(listing(draft.source)), []
+    for i, row in enumerate(raw):
+        source = fill(image, row)
+        if source.partition("::")[0] not in listed:
+            draft.say(source, "unmatched", "a row of the table without this file")
+            continue
+        missing = []
+        rows.append({"_i": i, "source": source} | beside(draft, row, listed, missing))
+        for entry in missing:
+            draft.say(*entry)
+    used = {r[c].partition("::")[0] for r in rows for c in ("source", *OTHERS.values()) if c in r}
+    kinds = {Path(r["source"].partition("::")[0]).suffix.lower() for r in rows}
+    for name in sorted(f for f in listed - used if Path(f).suffix.lower() in kinds and
+                       f.split("/")[0] in {u.split("/")[0] for u in used}):
+        draft.say(name, "unmatched", "a file without a row in the table")
+    if not rows:
+        raise ValueError(f"no file fits {image!r}: looked for {fill(image, raw.iloc[0])!r} in {draft.source}")
+    placed = take(draft, rows)
+    cohort = found.iloc[placed["_i"]].reset_index(drop=True)
+    for column in ("image", *OTHERS):
+        if column in placed:
+            cohort[column] = placed[column]
+    if not boxes:
+        return cohort, None
+    if len(boxes) != 4:
+        raise ValueError(f"--boxes {','.join(boxes)}: expected four columns: x_min, y_min, x_max, y_max")
+    source = pd.DataFrame(list(raw.iloc[placed["_i"]]))
+    edges = [tables.find_column(source, c.strip()) for c in boxes]
+    box = source[edges].set_axis(["x_min", "y_min", "x_max", "y_max"], axis=1)
+    box[["x_max", "y_max"]] += 1 if inclusive else 0
+    box.insert(0, "image", placed["image"].to_numpy())
+    _last_pixels(draft, cohort, box.dropna())
+    return cohort.drop(columns=[c for c in edges if c in cohort]), box.dropna()
+
+
+def _last_pixels(draft, cohort, box, most=20):
+    """Say so where boxes end at the last pixel of what their masks mark, one short of the edge."""
+    from medlab.imaging import formats
+
+    short = []
+    marked = cohort.dropna(subset=["mask"]).set_index("image")["mask"] if "mask" in cohort else {}
+    for row in [r for r in box.drop_duplicates("image", keep=False).to_dict("records") if r["image"] in marked][:most]:
+        pixels = formats.read(marked[row["image"]], root=draft.folder).pixels.any(axis=-1)
+        if pixels.ndim == 2 and pixels.any():
+            y, x = np.nonzero(pixels)
+            short.append((x.max(), y.max()) == (row["x_max"], row["y_max"]))
+    if short and all(short):
+        draft.notes.append("the boxes end at the last pixel of their masks instead of the edge behind it: --inclusive")
+
+
+def table(draft, source, *, image=None, boxes=None, inclusive=False, patient=None):
+    """A table, or several joined by ``key``; with ``image`` (a template of file names) one row per image.
+
+    Parameters
+    ----------
+    image : str, optional
+        For example ``images/{folder}/{file}`` or ``volumes/patient_{PatientID:03d}.npz::scan``. The result is looked
+        up among the files below the source; nothing else is ever opened. Without it: a table of patients.
+    boxes : list of str, optional
+        Columns with x_min, y_min, x_max, y_max (pixels from 0) of one box per row.
+    inclusive : bool
+        x_max and y_max are the last pixel of the box, not the edge behind it.
+    patient : str, optional
+        Column of the patient; the key by default.
+    """
+    if Path(source).is_file():
+        draft.options.setdefault("tables", Path(source).name)
+    if not draft.options.get("tables"):
+        raise ValueError("which tables? say --tables a.csv,b.csv (names below the source)")
+    found = outcomes(draft)
+    patient = str(patient or draft.options.get("key") or "")
+    card(draft, "table")
+    raw = found.pop("_raw")
+    if patient:
+        tables.find_column(pd.DataFrame(columns=list(raw.iloc[0])), patient)
+        found.insert(0, "patient_id", [tables.canonical(r[patient]) for r in raw])
+    found = found.drop(columns=[c for c in (patient, "_key") if c in found and c != "patient_id"])
+    if image is None:
+        draft.card["intensity"] = None
+        if patient and found["patient_id"].duplicated().any():
+            who = found["patient_id"][found["patient_id"].duplicated()].iloc[0]
+            raise ValueError(f"{patient} {who!r} occurs in several rows that differ; expected one row per patient")
+        for who in found.get("patient_id", found.index):
+            draft.say(f"row {who}", "taken")
+        return finish(draft, found)
+    cohort, box = rows_with_images(draft, found, raw, image, words(boxes), inclusive)
+    return finish(draft, cohort, boxes=box)

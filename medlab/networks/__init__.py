@@ -1,0 +1,1 @@
+"""What trains: input pipeline, policies, networks, losses, the journal of a training."""

@@ -1,0 +1,335 @@
+"""Networks for patients: images, clinical table and radiomics, alone and together, to survival (and a label).
+
+The unit is the patient. Each kind of input has an output of its own with a loss of its own, so that one training
+gives the image network, the table network and the fused one on the same patients, and a patient who lacks images
+still has an answer.
+"""
+
+import numpy as np
+import pandas as pd
+
+from medlab.cohorts import vocabulary
+from medlab.networks import models, pipeline
+from medlab.networks.pipeline import keras
+from medlab.statistics.concordance import concordance
+
+layers, ops = keras.layers, keras.ops
+FUSIONS, TABLES = ("equal", "joint"), ("table", "radiomics")
+
+
+def units(table, most=8, by="patient"):
+    """What one example is, and the rows of its images.
+
+    Parameters
+    ----------
+    table : DataFrame
+        split.parquet: ``patient_id``, ``split``, ``has_image``, and what is known of the patient.
+    most : int
+        Images per patient at most; of more, evenly spaced ones are taken.
+    by : str
+        ``patient``, or ``image``: every image is an example of its own.
+
+    Returns
+    -------
+    units : DataFrame
+        One row per patient of train, val and test, the first of the patient's in the table; ``n_images``.
+    rows : (m, k) int array
+        Rows of images.npy, -1 where there is no (further) image.
+    first : (m,) int array
+        Row of the table (and of covariates.parquet) that stands for the unit.
+    """
+    has = table["has_image"].to_numpy(bool) if "has_image" in table else np.ones(len(table), bool)
+    used = table["split"].isin(["train", "val", "test"]).to_numpy() & (has | (by == "patient"))
+    places, names = np.flatnonzero(used), table["patient_id"].astype(str).to_numpy()
+    codes = pd.factorize(names[places])[0] if by == "patient" else np.arange(len(places))
+    order = np.argsort(codes, kind="stable")
+    own = np.split(places[order], np.flatnonzero(np.diff(codes[order])) + 1) if len(places) else []
+    pictured = [rows[has[rows]] for rows in own]
+    k = max(1, min(most, max((len(rows) for rows in pictured), default=1)))
+    found, first = np.full((len(own), k), -1), np.array([rows[0] for rows in own], int)
+    for target, rows in zip(found, pictured, strict=True):
+        rows = rows if len(rows) <= k else rows[np.round(np.linspace(0, len(rows) - 1, k)).astype(int)]
+        target[:len(rows)] = rows
+    return table.iloc[first].reset_index(drop=True).assign(n_images=[len(rows) for rows in pictured]), found, first
+
+
+def inputs_of(covariates, rows=None):
+    """What the network gets beside the image, float32: table (m, t), radiomics (m, r), present (m, k)."""
+    clinical, radiomics = vocabulary.parts_of(covariates)
+    given = {"table": covariates[clinical], "radiomics": covariates[radiomics]}
+    given = {name: part.to_numpy("float32") for name, part in given.items() if part.shape[1]}
+    return given if rows is None else given | {"present": (rows >= 0).astype("float32")}
+
+
+def encoder(name, image_shape, **options):
+    """Model from one image to its feature vector; options as `models.features`."""
+    image = keras.Input(tuple(image_shape), name="one_image")
+    return keras.Model(image, models.features(image, name, **options), name="encoder")
+
+
+def build(name, image_shape, n_images, sizes, *, n_intervals=0, label=None, dropout=0.2, units="", fusion="equal",
+          pooling="attention", missing=0.1, prior=None, n_events=0, **options):
+    """Network for patients with an output per kind of input.
+
+    Parameters
+    ----------
+    name : str
+        Network of the images, see `models.build` (`options` go there); "" without images.
+    image_shape : (h, w, c) or (d, h, w, c)
+    n_images : int
+        Images per patient, k.
+    sizes : dict
+        Columns of the other inputs: ``{"table": t, "radiomics": r}``.
+    n_intervals : int
+        0: outputs are log risks (b, 1) for a Cox loss; K: hazard logits (b, K).
+    label : (kind, n_outputs), optional
+        A class label as further output, learned from the same features.
+    units : str
+        Hidden layers of the table, "64, 32"; empty: linear, a Cox model.
+    fusion : str
+        ``equal``: the sum of the standardised risks of the inputs, best for few patients, where a fitted combination
+        follows whichever input was learned by heart; ``joint``: the image risk beside the columns of the tables, as in
+        a Cox model, and a small network on all features together.
+    missing : float
+        Share of the patients whose images are withheld from the fused output in training, so that it learns to do
+        without.
+    prior, n_events : dict of `priors`, events in training
+        Ridge penalty on the coefficients of the tables, see `penalty_of`.
+
+    Returns
+    -------
+    keras.Model
+        Inputs (dict): image (b, k, ...), present (b, k), table (b, t), radiomics (b, r), as far as there are;
+        outputs (dict): image, table, radiomics, fused, label. A higher risk is worse.
+    """
+    inputs, features, outputs, columns = {}, {}, {}, max(1, n_intervals)
+    penalty = {part: penalty_of((prior or {}).get(part), n_events) for part in sizes}
+    if name:
+        inputs |= {"image": keras.Input((n_images, *image_shape), name="image"),
+                   "present": keras.Input((n_images,), name="present")}
+        features["image"] = _pooled(inputs, encoder(name, image_shape, **options), pooling)
+        shown = layers.Dropout(dropout)(features["image"]) if dropout else features["image"]
+        outputs["image"] = _risk(shown, columns, "image_risk")
+        if label:
+            outputs["label"] = models.head(shown, *label)
+    for part, size in sizes.items():
+        inputs[part] = keras.Input((size,), name=part)
+        features[part], outputs[part] = _from_table(inputs[part], part, units, columns, dropout, penalty[part])
+    if len(features) > 1:
+        outputs["fused"] = _fused(inputs, features, outputs, columns, fusion, dropout, missing, penalty)
+    return keras.Model(inputs, outputs, name="patients")
+
+
+def _pooled(inputs, encode, pooling):
+    image = inputs["image"]
+    each = encode(ops.reshape(image, (-1, *image.shape[2:])))
+    each = ops.reshape(each, (-1, image.shape[1], each.shape[-1]))
+    return models.over_instances(each, inputs["present"], pooling if image.shape[1] > 1 else "mean")
+
+
+def penalty_of(prior, n_events):
+    """Ridge penalty per event of a Cox loss that stands for a prior: the log hazard ratio per standard deviation of a
+    covariate is normal with mean 0 and standard deviation `prior`; 0 is no penalty."""
+    return float(1 / (2 * prior**2 * max(1, n_events))) if prior else 0.0
+
+
+PRIORS = (0.05, 0.08, 0.12, 0.2, 0.35, 0.6, 1.0)
+
+
+def ridge_cox(x, y, prior):
+    """Coefficients of a ridge Cox model, (columns,); y (m, 2) of time and event, prior as in `penalty_of`."""
+    from sksurv.linear_model import CoxPHSurvivalAnalysis
+    from sksurv.util import Surv
+
+    model = CoxPHSurvivalAnalysis(alpha=1 / prior**2, ties="efron")
+    return model.fit(x, Surv.from_arrays(y[:, 1] > 0, y[:, 0])).coef_
+
+
+def choose_prior(x, y, seed=0, folds=5, repeats=2):
+    """The prior of `PRIORS` with the best C in cross-validation within these (training) patients."""
+    random, found = np.random.default_rng(seed), np.zeros(len(PRIORS))
+    for _ in range(repeats):
+        order = random.permutation(len(y))
+        order, fold = order[np.argsort(y[order, 1], kind="stable")], np.empty(len(y), int)
+        fold[order] = np.arange(len(y)) % folds  # each fold gets its share of the events
+        for out in (fold == k for k in range(folds)):
+            if y[~out, 1].sum():
+                risks = (x[out] @ ridge_cox(x[~out], y[~out], prior) for prior in PRIORS)
+                each = [concordance(y[out, 0], y[out, 1] > 0, risk) for risk in risks]
+                found += np.nan_to_num(each, nan=0.5)
+    return PRIORS[int(np.argmax(found.round(6)))]
+
+
+def priors(given, y, prior=0.0):
+    """Prior of each table of `inputs_of` (of the training patients): the given one, or for 0 by `choose_prior`."""
+    known = (y > 0).any(axis=1)
+    if not y[:, 1].any():
+        raise ValueError(f"no event among {known.sum()} training patients with follow-up: nothing can be learnt; "
+                         "choose another split (seed, n_folds) or another outcome")
+    return {part: prior or choose_prior(given[part][known], y[known]) for part in TABLES if part in given}
+
+
+def hazard_level(y, cuts):
+    """Logit of events / at risk in each interval of a discrete-time head, (K,), kept from 0 and 1."""
+    time, event = y[(y > 0).any(axis=1)].T
+    at_risk = (time[:, None] > np.asarray(cuts)[:-1]).sum(0)
+    died = ((event > 0)[:, None] & (time[:, None] > cuts[:-1]) & (time[:, None] <= cuts[1:])).sum(0)
+    share = (died + 0.5) / (at_risk + 1)
+    return np.log(share / (1 - share))
+
+
+def start_at_cox(model, given, y, prior, cuts=None):
+    """Give the linear parts of the tables the coefficients of a ridge Cox model of the same patients.
+
+    A network takes hundreds of steps to what Newton's method has at once; from here it only learns what is new. The
+    model of a table alone is finished with that and is frozen, unless a network stands beside it.
+
+    Parameters
+    ----------
+    model : of `build`; given : dict of `inputs_of`, of the training patients
+    y : (m, 2) time and event, (0, 0) unknown
+    prior : dict of `priors`
+    cuts : of a discrete-time head, whose outputs then start at the hazards of these patients
+    """
+    known, names = (y > 0).any(axis=1), {layer.name for layer in model.layers}
+    for layer in model.layers:
+        part, _, kind = layer.name.rpartition("_")
+        if part in TABLES and kind in ("linear", "fused"):
+            coefficients = ridge_cox(given[part][known], y[known], prior[part])
+            kernel = np.repeat(coefficients[:, None], layer.units, axis=1)
+            layer.set_weights([kernel, *layer.get_weights()[1:]])
+            alone = "encoder" not in names and not any(name.endswith("_network") for name in names)
+            layer.trainable = kind == "fused" or f"{part}_network" in names or layer.units > 1 or alone
+    return model if cuts is None else _set_level(model, hazard_level(y, cuts), names)
+
+
+def _set_level(model, level, names):
+    """Each output once the level of the hazards: its further parts start at 0."""
+    first = next((name for name in names if name.endswith("_fused")), None) if "image_scaled" not in names else None
+    for layer in model.layers:
+        values = layer.get_weights()
+        if values and values[-1].shape == level.shape and isinstance(layer, (layers.Dense, Scaled)):
+            whole = layer.name in ("image_risk", "fused_risk", first) or layer.name.endswith("_linear")
+            layer.set_weights([*values[:-1], level if whole else 0 * level])
+    return model
+
+
+def standardise(model, images, rows, given):
+    """Give the parts of an ``equal`` fusion mean and variance of their risks over these (training) patients: the
+    moving ones of training are those of its last batches."""
+    found = predict(model, images, rows, given)
+    for layer in model.layers:
+        part, _, kind = layer.name.rpartition("_")
+        if kind == "standard":
+            risk = found[part][given["present"].any(axis=1)] if part == "image" else found[part]
+            layer.set_weights([risk.mean(0), np.maximum(risk.var(0), 1e-6)])
+    return model
+
+
+def _risk(x, columns, name, penalty=0.0):
+    """Log risk without a constant, which a Cox loss cannot know, or logits of the hazard."""
+    start = keras.initializers.RandomNormal(stddev=0.01)
+    return layers.Dense(columns, use_bias=columns > 1, kernel_initializer=start, name=name,
+                        kernel_regularizer=keras.regularizers.L2(penalty) if penalty else None,
+                        bias_initializer=keras.initializers.Constant(-2.0))(x)
+
+
+def _from_table(x, part, units, columns, dropout, penalty):
+    """Features and risk of a table: a linear part, and beside it a network if `units` names layers."""
+    linear, hidden = _risk(x, columns, f"{part}_linear", penalty), x
+    for number in [int(word) for word in str(units).split(",") if word.strip()]:
+        hidden = layers.Dense(number, "silu", kernel_initializer="he_normal")(hidden)
+        hidden = layers.Dropout(dropout)(hidden) if dropout else hidden
+    if hidden is x:
+        return x, layers.Identity(name=f"{part}_risk")(linear)
+    return hidden, layers.Add(name=f"{part}_risk")([linear, _risk(hidden, columns, f"{part}_network")])
+
+
+@keras.saving.register_keras_serializable("medlab")
+class Scaled(layers.Layer):
+    """Input times one learned number, and plus a learned level per column if asked for."""
+
+    def __init__(self, start=1.0, level=False, **kwargs):
+        super().__init__(**kwargs)
+        self.start, self.with_level = start, level
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(), initializer=keras.initializers.Constant(self.start), name="scale")
+        self.level = self.add_weight(shape=(shape[-1],), initializer="zeros", name="level") if self.with_level else 0.0
+
+    def call(self, x):
+        return self.scale * x + self.level
+
+    def get_config(self):
+        return super().get_config() | {"start": self.start, "level": self.with_level}
+
+
+def _fused(inputs, features, outputs, columns, fusion, dropout, missing, penalty):
+    if fusion not in FUSIONS:
+        raise ValueError(f"fusion {fusion!r} is unknown; expected one of {', '.join(FUSIONS)}")
+    there = {part: 1.0 for part in features}
+    if "image" in features:
+        there["image"] = ops.max(inputs["present"], axis=-1, keepdims=True)
+    if fusion == "equal":
+        each = [layers.BatchNormalization(momentum=0.9, center=False, scale=False, name=f"{part}_standard")(
+            ops.stop_gradient(outputs[part])) * there[part] for part in features]
+        return Scaled(0.3, columns > 1, name="fused_risk")(layers.Add()(each))
+    if "image" in features and missing:
+        there["image"] = ops.minimum(layers.Dropout(missing)(there["image"]), 1.0)
+    risks = [Scaled(name="image_scaled")(outputs["image"] * there["image"]) if part == "image" else
+             _risk(inputs[part], columns, f"{part}_fused", penalty[part]) for part in features]
+    total, x = layers.Add()(risks), layers.Concatenate()([features[part] * there[part] for part in features])
+    x = layers.Dropout(dropout)(x) if dropout else x
+    x = layers.Dense(32, "gelu")(x)
+    return layers.Add(name="fused_risk")([total, _risk(x, columns, "together")])
+
+
+def label_model(model):
+    """The part of a network for patients that gives the label of one image, as a model of its own."""
+    encode, known = model.get_layer("encoder"), {layer.name: layer for layer in model.layers}
+    image = keras.Input(encode.input_shape[1:], name="image")
+    x = encode(image)
+    for name in ("score", "probabilities"):
+        x = known[name](x) if name in known else x
+    return keras.Model(image, x, name="label")
+
+
+def predict(model, images, rows, given, batch_size=64):
+    """Outputs for patients, read from disk batch by batch.
+
+    Parameters
+    ----------
+    model : keras.Model of `build`
+    images : array of images.npy, or None
+    rows : (m, k) rows of the images; given : dict of `inputs_of`, each (m, ...)
+
+    Returns
+    -------
+    dict output -> (m, 1) log risk or (m, K) hazard logits, float
+    """
+    if not len(rows):
+        return {name: np.empty((0, *shape[1:])) for name, shape in model.output_shape.items()}
+    with_images = "image" in model.input
+    batches = pipeline.dataset(images if with_images else None, rows=rows if with_images else None,
+                               inputs={name: part for name, part in given.items() if name in model.input},
+                               batch_size=batch_size)
+    return {name: np.asarray(part, float) for name, part in model.predict(batches, verbose=0).items()}
+
+
+def log_risk(output):
+    """One number per patient from an output, (n,), higher is worse: the log risk itself; of hazard logits (n, K) the
+    complementary log-log of the mean survival at the cuts, by which `losses.Concordance` ranks them too."""
+    output = np.asarray(output, float)
+    if output.shape[1] == 1:
+        return output[:, 0]
+    mean = np.exp(-np.cumsum(np.logaddexp(0, output), axis=1)).mean(1)
+    return np.log(-np.log(np.clip(mean, 1e-12, 1 - 1e-12)))
+
+
+def memory_bytes(model, batch_size):
+    """`models.memory_bytes`, of a network for patients too: its encoder works on every image."""
+    if not isinstance(model.input, dict):
+        return models.memory_bytes(model, batch_size)
+    if "image" not in model.input:
+        return int(16 * model.count_params() + 4e6)
+    return models.memory_bytes(model.get_layer("encoder"), batch_size * model.input["image"].shape[1])

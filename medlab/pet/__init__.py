@@ -1,0 +1,1 @@
+"""How much tracer is taken up?"""

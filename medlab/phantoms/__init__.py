@@ -1,0 +1,1 @@
+"""The embedded cohorts, simulated with known truth."""

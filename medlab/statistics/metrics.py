@@ -1,0 +1,207 @@
+"""How sure one can be of a measure: patient bootstrap, exact intervals, baselines.
+
+**Patients** are drawn, never images: the images of one patient are not independent. Classes are not held
+fixed in the drawing, because the class mix of a test set is as much a matter of chance as its patients;
+resamples in which a measure is undefined (no case of a class) are left out and counted.
+"""
+
+import numpy as np
+import pandas as pd
+
+from medlab.statistics.intervals import auc_interval, bca, exact_interval, left_out, weights
+from medlab.statistics.measures import check, from_confusion, measure
+
+PROPORTIONS = ("accuracy", "recall", "specificity", "precision", "npv")
+MOST_UNDEFINED = 0.05  # share of undefined resamples above which no interval is given
+
+
+def value_of(y, p, **options):
+    return {name: v[0] for name, v in measure(y, p, np.ones((1, len(y))), **options).items()}
+
+
+def _resampled(y, p, who, n_bootstrap, seed, **options):
+    blocks = [measure(y, p, w, **options) for w in weights(who, n_bootstrap, seed)]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def _denominators(y, called, who):
+    """Per proportion of a binary decision: images and patients it is a share of."""
+    rows = (y >= 0, y == 1, y == 0, called == 1, called == 0)
+    return {name: (int(r.sum()), len(np.unique(who[r]))) for name, r in zip(PROPORTIONS, rows, strict=True)}
+
+
+def _all_right(y, who, k, level):
+    """Confusion matrix at the exact lower limits of all recalls: the low end when no decision was wrong."""
+    n = np.array([len(np.unique(who[y == c])) for c in range(k)], float)
+    low = np.array([exact_interval(1.0, size, level)[0] if size else 1.0 for size in n])
+    other = np.where(np.eye(k, dtype=bool), 0, n)
+    other = other / np.maximum(other.sum(1, keepdims=True), 1)
+    return (np.diag(n * low) + (n * (1 - low))[:, None] * other)[None]
+
+
+def _interval(name, value, draws, without, shares, level):
+    """Exact for proportions, reflected for the ECE (its resamples lie too high), BCa for the rest."""
+    good = draws[np.isfinite(draws)]
+    if name in shares:
+        n, m = shares[name]
+        if not n or not np.isfinite(value):
+            return np.nan, np.nan
+        size = value * (1 - value) / good.var() if 0 < value < 1 and good.var() > 0 else m
+        return exact_interval(value, np.clip(size, 1, n), level)
+    if not np.isfinite(value) or len(good) < (1 - MOST_UNDEFINED) * len(draws) or np.ptp(good) < 1e-12:
+        return np.nan, np.nan
+    if name == "ece":
+        return tuple(np.clip(2 * value - np.quantile(good, [(1 + level) / 2, (1 - level) / 2]), 0, 1))
+    return bca(value, good, without, level)
+
+
+def scores(y, p, patients=None, head="binary", threshold=0.5, n_bootstrap=2000, seed=0, level=0.95,
+           predicted=None):
+    """All measures with their intervals.
+
+    Parameters
+    ----------
+    y, p, patients, head : see `statistics.measures.check`; threshold, predicted : see `statistics.measures.measure`
+    n_bootstrap : resamples of patients; level : coverage of the intervals
+
+    Returns
+    -------
+    DataFrame indexed by measure: value, low, high, undefined (share of resamples in which it was undefined).
+    No interval (NaN) with fewer than two patients, or where more than 5 % of the resamples are undefined.
+    """
+    y, p, who = check(y, p, patients, head)
+    if not len(y):
+        raise ValueError("no images to evaluate: is the split empty?")
+    options = {"head": head, "threshold": threshold, "predicted": predicted}
+    table = pd.DataFrame({"value": value_of(y, p, **options)})
+    table[["low", "high", "undefined"]] = np.nan
+    if who.max() < 1 or not n_bootstrap:
+        return table
+    draws = _resampled(y, p, who, n_bootstrap, seed, **options)
+    without = measure(y, p, left_out(who), **options)
+    shares = {} if head == "multilabel" else {"accuracy": (len(y), int(who.max()) + 1)}
+    if head == "binary":
+        shares = _denominators(y, p >= threshold if predicted is None else predicted, who)
+    for name, value in table["value"].items():
+        limits = _interval(name, value, draws[name], without[name], shares, level)
+        table.loc[name, ["low", "high", "undefined"]] = *limits, np.isnan(draws[name]).mean()
+    return _at_the_end(table, y, p, who, head, level)
+
+
+def _at_the_end(table, y, p, who, head, level):
+    """Fill the intervals of a perfect result, which no resample can contradict."""
+    table.loc[table["low"].isna() & (table["value"] == 1), "high"] = 1.0
+    if head == "multilabel":
+        return table
+    k = 2 if head == "binary" else p.shape[1]
+    if table.at["auc", "value"] == 1:
+        sizes = [(len(np.unique(who[y == c])), len(np.unique(who[y != c]))) for c in np.unique(y)]
+        low = np.mean([auc_interval(1.0, *size, level)[0] for size in sizes])
+        table.loc["auc", ["low", "high"]] = low, 1.0
+    if table.at["accuracy", "value"] == 1 and len(np.unique(y)) > 1:
+        worst = from_confusion(_all_right(y, who, k, level), np.unique(y))
+        for name in set(worst) & set(table.index[table["low"].isna()]):
+            table.loc[name, ["low", "high"]] = worst[name][0], 1.0
+    return table
+
+
+def difference(y, p, q, patients=None, name="auc", n_bootstrap=2000, seed=0, level=0.95, **options):
+    """Paired difference of one measure between two sets of probabilities for the same images.
+
+    Returns
+    -------
+    dict: value (of p minus of q), low, high. The same resamples serve both, so the pairing is kept.
+    """
+    y, p, who = check(y, p, patients, options.get("head", "binary"))
+    q = check(y, q, None, options.get("head", "binary"))[1]
+
+    def gain(w):
+        return measure(y, p, w, **options)[name] - measure(y, q, w, **options)[name]
+
+    value = gain(np.ones((1, len(y))))[0]
+    draws = np.concatenate([gain(w) for w in weights(who, n_bootstrap, seed)])
+    low, high = _interval("difference", value, draws, gain(left_out(who)), {}, level)
+    return {"value": value, "low": low, "high": high}
+
+
+def roc_band(y, p, patients=None, n_bootstrap=1000, seed=0, level=0.95):
+    """Pointwise interval of the sensitivity at each false-positive rate, for the ROC figure.
+
+    Returns
+    -------
+    DataFrame: false_positive_rate (grid of 101), low, high.
+    """
+    y, p, who = check(y, p, patients)
+    order, grid, curves = np.argsort(-p, kind="stable"), np.linspace(0, 1, 101), []
+    last = np.r_[np.diff(p[order]) < 0, True]  # ties move together
+    for w in weights(who, n_bootstrap, seed):
+        hits, false = (np.cumsum(w[:, order] * part[order], axis=1) for part in (y, 1 - y))
+        good = (hits[:, -1] > 0) & (false[:, -1] > 0)
+        curves += [np.interp(grid, np.r_[0, f[last] / f[-1]], np.r_[0, h[last] / h[-1]])
+                   for h, f in zip(hits[good], false[good], strict=True)]
+    low, high = np.quantile(curves, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return pd.DataFrame({"false_positive_rate": grid, "low": low, "high": high})
+
+
+def per_class(y, p, patients, head, names, n_bootstrap=2000, seed=0):
+    """Each class against the rest (calls: the most probable class), each label on its own.
+
+    Returns
+    -------
+    dict name -> table of `scores`; classes without a case are left out.
+    """
+    y, p, who = check(y, p, patients, head)
+    found = {}
+    for k, name in enumerate(names):
+        rows = np.flatnonzero(~np.isnan(y[:, k])) if head == "multilabel" else np.arange(len(y))
+        is_it = (y[rows, k] if head == "multilabel" else y == k).astype(int)
+        called = None if head == "multilabel" else (p.argmax(1) == k).astype(int)
+        if is_it.any():
+            found[name] = scores(is_it, p[rows, k], who[rows], "binary", 0.5, n_bootstrap, seed, predicted=called)
+    return found
+
+
+def subgroups(levels, y, p, patients, head="binary", threshold=0.5, least=10, n_bootstrap=2000, seed=0):
+    """AUC and accuracy within each level of each column.
+
+    Parameters
+    ----------
+    levels : dict column -> Series (n,) of level names, NaN = unknown
+    least : patients below which a level is counted but not scored
+
+    Returns
+    -------
+    DataFrame: column, level, images, patients, auc, auc_low, auc_high, accuracy, ...; NaN where not scored.
+    """
+    rows = []
+    for column, level in levels.items():
+        present = set(level.dropna())
+        ordered = list(level.cat.categories) if hasattr(level, "cat") else sorted(present, key=str)
+        for name in [name for name in ordered if name in present]:
+            inside = np.flatnonzero((level == name).to_numpy())
+            row = {"column": column, "level": str(name), "images": len(inside)}
+            row["patients"] = len(pd.unique(patients[inside]))
+            if row["patients"] >= least:
+                one = scores(y[inside], p[inside], patients[inside], head, threshold, n_bootstrap, seed)
+                row |= flat(one.loc[["auc", "accuracy"]])
+            rows.append(row)
+    names = [name + end for name in ("auc", "accuracy") for end in ("", "_low", "_high")]
+    return pd.DataFrame(rows, columns=["column", "level", "images", "patients", *names])
+
+
+def flat(table, prefix=""):
+    """The table of `scores` as plain keys for a JSON file: auc, auc_low, auc_high, ..."""
+    return {prefix + name + end: row[column] for name, row in table.iterrows()
+            for end, column in (("", "value"), ("_low", "low"), ("_high", "high"))}
+
+
+def written(table, digits=3):
+    """The table of `scores` as text: "0.912 (0.871 to 0.947)"; without an interval where there is none."""
+    def one(row):
+        if not np.isfinite(row["value"]):
+            return "not defined"
+        if not np.isfinite([row["low"], row["high"]]).all():
+            return f"{row['value']:.{digits}f} (no interval)"
+        return f"{row['value']:.{digits}f} ({row['low']:.{digits}f} to {row['high']:.{digits}f})"
+
+    return table.apply(one, axis=1)

@@ -1,0 +1,1 @@
+"""How long, and who is at risk?"""

@@ -1,0 +1,302 @@
+"""Classical survival models that a network has to beat: Cox, random survival forest, tumour volume.
+
+All are fitted on the rows they are given and on nothing else; what is chosen (the ridge) is chosen inside them.
+"""
+
+import re
+import warnings
+
+import numpy as np
+import pandas as pd
+
+from medlab.survival.hazards import log_at_risk
+
+RIDGES = (0.01, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # added to the log partial likelihood: ridge / 2 * sum(b^2)
+FEWEST_EVENTS = 3  # below this nothing is fitted
+MOST_TIMES = 150  # distinct times a forest keeps in each leaf
+WIDEST = 4.0  # standard error of a log hazard ratio above which it is not estimated but diverging
+
+
+def log_likelihood(time, event, risk):
+    """Log partial likelihood of a log risk (Breslow's ties), a sum over the events.
+
+    Cox, J R Stat Soc B 1972;34:187-220. Patients leave the risk set after their time, so all who share a time
+    are at risk together.
+    """
+    time, event, risk = np.asarray(time, float), np.asarray(event, bool), np.asarray(risk, float)
+    return float((risk - log_at_risk(time, risk))[event].sum())
+
+
+def fit_cox(time, event, table, ridges=RIDGES, seed=0):
+    """Cox model (Efron's ties) with a ridge chosen by the cross-validated partial likelihood of the given rows.
+
+    Parameters
+    ----------
+    time, event : (n,) follow-up in days, event seen
+    table : (n, m) DataFrame of numbers; columns are standardised here, constant ones get no coefficient.
+    ridges : candidates; one alone is taken as it is.
+
+    Returns
+    -------
+    dict: coefficients (Series by column, log hazard ratio per unit of the column; higher risk is worse), centre
+    (Series), ridge, n, events. The risk of any rows is ``cox_risk(fit, table)``.
+
+    Notes
+    -----
+    Without a ridge a level that is seen in few patients, none of whom died, gets an infinite coefficient. The
+    choice is that of Verweij and van Houwelingen, Stat Med 1993;12:2305-14.
+    """
+    time, event = np.asarray(time, float), np.asarray(event, bool)
+    if event.sum() < FEWEST_EVENTS:
+        raise ValueError(f"{event.sum()} events in {len(event)} patients; a Cox model needs at least {FEWEST_EVENTS}")
+    centre, spread = table.mean(), table.std(ddof=0)
+    use = list(table.columns[spread > 1e-9])
+    if not use:
+        raise ValueError(f"no column varies in the {len(table)} patients: {', '.join(table) or 'the table is empty'}")
+    x = ((table[use] - centre[use]) / spread[use]).to_numpy(float)
+    ridge = ridges[0] if len(ridges) == 1 else _choose_ridge(time, event, x, ridges, seed)
+    b = pd.Series(_newton(time, event, x, ridge), use) / spread[use]
+    return {"coefficients": b.reindex(table.columns, fill_value=0.0), "centre": centre, "ridge": ridge,
+            "n": len(time), "events": int(event.sum())}
+
+
+def cox_risk(fit, table):
+    """Log risk of rows by `fit_cox`, (n,); 0 is the mean patient of the fitted rows, higher is worse."""
+    return ((table - fit["centre"]) @ fit["coefficients"]).to_numpy(float)
+
+
+def _newton(time, event, x, ridge):
+    from sksurv.linear_model import CoxPHSurvivalAnalysis
+    from sksurv.util import Surv
+
+    model = CoxPHSurvivalAnalysis(alpha=ridge, ties="efron", n_iter=200)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return model.fit(x, Surv.from_arrays(event, time)).coef_
+
+
+def _choose_ridge(time, event, x, ridges, seed):
+    """The ridge with the highest cross-validated log partial likelihood; folds hold equal shares of the events."""
+    rng, fold = np.random.default_rng(seed), np.empty(len(time), int)
+    n_folds = int(min(10, event.sum()))
+    for part in (event, ~event):
+        fold[part] = rng.permutation(part.sum()) % n_folds
+    gained = np.zeros(len(ridges))
+    for i, ridge in enumerate(ridges):
+        for k in range(n_folds):
+            rest = fold != k
+            risk = x @ _newton(time[rest], event[rest], x[rest], ridge)
+            gained[i] += log_likelihood(time, event, risk) - log_likelihood(time[rest], event[rest], risk[rest])
+    return ridges[int(np.argmax(gained))]
+
+
+def hazard_ratios(time, event, table, units):
+    """Cox model without a ridge, for reading: hazard ratios per unit with intervals, and the test of constancy.
+
+    Parameters
+    ----------
+    table : (n, m) DataFrame; units : Series by column, the step a ratio is stated for (`clinical_units`)
+
+    Returns
+    -------
+    DataFrame by column: value, low, high (95 %), p, p_constant (Grambsch and Therneau 1994: small = the ratio
+    changes over time); attrs["note"] says which columns were left out, or that a ridge was needed.
+    """
+    frame = table.loc[:, table.std(ddof=0) > 1e-9].astype(float)
+    frame, twins = _without_twins(frame)
+    model, penalty = _lifelines_cox(time, event, frame)
+    constant = _constancy(model, time, event, frame)
+    step = units.reindex(frame.columns).fillna(1.0)
+    b, se = model.params_ * step, model.standard_errors_ * step
+    found = pd.DataFrame({"value": np.exp(b), "low": np.exp(b - 1.96 * se), "high": np.exp(b + 1.96 * se),
+                          "p": model.summary["p"], "p_constant": constant})
+    notes = [f"{', '.join(twins)}: fully told by other columns, left out."] if twins else []
+    if penalty:
+        notes.append(f"The fit does not converge as it is; these ratios have a ridge ({penalty:g}) and are too near 1.")
+    found.attrs["note"] = " ".join(notes)
+    return found
+
+
+def _without_twins(frame):
+    """Columns that are no linear combination of those before them, and the names of the rest."""
+    kept, twins = [], []
+    for name in frame:
+        centred = frame[[*kept, name]] - frame[[*kept, name]].mean()
+        singular = np.linalg.matrix_rank((centred / centred.std(ddof=0)).to_numpy(), tol=1e-6) < len(kept) + 1
+        (twins if singular else kept).append(name)
+    return frame[kept], twins
+
+
+def _lifelines_cox(time, event, frame):
+    """The weakest ridge, 0 first, at which lifelines' fit converges and no coefficient runs away."""
+    from lifelines import CoxPHFitter
+    from lifelines.exceptions import ConvergenceError
+
+    data = frame.assign(**{"time ": np.asarray(time, float), "event ": np.asarray(event, bool)})
+    for penalty in (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                model = CoxPHFitter(penalizer=penalty).fit(data, "time ", "event ")
+            except (ConvergenceError, ValueError, np.linalg.LinAlgError):
+                continue
+        scaled = model.standard_errors_ * frame.std(ddof=0)
+        if np.isfinite(scaled).all() and (scaled < WIDEST).all():
+            return model, penalty
+    raise ValueError(f"no Cox model of {', '.join(frame)} converges, {int(np.sum(event))} events in {len(frame)}")
+
+
+def _constancy(model, time, event, frame):
+    from lifelines.statistics import proportional_hazard_test
+
+    data = frame.assign(**{"time ": np.asarray(time, float), "event ": np.asarray(event, bool)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = proportional_hazard_test(model, data, time_transform="rank").summary["p"]
+    return found.reindex(frame.columns)
+
+
+def clinical_units(fitted):
+    """Steps in which hazard ratios are read, for the standardised columns of covariates.parquet.
+
+    Parameters
+    ----------
+    fitted : dict of preprocessing.json, ``covariates``
+
+    Returns
+    -------
+    DataFrame by column: unit (the step in standard deviations, for `hazard_ratios`), label. A number gets the
+    round step (1, 2 or 5 times a power of ten) nearest to its standard deviation, ten years for an age; a
+    category is read against its reference.
+    """
+    rows = {}
+    for name, fit in fitted.items():
+        if fit["kind"] == "number":
+            step = 10.0 if re.search(r"(^|_)age(_|$)", name, re.I) and fit["std"] > 3 else round_step(fit["std"])
+            rows[name] = (step / fit["std"], f"{name}, per {step:g}")
+        for level in (level for level in fit.get("levels", []) if level != fit["reference"]):
+            rows[f"{name}={level}"] = (1.0, f"{name}: {level} against {fit['reference']}")
+        rows[f"{name}_missing"] = (1.0, f"{name} missing")
+    return pd.DataFrame({"unit": {name: float(unit) for name, (unit, _) in rows.items()},
+                         "label": {name: label for name, (_, label) in rows.items()}})
+
+
+def round_step(spread):
+    """The round number (1, 2, 5 times a power of ten) nearest to a standard deviation; 1 for grades and flags."""
+    if 0.2 < spread < 1.5:
+        return 1.0
+    steps = np.outer(10.0 ** np.arange(-9, 10), (1, 2, 5)).ravel()
+    return float(steps[np.argmin(np.abs(np.log(steps / spread)))])
+
+
+def fit_forest(time, event, table, n_trees=200, min_leaf=10, seed=0):
+    """Random survival forest (Ishwaran et al., Ann Appl Stat 2008;2:841-60).
+
+    Each leaf keeps a curve over all distinct times, which for thousands of patients fills the memory: times
+    are moved to the end of one of at most 150 intervals that hold equally many events. Risks rank as before.
+
+    Returns
+    -------
+    scikit-survival's RandomSurvivalForest; its ``predict`` is a risk, higher is worse.
+    """
+    from sksurv.ensemble import RandomSurvivalForest
+    from sksurv.util import Surv
+
+    time, event = np.asarray(time, float), np.asarray(event, bool)
+    if event.sum() < FEWEST_EVENTS:
+        raise ValueError(f"{event.sum()} events in {len(event)} patients; a forest needs at least {FEWEST_EVENTS}")
+    edges = np.unique(time[event])
+    if len(edges) > MOST_TIMES:
+        edges = np.unique(np.quantile(edges, np.linspace(0, 1, MOST_TIMES), method="higher"))
+    edges = np.append(edges, max(time.max(), edges[-1] + 1))
+    coarse = edges[np.minimum(np.searchsorted(edges, time), len(edges) - 1)]
+    forest = RandomSurvivalForest(n_trees, min_samples_leaf=min_leaf, max_features="sqrt", random_state=seed)
+    return forest.fit(table.to_numpy(float), Surv.from_arrays(event, coarse))
+
+
+def forest_curves(forest, table, grid):
+    """Survival probabilities of a forest on a grid of days, (n, g): steps, 1 before the first event."""
+    curves = forest.predict_survival_function(table.to_numpy(float), return_array=True)
+    curves = np.column_stack([np.ones(len(table)), curves])
+    return curves[:, np.searchsorted(forest.unique_times_, np.asarray(grid, float), side="right")]
+
+
+def drawn_together(curves, fitted_curves, slope):
+    """Survival curves with the differences between patients scaled by a slope, on the scale of log(-log S).
+
+    For curves that do not come from one baseline hazard: at each time the fitted patients' mean stays where it is
+    and a slope below 1 draws all patients nearer to it.
+
+    Parameters
+    ----------
+    curves : (n, g); fitted_curves : (m, g) of the fitted patients, on the same grid; slope : float above 0
+
+    Returns
+    -------
+    (n, g); never rising along the grid
+    """
+    def scale(s):
+        return np.log(-np.log(np.clip(s, 1e-12, 1 - 1e-12)))
+
+    middle = scale(fitted_curves).mean(0)
+    drawn = np.exp(-np.exp(middle + slope * (scale(curves) - middle)))
+    return np.minimum.accumulate(np.where(np.asarray(curves) == 1, 1.0, drawn), axis=1)
+
+
+def tumour_size(cohort):
+    """Size of the marked tumour per patient: the largest among the patient's images.
+
+    Parameters
+    ----------
+    cohort : DataFrame of cohort.parquet, ``mask_size`` in pixels, ``spacing_mm`` as "2 x 1 x 1", depth
+
+    Returns
+    -------
+    (Series by patient_id, unit): ml of volumes, mm2 of pictures, or voxels or pixels where a spacing is unknown;
+    0 is an empty mask, NaN no mask. Of a patient's slices the largest area counts, not the sum, which would grow
+    with the number of slices that were taken.
+    """
+    solid = cohort["depth"].notna().any()
+    element = cohort["spacing_mm"].map(lambda mm: float(np.prod([float(v) for v in str(mm).split(" x ")])),
+                                       na_action="ignore").astype(float)
+    marked = cohort["mask_size"].notna()
+    known = marked.any() and element[marked].notna().all()
+    size = cohort["mask_size"] * (element / (1000 if solid else 1) if known else 1.0)
+    unit = ("ml" if solid else "mm2") if known else ("voxels" if solid else "pixels")
+    return size.groupby(cohort["patient_id"]).max(), unit
+
+
+def size_columns(size, train, least=5):
+    """Columns for a model of tumour size: its logarithm, and flags for "nothing marked" and "no mask".
+
+    The hazard of a tumour goes with the logarithm of its volume; a volume of 0 has none and gets the median with a
+    flag of its own. Flags that fewer than `least` patients of train have are left out.
+
+    Parameters
+    ----------
+    size : (n,) Series, 0 where nothing is marked, NaN without a mask; train : (n,) bool, gives the median
+    """
+    positive = size > 0
+    logarithm = np.log(size.where(positive))
+    columns = {"log_size": logarithm.fillna(logarithm[np.asarray(train)].median()),
+               "nothing_marked": (size == 0).astype(float), "no_mask": size.isna().astype(float)}
+    keep = [name for name, column in columns.items() if name == "log_size" or
+            least <= column[np.asarray(train)].sum() <= np.sum(train) - least]
+    return pd.DataFrame(columns, index=size.index)[keep].fillna(0.0)
+
+
+def risk_groups(risk, fitted_risk, n=3):
+    """Groups of equal size in the fitted part: ordered Categorical, names "low risk" ... "high risk".
+
+    Parameters
+    ----------
+    risk : (n,) of any patients; fitted_risk : risks of the patients that give the cut points (never test)
+
+    Returns
+    -------
+    (Categorical, cut points)
+    """
+    names = {2: ["low risk", "high risk"], 3: ["low risk", "middle risk", "high risk"]}.get(n)
+    names = names or [f"risk group {k + 1}" for k in range(n)]
+    cuts = np.quantile(fitted_risk, np.arange(1, n) / n)
+    return pd.Categorical.from_codes(np.searchsorted(cuts, risk, side="left"), names, ordered=True), cuts

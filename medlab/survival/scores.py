@@ -1,0 +1,176 @@
+"""Scores of a survival model with intervals by resampling patients: ranks and probabilities over time.
+
+Every score is computed for many weightings of the patients at once (as in `statistics.measures`): ones give the value,
+and it is then scikit-survival's; bootstrap counts give a resample. The censoring curve G of the inverse probability
+weights (IPCW) is fitted on the training part and held fixed. No score is turned round: a C below 0.5 stays below 0.5.
+"""
+
+import numpy as np
+import pandas as pd
+
+from medlab.statistics import concordance
+from medlab.statistics.intervals import bca, left_out, weights
+from medlab.survival import hazards
+
+MOST_UNDEFINED = 0.05  # share of undefined resamples above which no interval is given
+MOST_WEIGHTS = 20_000_000  # resamples times patients: larger tests get fewer resamples (200 for 100,000 patients)
+
+
+def censoring(train, t):
+    """Share of the training patients not yet censored at t days (Kaplan-Meier of the censoring); 0 beyond its end."""
+    from sksurv.nonparametric import CensoringDistributionEstimator
+
+    G, t = CensoringDistributionEstimator().fit(_structured(train)), np.atleast_1d(np.asarray(t, float))
+    inside = t <= train["time_days"].max()
+    return np.where(inside, G.predict_proba(np.minimum(t, train["time_days"].max())), 0.0)
+
+
+def _structured(table):
+    return np.array(list(zip(table["event"].astype(bool), table["time_days"].astype(float), strict=True)),
+                    dtype=[("event", bool), ("time", float)])
+
+
+def _inverse(g):
+    return np.divide(1.0, g, out=np.zeros_like(g), where=g > 0)
+
+
+def _auc(time, event, risk, w, t, inverse, strata):
+    """Cumulative/dynamic AUC at t: events up to t (weighted by IPCW) against those followed beyond t; (b,)."""
+    good, all_ = 0.0, 0.0
+    for s in concordance._groups(strata, len(time)):
+        s = s[np.argsort(-risk[s], kind="stable")]
+        starts = np.flatnonzero(np.r_[True, -np.diff(risk[s]) > concordance.TIED])
+        case = np.add.reduceat(w[:, s] * (inverse * (event & (time <= t)))[s], starts, axis=1)
+        control = np.add.reduceat(w[:, s] * (time > t)[s], starts, axis=1)
+        below = control.sum(1, keepdims=True) - np.cumsum(control, axis=1)
+        good = good + (case * (below + control / 2)).sum(1)
+        all_ = all_ + case.sum(1) * control.sum(1)
+    return concordance._ratio(good, all_)
+
+
+def _losses(time, event, p, t, inverse, inverse_t):
+    """Each patient's part of the Brier score at times t (m,) for survival p (n, m); (n, m). Graf, Stat Med 1999."""
+    dead, alive = (event & (time <= t[:, None])).T, (time > t[:, None]).T
+    return p**2 * dead * inverse[:, None] + (1 - p) ** 2 * alive * inverse_t
+
+
+def brier_times(test, grid, horizon):
+    """Times over which the Brier score is integrated: first event of test, the grid days between, the horizon."""
+    first = test.loc[test["event"].astype(bool), "time_days"].min()
+    grid = np.asarray(grid, float)
+    return np.r_[first, grid[(grid > first) & (grid < horizon)], horizon] if first < horizon else np.empty(0)
+
+
+def brier_curve(train, test, grid, S, times):
+    """Brier score at each of times (m,), for a figure; lower is better, 0.25 is a coin."""
+    return _all_losses(train, test, grid, S, np.asarray(times, float)).mean(0)
+
+
+def _all_losses(train, test, grid, S, times):
+    time, event = test["time_days"].to_numpy(float), test["event"].to_numpy(bool)
+    p = np.broadcast_to(hazards.at(grid, S, times), (len(time), len(times)))
+    return _losses(time, event, p, times, _inverse(censoring(train, time)), _inverse(censoring(train, times)))
+
+
+def _prepare(train, test, risk, grid, S, horizons, strata):
+    """A function of weights (b, n) that gives all scores as dict of (b,)."""
+    time, event = test["time_days"].to_numpy(float), test["event"].to_numpy(bool)
+    strata, jobs = None if strata is None else np.asarray(strata), {}
+    inverse = _inverse(censoring(train, time))
+    if risk is not None:
+        risk = np.asarray(risk, float).reshape(-1)
+        jobs["c_harrell"] = lambda w: concordance.concordance(time, event, risk, w, strata)
+        uno = inverse**2 * (time < horizons[-1])
+        jobs["c_uno"] = lambda w: concordance.concordance(time, event, risk, w, strata, uno)
+        for t in horizons:
+            jobs[f"auc_{t:.0f}"] = lambda w, t=t: _auc(time, event, risk, w, t, inverse, strata)
+    if S is not None:
+        parts = {f"brier_{t:.0f}": _all_losses(train, test, grid, S, np.array([t]))[:, 0] for t in horizons}
+        times = brier_times(test, grid, horizons[-1])
+        if len(times):
+            part = np.trapezoid(_all_losses(train, test, grid, S, times), times, axis=1)
+            parts["integrated_brier"] = part / (times[-1] - times[0])
+        jobs |= {name: lambda w, one=one: concordance._ratio(w @ one, w.sum(1)) for name, one in parts.items()}
+    return jobs
+
+
+def _check(train, test, horizons, *risks):
+    for name, table in (("train", train), ("test", test)):
+        if not len(table) or table[["time_days", "event"]].isna().any().any() or not (table["time_days"] > 0).all():
+            raise ValueError(f"{name}: {len(table)} patients; each needs a time above 0 and an event that is known "
+                             "(see survival.follow_up)")
+    if not test["event"].any():
+        raise ValueError(f"no event among the {len(test)} evaluated patients: nothing can be ranked; use more patients")
+    for risk in risks:
+        if risk is not None and (np.size(risk) != len(test) or not np.isfinite(risk).all()):
+            raise ValueError(f"{np.size(risk)} risks, {int((~np.isfinite(risk)).sum())} of them not finite, for "
+                             f"{len(test)} patients: one finite risk each is expected")
+    return hazards.legal_horizons(horizons, train["time_days"], test["time_days"])
+
+
+def _who(test):
+    return pd.factorize(test.index)[0] if test.index.name == "patient_id" else np.arange(len(test))
+
+
+def _limits(value, draws, without, level):
+    good = draws[np.isfinite(draws)]
+    if not np.isfinite(value) or len(good) < max(1, (1 - MOST_UNDEFINED) * len(draws)) or np.ptp(good) < 1e-12:
+        return np.nan, np.nan
+    return bca(value, good, without, level)
+
+
+def _rows(who, n_bootstrap, seed):
+    """Ones, bootstrap and jackknife weights in one table, so that all pairs are compared once; number of resamples."""
+    b = min(n_bootstrap, max(200, MOST_WEIGHTS // len(who))) if n_bootstrap and who.max() > 0 else 0
+    drawn = [w.astype(np.float32) for w in weights(who, b, seed)] if b else []
+    return np.vstack([np.ones((1, len(who)), np.float32), *drawn, left_out(who).astype(np.float32)]), b
+
+
+def scores(train, test, risk, grid=None, S=None, horizons=(365.0,), strata=None, n_bootstrap=1000, seed=0, level=0.95):
+    """All scores of a model with their intervals (BCa, patients resampled).
+
+    Parameters
+    ----------
+    train, test : DataFrames with time_days, event (`survival.hazards.follow_up`); train gives the censoring curve only
+    risk : (n,) of the test patients, higher is worse; None where there are only curves (Kaplan-Meier)
+    grid, S : survival curves (g,), (n, g) or (g,); None where there are only ranks
+    horizons : days; cut to the legal range (``attrs["notes"]`` says so, ``attrs["horizons"]`` has those used)
+    strata : (n,) only pairs within one stratum are compared
+
+    Returns
+    -------
+    DataFrame by measure: value, low, high, undefined (share of the resamples). c_harrell, c_uno (up to the largest
+    horizon), auc_<days>: 0.5 is chance, higher is better; brier_<days>, integrated_brier: lower is better.
+    """
+    horizons, notes = _check(train, test, horizons, risk)
+    who = _who(test)
+    w, b = _rows(who, n_bootstrap, seed)
+    out = {}
+    for name, job in _prepare(train, test, risk, grid, S, horizons, strata).items():
+        found = job(w)
+        value, draws = job(np.ones((1, len(who))))[0], found[1:1 + b]
+        limits = _limits(value, draws, found[1 + b:], level) if b else (np.nan, np.nan)
+        out[name] = value, *limits, np.isnan(draws).mean() if b else np.nan
+    table = pd.DataFrame.from_dict(out, orient="index", columns=["value", "low", "high", "undefined"])
+    table.attrs |= {"notes": notes, "horizons": horizons}
+    return table
+
+
+def difference(train, test, risk_a, risk_b, name="c_harrell", grid=None, S_a=None, S_b=None, horizons=(365.0,),
+               strata=None, n_bootstrap=1000, seed=0, level=0.95):
+    """Paired difference a - b of one score on the same patients, same resamples: dict value, low, high."""
+    horizons, _ = _check(train, test, horizons, risk_a, risk_b)
+    one, two = (_prepare(train, test, r, grid, s, horizons, strata) for r, s in ((risk_a, S_a), (risk_b, S_b)))
+    if name not in one or name not in two:
+        raise ValueError(f"{name!r} is not among the scores: {', '.join(k for k in one if k in two)}")
+    w, b = _rows(_who(test), n_bootstrap, seed)
+    found = one[name](w) - two[name](w)
+    value = (one[name](np.ones((1, len(test)))) - two[name](np.ones((1, len(test)))))[0]
+    low, high = _limits(value, found[1:1 + b], found[1 + b:], level) if b else (np.nan, np.nan)
+    return {"value": float(value), "low": float(low), "high": float(high)}
+
+
+def kaplan_meier_curve(train, grid):
+    """The baseline without any covariate: Kaplan-Meier of the training part on the grid, (g,), flat after its end."""
+    last = train["time_days"].max()
+    return hazards.kaplan_meier(train["time_days"], train["event"], np.minimum(grid, last))[0]
