@@ -201,7 +201,7 @@ class Hazard(_SurvivalLoss):
         self.cuts = [float(c) for c in cuts]
         if len(self.cuts) < 2 or self.cuts[0] != 0 or not (np.diff(self.cuts) > 0).all():
             raise ValueError(f"cuts must begin with 0 and increase strictly, found {self.cuts}; "
-                             "medlab.networks.losses.cuts makes them from the training part")
+                             "losses.cuts makes them from the training part")
 
     def call(self, y_true, y_pred):
         self._check(y_true, y_pred, 2, len(self.cuts) - 1)
