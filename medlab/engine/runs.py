@@ -5,6 +5,7 @@ import difflib
 import fcntl
 import getpass
 import os
+import re
 import socket
 import sys
 import time
@@ -12,9 +13,7 @@ import time
 from medlab.engine import pages
 from medlab.engine.parameters import check_parameters, declared, headline, read_params, run_folder
 from medlab.engine.stamps import write_stamp
-from medlab.storage import read_json, write_atomically, write_json, write_text
-
-__all__ = ["RunLocked", "lock", "progress", "read_json", "start", "write_atomically", "write_json"]
+from medlab.storage import write_text
 
 
 class RunLocked(RuntimeError):
@@ -111,3 +110,51 @@ def _withdraw(name, run):
                   f"'medlab run {run}' makes a new one.")
     page = pages.notebook_page(None, headline(name)[0], status, [], [("run index", "index.html")])
     write_text(run_folder(run) / f"{name}.html", page)
+
+
+NEEDS = re.compile(r"#\s*needs:\s*(.+)")  # the first line of a cell
+_parts, _said = {}, set()
+
+
+def offers(**parts: bool) -> None:
+    """Say what the data have; a cell whose first line is ``# needs: images, follow-up`` is skipped where one lacks.
+
+    What is missing is said once, at the first cell that needs it. May be called again when more is known. Works in
+    JupyterLab, papermill and nbval alike, since the kernel itself leaves the cell out.
+
+    Parameters
+    ----------
+    parts : name and whether it is there; an underscore is written as a hyphen in a cell (``follow_up``: follow-up).
+
+    Raises
+    ------
+    ValueError
+        In the cell, for a name that no call has told about.
+    """
+    _parts.update({name.replace("_", "-"): bool(there) for name, there in parts.items()})
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    if shell and _skip_unmet not in shell.input_transformers_cleanup:
+        shell.input_transformers_cleanup.append(_skip_unmet)
+
+
+def _skip_unmet(lines):
+    """Lines of a cell as the kernel executes them: its own, or a sentence about what it lacks."""
+    asked = NEEDS.match(lines[0]) if lines else None
+    needs = [name.strip() for name in asked[1].split(",")] if asked else []
+    unknown = [name for name in needs if name not in _parts]
+    if unknown:
+        near = f"{unknown[0]!r} is unknown; runs.offers was told about {', '.join(_parts) or 'nothing'}"
+        return [f"raise ValueError({'a cell needs ' + near!r})\n"]
+    lacking = " and ".join(name for name in needs if not _parts[name])
+    if not lacking:
+        return lines
+    return [f"from medlab.engine import runs; runs.say_skipped({lacking!r})\n"]
+
+
+def say_skipped(lacking: str) -> None:
+    """Say once that parts of a notebook are left out; executed in the place of a cell that `offers` leaves out."""
+    if lacking not in _said:
+        print(f"No {lacking} here: what needs it is left out.")
+    _said.add(lacking)

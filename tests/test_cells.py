@@ -1,0 +1,28 @@
+"""A cell that says what it needs is left out, with a word, where the data lack it."""
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+OFFERS = "from medlab.engine import runs\nruns.offers(images=True, masks=False, follow_up=False)"
+
+
+def executed(*cells):
+    """Texts that the cells print, after one that says what there is."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in (OFFERS, *cells)])
+    NotebookClient(notebook, kernel_name="python3").execute()
+    return ["".join(output["text"] for output in cell.outputs if output.name == "stdout")
+            for cell in notebook.cells[1:]]
+
+
+def test_cells_without_what_they_need_are_left_out_and_it_is_said_once():
+    said = executed("# needs: images\nprint(1)", "# needs: images, masks\nprint(2)", "# needs: masks\nprint(3)",
+                    "# needs: follow-up\nprint(4)", "print(5)")
+    assert said == ["1\n", "No masks here: what needs it is left out.\n", "",
+                    "No follow-up here: what needs it is left out.\n", "5\n"]
+
+
+def test_a_need_that_nobody_told_about_is_an_error():
+    with pytest.raises(CellExecutionError, match="'boxes' is unknown; runs.offers was told about images, masks"):
+        executed("# needs: boxes\nprint(1)")
