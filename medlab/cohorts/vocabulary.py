@@ -105,3 +105,12 @@ def acquisition(cohort):
     """Columns of cohort.parquet that say how an image was taken, not what is on it, and that vary."""
     clinical, _ = parts_of(cohort)  # a texture feature may be called contrast
     return varied(cohort, [name for name in clinical if ACQUISITION.search(name) or name in SIZE])
+
+
+LATER = re.compile(r"death|dead|vital|deceased|last.?contact|follow.?up|progress|relaps|recur"
+                   r"|(^|[._])(os|dss|pfi|dfi|pfs|rfs)([._]|$)", re.I)
+
+
+def recorded_later(columns: list) -> list[str]:
+    """Columns whose name says that they were recorded after the start of follow-up: the outcome under another name."""
+    return [column for column in columns if LATER.search(column)]

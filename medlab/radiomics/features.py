@@ -268,3 +268,16 @@ def by_patient(table, patients):
     out = table.loc[best.to_numpy()].set_axis(table.index)
     out.attrs = table.attrs
     return out
+
+
+def settings_in_words(settings: Settings, in_hu: bool) -> str:
+    """The settings that are set, with their units."""
+    said = ", ".join(f"{name} {value}" for name, value in asdict(settings).items() if value)
+    return f"Settings, in mm and {'HU' if in_hu else 'grey values as stored'}: {said}."
+
+
+def measured_in_words(table: pd.DataFrame) -> str:
+    """How many features were measured in how many images (of `table`), and why not in the others."""
+    lacking = ", ".join(f"{n} {why}" for why, n in table.attrs["problems"].items()) or "none"
+    return (f"Radiomics were measured in the masks ({table.shape[1]} features of {table.notna().any(axis=1).sum()} "
+            f"images; not measured: {lacking}). A new patient needs a mask drawn in the same way.")
