@@ -42,12 +42,6 @@ def extents(rows: pd.DataFrame, spacing_mm: float = 0.0) -> np.ndarray:
     return size * rows["spacing_mm"].str.split(" x ", expand=True).astype(float).to_numpy() / spacing_mm
 
 
-def windows_of(card: dict, window: str = "auto") -> list:
-    """CT windows, one per channel; [None] where the modality decides. ``auto``: as the card says."""
-    chosen = card.get("window") if window == "auto" else window
-    return [name.strip() for name in chosen.split(",")] if chosen else [None]
-
-
 def shape_of(extent: np.ndarray, size: int, depth: int, n_channels: int) -> tuple:
     """Shape of the array of all prepared images: (n, [depth,] side, side, channels); images are never enlarged.
 
@@ -60,13 +54,19 @@ def shape_of(extent: np.ndarray, size: int, depth: int, n_channels: int) -> tupl
     return (len(extent), *slices, side, side, int(n_channels))
 
 
+def shape_in_words(shape: tuple, size: int) -> str:
+    """Shape and memory of the array, and whether the images are smaller than asked for (``size``)."""
+    smaller = f"; image_size {size} is larger than the images and became {shape[-2]}" if shape[-2] < size else ""
+    return f"{' x '.join(map(str, shape))} bytes = {np.prod(shape, dtype=float) / 1e6:.0f} MB{smaller}"
+
+
 def prepare(dataset: datasets.Dataset, row: pd.Series, shape: tuple, windows: list, spacing_mm: float = 0.0,
             region: str = "none", marks: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Pixels of one row, ``shape[1:]`` uint8, and where they lie in the original (`imaging.geometry`).
 
     Parameters
     ----------
-    shape : of `shape_of`; windows : of `windows_of`; region : as in `regions.cut`
+    shape : of `shape_of`; windows : one per channel, [None]: the modality decides; region : as in `regions.cut`
     marks : the last channel is the mask, empty where a row has none
     """
     whole, spatial, mm = datasets.read(dataset, row), shape[1:-1], spacing_mm or None

@@ -298,12 +298,14 @@ def removed(table: pd.DataFrame, kept: pd.DataFrame) -> dict:
     return {int(row): f"leak: removed from {split}" for row, split in gone.itertuples(index=False)}
 
 
-def leaks_in_words(found: pd.DataFrame, how: str, n_removed: int) -> list[str]:
-    """Sentence about leaks (`leaks`) and what was done about them; empty if there are none."""
+def leaks_in_words(found: pd.DataFrame, how: str, n_removed: int, patients_known: bool = True) -> list[str]:
+    """Sentences about leaks (`leaks`) and what was done about them; empty if there can be none."""
+    unknown = "Patients are unknown: that images of one patient are on both sides cannot be excluded."
     kinds = found["kind"].value_counts()
     done = f"{n_removed} images dropped" if how != "keep" else "kept: numbers on test are too good"
-    return [f"In more than one split: {kinds.get('patient', 0)} patients, {kinds.get('image', 0)} groups of look-alike "
-            f"images; leaks: {how}, {done}."] if len(found) else []
+    said = (f"In more than one split: {kinds.get('patient', 0)} patients, {kinds.get('image', 0)} groups of look-alike "
+            f"images; leaks: {how}, {done}.")
+    return [unknown] * (not patients_known) + [said] * (len(found) > 0)
 
 
 def in_numbers(kept: pd.DataFrame, columns: list, order: list, patients_known: bool = True) -> pd.DataFrame:
