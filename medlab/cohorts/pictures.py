@@ -95,9 +95,14 @@ def gallery(dataset: datasets.Dataset, rows: pd.DataFrame, order: list, columns:
 
 
 def patient_cells(dataset: datasets.Dataset, rows: pd.DataFrame, most: int = 6) -> list[tuple]:
-    """What is shown of a patient: pairs (row, slice): slices of the first volume around its mask, else the images."""
+    """What is shown of a patient: pairs (row, slice): slices of the first volume around its mask, else the images.
+
+    Parameters
+    ----------
+    rows : of the patient, without a problem; of none nothing is shown
+    """
     shown = [row for _, row in rows.head(most).iterrows()]
-    if pd.isna(shown[0]["depth"]):
+    if not shown or pd.isna(shown[0]["depth"]):
         return [(row, None) for row in shown]
     depth, best = int(shown[0]["depth"]), best_slice(dataset, shown[0])
     first = int(np.clip((depth // 2 if best is None else best) - 2, 0, max(0, depth - most)))
