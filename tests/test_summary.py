@@ -117,7 +117,7 @@ def test_sizes_masks_and_grey_levels(data, cohort):
     cohort["mask_size"] = annotations.mask_sizes(data, cohort)
     assert cohort["mask_size"].tolist() == [4 * i for i in range(8)]
     assert annotations.sizes_in_words(cohort) == "Masks: 8 of 8 images, 1 of them empty."
-    assert "16 voxels, 0.256 ml (from 0.064 to 0.45)" in annotations.median_size_in_words(cohort)  # 16 mm³ each
+    assert "16 voxels, 0.256 ml (from 0.064 to 0.448)" in annotations.median_size_in_words(cohort)  # 16 mm³ each
     edges = intensities.bins(cohort, in_hu=True)
     levels = intensities.histograms(data, cohort, edges, ["ill", "well"])
     assert list(levels) == ["ill", "well"] and levels["ill"].sum() == pytest.approx(4)

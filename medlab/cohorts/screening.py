@@ -147,8 +147,9 @@ def joined(cohort: pd.DataFrame, scan: pd.DataFrame, found: pd.DataFrame) -> pd.
     DataFrame
         Further columns ``row``, those of the scan, ``duplicate_group`` (-1: none), ``duplicate_kind``.
     """
-    scan = scan if len(scan) else pd.DataFrame({"problem": None, "depth": None}, index=cohort.index, dtype=object)
-    measured = scan.drop(columns="thumbnail", errors="ignore").assign(depth=pd.to_numeric(scan["depth"]))
+    measured = {"problem": None, "depth": None}
+    if len(scan):
+        measured = dict(scan.drop(columns="thumbnail").assign(depth=pd.to_numeric(scan["depth"])))
     cohort = cohort.assign(row=cohort.index, **measured, duplicate_group=-1)
     found = found.set_index("row")
     cohort.loc[found.index, "duplicate_group"] = found["group"].astype(int)
