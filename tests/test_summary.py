@@ -110,6 +110,15 @@ def test_table_one_and_what_is_missing_or_rare(cohort):
     assert mixed["a"].tolist() == ["x", "1", None] and mixed["b"].tolist() == [1, 2, 3]
 
 
+def test_one_patient_as_a_table(cohort):
+    rows = summary.patient_rows(cohort.assign(age_years=np.nan), "p5")
+    table = summary.patient_table(rows, ["channels", "mean"], "patient")["patient p5"]
+    assert table["age_years"] == "missing" and table["site"] == "B" and "sha" not in table and len(rows) == 2
+    assert summary.patient_rows(cohort.assign(problem=["blank"] + [None] * 7))["patient_id"].tolist() == ["p1"]
+    with pytest.raises(ValueError, match="patient_shown: no patient 'x'; the first are p0, p1"):
+        summary.patient_rows(cohort, "x")
+
+
 def test_sizes_masks_and_grey_levels(data, cohort):
     kinds = summary.image_kinds(cohort)
     assert kinds.index.tolist() == ["5 x 20 x 24 x 1"] and kinds["images"].tolist() == [8]

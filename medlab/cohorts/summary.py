@@ -189,7 +189,7 @@ def patient_table(rows: pd.DataFrame, measured: list, name: str) -> pd.DataFrame
     measured : columns that are left out where nothing was measured, such as those of `datasets.scan`
     """
     known = rows.iloc[0].drop([*UNSEEN, *(c for c in measured if c in rows and rows[c].isna().all())], errors="ignore")
-    known = known.map(lambda v: f"{v:.5g}" if isinstance(v, float) else v).fillna("missing")
+    known = known.where(known.notna(), "missing").map(lambda v: f"{v:.5g}" if isinstance(v, float) else v)
     return known.rename(f"{name} {rows['patient_id'].iloc[0]}").to_frame()
 
 
