@@ -86,7 +86,7 @@ def test_several_images_are_pooled_whatever_their_order_and_the_absent_do_not_co
 def test_slices_with_neighbours_see_the_volume():
     model = models.build("simple", (6, 16, 16, 1), "binary", 2, capacity=0.25, view="2.5d")
     flat = models.build("simple", (16, 16, 3), "binary", 2, capacity=0.25)
-    assert sum(len(layer.kernel.shape) == 4 for layer in models._leaves(model) if hasattr(layer, "kernel")) == 3
+    assert sum(len(layer.kernel.shape) == 4 for layer in models.leaves(model) if hasattr(layer, "kernel")) == 3
     assert model.count_params() > flat.count_params(), "and the attention over slices"
     planes = models.build("simple", (16, 16, 16, 2), "binary", 2, capacity=0.25, view="planes")
     x = np.zeros((2, 16, 16, 16, 2), "float32")

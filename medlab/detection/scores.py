@@ -17,16 +17,12 @@ from scipy.sparse import csr_array
 from medlab.detection import matching
 from medlab.detection.matching import iou  # noqa: F401  the overlap is part of this module's face
 from medlab.statistics.intervals import bca, exact_interval, left_out, weights
+from medlab.statistics.measures import ratio
 
 OVERLAPS = (0.1, 0.2, 0.3, 0.4, 0.5)
 RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # false positives per image; the mean over them is the CPM of LUNA16
 MOST_UNDEFINED = 0.05  # share of undefined resamples above which no interval is given
 BLOCK = 4_000_000  # resamples times thresholds held at a time
-
-
-def ratio(a, b):
-    a, b = np.broadcast_arrays(a, b)
-    return np.divide(a, b, out=np.full(a.shape, np.nan), where=b > 0)
 
 
 def _down(marks, w):
@@ -55,7 +51,7 @@ def _area(marks, w):
     return ratio((np.diff(hits, axis=0, prepend=0) * best).sum(0), lesions)[None]
 
 
-def _sensitivities(marks, w, rates=RATES):
+def sensitivities(marks, w, rates=RATES):
     """Sensitivity at each rate of false positives per image, (rates, b)."""
     hits, false, lesions, _ = _down(marks, w)
     hits = np.vstack([np.zeros_like(lesions), hits])
@@ -126,7 +122,7 @@ def prepare(truth, candidates, images):
     return truth, candidates, who, matching.pairs(truth, candidates), labels
 
 
-def _mean_area(marks, labels, w):
+def mean_areas(marks, labels, w):
     """Average precision of each label, then its mean over those with lesions; (labels + 1, b)."""
     each = [_area(marks[marks["label"] == label], w) for label in labels]
     with_lesions = [k for k, label in enumerate(labels) if (marks["lesion"] & (marks["label"] == label)).any()]
@@ -155,7 +151,7 @@ def average_precision(truth, candidates, images, overlaps=OVERLAPS, n_bootstrap=
     for t in overlaps:
         marks = matching.marks(truth, candidates, near, t)
         heads = [{"label": label, "measure": "ap", "at": t} for label in [*labels, "all"]]
-        jobs.append((heads, lambda w, marks=marks: _mean_area(marks, labels, w), len(truth)))
+        jobs.append((heads, lambda w, marks=marks: mean_areas(marks, labels, w), len(truth)))
     return table_of(jobs, truth, candidates, who, n_bootstrap, seed, level)
 
 
@@ -182,7 +178,7 @@ def froc(truth, candidates, images, rule="centre", rates=RATES, n_bootstrap=2000
         mine = marks[of_class(marks, label)]
         heads = [{"label": label, "measure": "sensitivity", "at": rate} for rate in rates]
         jobs.append(([*heads, {"label": label, "measure": "cpm", "at": np.nan}],
-                     lambda w, mine=mine: _with_mean(_sensitivities(mine, w, rates)), len(truth)))
+                     lambda w, mine=mine: _with_mean(sensitivities(mine, w, rates)), len(truth)))
         thresholds += [*_thresholds(mine, rates, len(who)), np.nan]
     table = table_of(jobs, truth, candidates, who, n_bootstrap, seed, level)
     table.insert(3, "threshold", thresholds)
@@ -234,12 +230,12 @@ def _one(truth, candidates, near, measure, at, label, rule):
     if measure == "ap":
         marks = matching.marks(truth, candidates, near, at)
         labels = sorted(set(truth["label"])) if label == "all" else [label]
-        return lambda w: _mean_area(marks, labels, w)[-1:]
+        return lambda w: mean_areas(marks, labels, w)[-1:]
     marks = matching.marks(truth, candidates, near, rule, once=False)
     marks = marks[of_class(marks, label)]
     if measure == "sensitivity":
-        return lambda w: _sensitivities(marks, w, [at])
-    return lambda w: _with_mean(_sensitivities(marks, w))[-1:]
+        return lambda w: sensitivities(marks, w, [at])
+    return lambda w: _with_mean(sensitivities(marks, w))[-1:]
 
 
 def froc_band(truth, candidates, images, rule="centre", rates=None, label="all", n_bootstrap=1000, seed=0, level=0.95):
@@ -253,7 +249,7 @@ def froc_band(truth, candidates, images, rule="centre", rates=None, label="all",
     truth, candidates, who, near, _ = prepare(truth, candidates, images)
     marks = matching.marks(truth, candidates, near, rule, once=False)
     marks = marks[of_class(marks, label)]
-    value, draws, _ = _resampled(lambda w: _sensitivities(marks, w, rates), who, len(truth), n_bootstrap, seed)
+    value, draws, _ = _resampled(lambda w: sensitivities(marks, w, rates), who, len(truth), n_bootstrap, seed)
     tails = [(1 - level) / 2, (1 + level) / 2]
     with_band = draws is not None and np.isfinite(draws).any(axis=1).all()
     low, high = np.nanquantile(draws, tails, axis=1) if with_band else np.full((2, len(rates)), np.nan)

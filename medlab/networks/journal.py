@@ -113,8 +113,8 @@ class Journal(keras.callbacks.Callback):
 
     def _chance(self):
         """State of the random generators of dropout layers, which Keras leaves out of the weights."""
-        return [layer.seed_generator.state for layer in self.model._flatten_layers()
-                if hasattr(layer, "seed_generator")]
+        weights = {id(weight) for weight in self.model.weights}
+        return [state for state in self.model.variables if id(state) not in weights]
 
     def on_epoch_begin(self, epoch, logs=None):
         self.start = time.perf_counter()

@@ -10,6 +10,7 @@ import pandas as pd
 
 from medlab.statistics import concordance
 from medlab.statistics.intervals import bca, left_out, weights
+from medlab.statistics.measures import ratio
 from medlab.survival import hazards
 
 MOST_UNDEFINED = 0.05  # share of undefined resamples above which no interval is given
@@ -37,7 +38,7 @@ def _inverse(g):
 def _auc(time, event, risk, w, t, inverse, strata):
     """Cumulative/dynamic AUC at t: events up to t (weighted by IPCW) against those followed beyond t; (b,)."""
     good, all_ = 0.0, 0.0
-    for s in concordance._groups(strata, len(time)):
+    for s in concordance.groups(strata, len(time)):
         s = s[np.argsort(-risk[s], kind="stable")]
         starts = np.flatnonzero(np.r_[True, -np.diff(risk[s]) > concordance.TIED])
         case = np.add.reduceat(w[:, s] * (inverse * (event & (time <= t)))[s], starts, axis=1)
@@ -45,7 +46,7 @@ def _auc(time, event, risk, w, t, inverse, strata):
         below = control.sum(1, keepdims=True) - np.cumsum(control, axis=1)
         good = good + (case * (below + control / 2)).sum(1)
         all_ = all_ + case.sum(1) * control.sum(1)
-    return concordance._ratio(good, all_)
+    return ratio(good, all_)
 
 
 def _losses(time, event, p, t, inverse, inverse_t):
@@ -72,8 +73,8 @@ def _all_losses(train, test, grid, S, times):
     return _losses(time, event, p, times, _inverse(censoring(train, time)), _inverse(censoring(train, times)))
 
 
-def _prepare(train, test, risk, grid, S, horizons, strata):
-    """A function of weights (b, n) that gives all scores as dict of (b,)."""
+def weighted(train, test, risk, grid, S, horizons, strata):
+    """The scores by name, each a function of the weights of the test patients, (b, n) to (b,); see `scores`."""
     time, event = test["time_days"].to_numpy(float), test["event"].to_numpy(bool)
     strata, jobs = None if strata is None else np.asarray(strata), {}
     inverse = _inverse(censoring(train, time))
@@ -90,7 +91,7 @@ def _prepare(train, test, risk, grid, S, horizons, strata):
         if len(times):
             part = np.trapezoid(_all_losses(train, test, grid, S, times), times, axis=1)
             parts["integrated_brier"] = part / (times[-1] - times[0])
-        jobs |= {name: lambda w, one=one: concordance._ratio(w @ one, w.sum(1)) for name, one in parts.items()}
+        jobs |= {name: lambda w, one=one: ratio(w @ one, w.sum(1)) for name, one in parts.items()}
     return jobs
 
 
@@ -146,7 +147,7 @@ def scores(train, test, risk, grid=None, S=None, horizons=(365.0,), strata=None,
     who = _who(test)
     w, b = _rows(who, n_bootstrap, seed)
     out = {}
-    for name, job in _prepare(train, test, risk, grid, S, horizons, strata).items():
+    for name, job in weighted(train, test, risk, grid, S, horizons, strata).items():
         found = job(w)
         value, draws = job(np.ones((1, len(who))))[0], found[1:1 + b]
         limits = _limits(value, draws, found[1 + b:], level) if b else (np.nan, np.nan)
@@ -160,7 +161,7 @@ def difference(train, test, risk_a, risk_b, name="c_harrell", grid=None, S_a=Non
                strata=None, n_bootstrap=1000, seed=0, level=0.95):
     """Paired difference a - b of one score on the same patients, same resamples: dict value, low, high."""
     horizons, _ = _check(train, test, horizons, risk_a, risk_b)
-    one, two = (_prepare(train, test, r, grid, s, horizons, strata) for r, s in ((risk_a, S_a), (risk_b, S_b)))
+    one, two = (weighted(train, test, r, grid, s, horizons, strata) for r, s in ((risk_a, S_a), (risk_b, S_b)))
     if name not in one or name not in two:
         raise ValueError(f"{name!r} is not among the scores: {', '.join(k for k in one if k in two)}")
     w, b = _rows(_who(test), n_bootstrap, seed)
