@@ -16,12 +16,11 @@ from scipy.sparse import csr_array
 
 from medlab.detection import matching
 from medlab.detection.matching import iou  # noqa: F401  the overlap is part of this module's face
-from medlab.statistics.intervals import bca, exact_interval, left_out, weights
+from medlab.statistics.intervals import enough, exact_interval, left_out, limits, percentiles, weights
 from medlab.statistics.measures import ratio
 
 OVERLAPS = (0.1, 0.2, 0.3, 0.4, 0.5)
 RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # false positives per image; the mean over them is the CPM of LUNA16
-MOST_UNDEFINED = 0.05  # share of undefined resamples above which no interval is given
 BLOCK = 4_000_000  # resamples times thresholds held at a time
 
 
@@ -75,7 +74,7 @@ def _resampled(score, who, g, n_bootstrap, seed):
 def _limits(value, draws, without, n, units, level):
     """BCa; exact for shares of units, and for n patients where all is found or nothing (all resamples agree)."""
     good = draws[np.isfinite(draws)]
-    if not np.isfinite(value) or len(good) < max(1, (1 - MOST_UNDEFINED) * len(draws)):
+    if not np.isfinite(value) or not enough(good, len(draws)):
         return np.nan, np.nan
     same = np.ptp(good) < 1e-12
     if units:
@@ -83,7 +82,7 @@ def _limits(value, draws, without, n, units, level):
         return exact_interval(value, np.clip(size, 1, units), level)
     if same:
         return exact_interval(float(round(value)), n, level) if value in (0, 1) and n else (np.nan, np.nan)
-    return bca(value, good, without, level)
+    return limits(value, draws, without, level)
 
 
 def table_of(jobs, truth, candidates, who, n_bootstrap, seed, level):
@@ -216,8 +215,8 @@ def difference(truth, first, second, images, measure="ap", at=0.5, label="all", 
         t, c, who, near, _ = prepare(truth, candidates, images)
         scores.append(_one(t, c, near, measure, at, label, rule))
     value, draws, without = _resampled(lambda w: scores[0](w) - scores[1](w), who, len(t), n_bootstrap, seed)
-    limits = (np.nan, np.nan) if draws is None else _limits(value[0], draws[0], without[0], 0, None, level)
-    return {"value": value[0], "low": limits[0], "high": limits[1], "images": len(who),
+    low, high = (np.nan, np.nan) if draws is None else _limits(value[0], draws[0], without[0], 0, None, level)
+    return {"value": value[0], "low": low, "high": high, "images": len(who),
             "patients": int(who.max()) + 1, "lesions": int(of_class(t, label).sum())}
 
 
@@ -250,9 +249,7 @@ def froc_band(truth, candidates, images, rule="centre", rates=None, label="all",
     marks = matching.marks(truth, candidates, near, rule, once=False)
     marks = marks[of_class(marks, label)]
     value, draws, _ = _resampled(lambda w: sensitivities(marks, w, rates), who, len(truth), n_bootstrap, seed)
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    with_band = draws is not None and np.isfinite(draws).any(axis=1).all()
-    low, high = np.nanquantile(draws, tails, axis=1) if with_band else np.full((2, len(rates)), np.nan)
+    low, high = np.full((2, len(rates)), np.nan) if draws is None else percentiles(draws.T, level)
     return pd.DataFrame({"false_positives": rates, "sensitivity": value, "low": low, "high": high})
 
 

@@ -13,6 +13,7 @@ from scipy.optimize import brentq
 from scipy.stats import beta, norm, t
 
 MOST_GROUPS = 200  # groups of patients left out in turn for the acceleration of BCa
+MOST_UNDEFINED = 0.05  # share of undefined resamples above which no interval is given
 
 
 def weights(patients, n_bootstrap=2000, seed=0):
@@ -41,6 +42,48 @@ def left_out(patients):
     return (group[patients] != np.arange(min(m, MOST_GROUPS))[:, None]).astype(float)
 
 
+def tails(level=0.95) -> list:
+    """The two shares beyond which an interval of this level ends."""
+    return [(1 - level) / 2, (1 + level) / 2]
+
+
+def enough(draws, n) -> bool:
+    """Whether so many of n resamples are left that they give an interval (`MOST_UNDEFINED`)."""
+    return len(draws) >= max(1, (1 - MOST_UNDEFINED) * n)
+
+
+def percentiles(draws, level=0.95, method="linear") -> tuple:
+    """Percentile limits from resamples.
+
+    Parameters
+    ----------
+    draws : (b,), or (b, ...) for several numbers; a resample in which one is undefined (NaN) is left out
+    method : of `numpy.quantile`; ``inverted_cdf`` where draws may be infinite
+
+    Returns
+    -------
+    low, high : float or arrays (...); NaN where more than 5 % of the resamples are undefined
+    """
+    draws = np.asarray(draws, float)
+    good = draws[~np.isnan(draws).any(axis=tuple(range(1, draws.ndim)))]
+    if not enough(good, len(draws)):
+        return np.full(draws.shape[1:], np.nan)[()], np.full(draws.shape[1:], np.nan)[()]
+    return tuple(np.quantile(good, tails(level), axis=0, method=method))
+
+
+def limits(value, draws, without, level=0.95) -> tuple:
+    """Limits of a statistic that may be undefined in some resamples: BCa of the others (`bca`).
+
+    Returns
+    -------
+    low, high; NaN, NaN where the value or more than 5 % of the resamples are undefined, or all of them agree
+    """
+    good = draws[np.isfinite(draws)]
+    if not np.isfinite(value) or not enough(good, len(draws)) or np.ptp(good) < 1e-12:
+        return np.nan, np.nan
+    return bca(value, good, without, level)
+
+
 def bca(value, draws, without, level=0.95):
     """Bias-corrected and accelerated bootstrap interval (Efron, JASA 1987).
 
@@ -52,7 +95,7 @@ def bca(value, draws, without, level=0.95):
     -------
     low, high; NaN, NaN where the resamples lie all on one side of the estimate.
     """
-    z = norm.ppf([(1 - level) / 2, (1 + level) / 2])
+    z = norm.ppf(tails(level))
     z0 = norm.ppf((np.mean(draws < value) + np.mean(draws <= value)) / 2)
     d = without[np.isfinite(without)]
     d = d.mean() - d if len(d) else np.zeros(1)
@@ -99,7 +142,7 @@ def estimate(x, patients, statistic="mean", n_bootstrap=2000, seed=0, level=0.95
     draws = np.concatenate([weighted(x, w, statistic) for w in weights(who, n_bootstrap, seed)])
     level = 2 * norm.cdf(np.sqrt(m / (m - 1)) * t.ppf((1 + level) / 2, m - 1)) - 1
     if statistic == "median":
-        low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+        low, high = percentiles(draws, level)
     else:
         low, high = bca(value, draws, weighted(x, left_out(who), statistic), level)
     return value, float(low), float(high)

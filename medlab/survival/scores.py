@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 
 from medlab.statistics import concordance
-from medlab.statistics.intervals import bca, left_out, weights
+from medlab.statistics.intervals import left_out, limits, weights
 from medlab.statistics.measures import ratio
 from medlab.survival import hazards
 
-MOST_UNDEFINED = 0.05  # share of undefined resamples above which no interval is given
 MOST_WEIGHTS = 20_000_000  # resamples times patients: larger tests get fewer resamples (200 for 100,000 patients)
 
 
@@ -113,13 +112,6 @@ def _who(test):
     return pd.factorize(test.index)[0] if test.index.name == "patient_id" else np.arange(len(test))
 
 
-def _limits(value, draws, without, level):
-    good = draws[np.isfinite(draws)]
-    if not np.isfinite(value) or len(good) < max(1, (1 - MOST_UNDEFINED) * len(draws)) or np.ptp(good) < 1e-12:
-        return np.nan, np.nan
-    return bca(value, good, without, level)
-
-
 def _rows(who, n_bootstrap, seed):
     """Ones, bootstrap and jackknife weights in one table, so that all pairs are compared once; number of resamples."""
     b = min(n_bootstrap, max(200, MOST_WEIGHTS // len(who))) if n_bootstrap and who.max() > 0 else 0
@@ -150,8 +142,8 @@ def scores(train, test, risk, grid=None, S=None, horizons=(365.0,), strata=None,
     for name, job in weighted(train, test, risk, grid, S, horizons, strata).items():
         found = job(w)
         value, draws = job(np.ones((1, len(who))))[0], found[1:1 + b]
-        limits = _limits(value, draws, found[1 + b:], level) if b else (np.nan, np.nan)
-        out[name] = value, *limits, np.isnan(draws).mean() if b else np.nan
+        ends = limits(value, draws, found[1 + b:], level) if b else (np.nan, np.nan)
+        out[name] = value, *ends, np.isnan(draws).mean() if b else np.nan
     table = pd.DataFrame.from_dict(out, orient="index", columns=["value", "low", "high", "undefined"])
     table.attrs |= {"notes": notes, "horizons": horizons}
     return table
@@ -167,7 +159,7 @@ def difference(train, test, risk_a, risk_b, name="c_harrell", grid=None, S_a=Non
     w, b = _rows(_who(test), n_bootstrap, seed)
     found = one[name](w) - two[name](w)
     value = (one[name](np.ones((1, len(test)))) - two[name](np.ones((1, len(test)))))[0]
-    low, high = _limits(value, found[1:1 + b], found[1 + b:], level) if b else (np.nan, np.nan)
+    low, high = limits(value, found[1:1 + b], found[1 + b:], level) if b else (np.nan, np.nan)
     return {"value": float(value), "low": float(low), "high": float(high)}
 
 
