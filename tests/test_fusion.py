@@ -6,6 +6,7 @@ import pytest
 
 from medlab.networks import fusion, losses, models, pipeline, training
 from medlab.networks.pipeline import keras
+from medlab.statistics import cox
 
 SHAPE = (8, 8, 1)
 
@@ -117,7 +118,8 @@ def test_tables_start_at_the_ridge_cox_model():
     assert model.get_layer("table_linear").trainable, "alone it stays what there is to train"
     beside = fusion.start_at_cox(build(sizes={"table": 2}), given, y, {"table": 0.4})
     assert not beside.get_layer("table_linear").trainable
-    assert fusion.choose_prior(given["table"], y) in fusion.PRIORS
+    chosen = fusion.priors(given, y)["table"]
+    assert cox.choose_ridge(y[:, 0], y[:, 1] > 0, given["table"]) == pytest.approx(chosen ** -2), "the one rule"
     assert fusion.priors(given, y, 0.2) == {"table": 0.2}
 
 

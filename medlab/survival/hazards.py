@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from medlab.cohorts import cards
+from medlab.statistics.cox import log_at_risk
 from medlab.statistics.intervals import percentiles, weights
 
 LEAST_AT_RISK = 5  # patients of train and of test followed beyond a horizon (a tenth of the patients if that is fewer)
@@ -75,13 +76,6 @@ def _checked(time, event, risk):
     if not event.any():
         raise ValueError(f"no event among {len(time)} patients: nothing can be estimated")
     return time, event, risk
-
-
-def log_at_risk(time, risk):
-    """log of the sum of exp(risk) over those still followed at each patient's time; all of one time together."""
-    order = np.argsort(-time, kind="stable")
-    total = np.logaddexp.accumulate(risk[order])
-    return total[np.searchsorted(-time[order], -time, side="right") - 1]
 
 
 def breslow(time, event, risk):
