@@ -15,7 +15,6 @@ import pandas as pd
 from scipy.sparse import csr_array
 
 from medlab.detection import matching
-from medlab.detection.matching import iou  # noqa: F401  the overlap is part of this module's face
 from medlab.statistics.intervals import enough, exact_interval, left_out, limits, percentiles, weights
 from medlab.statistics.measures import ratio
 

@@ -1,6 +1,5 @@
 """DICOM files and series to arrays in physical units, with their geometry; everything odd is refused by name.
 
-Imported through :mod:`imaging.formats`, which also re-exports :class:`BadImage` and :class:`Image`.
 Sections such as C.7.6.2 are those of DICOM PS3.3.
 """
 

@@ -17,14 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from medlab.imaging.dicom import MAX_BYTES, BadImage, Image, dicom_header, guard
-from medlab.imaging.resampling import WINDOWS, fit, picture, prepare, prepare_mask, resample, stretch, window
+from medlab.imaging.dicom import MAX_BYTES, BadImage, Image, guard
 from medlab.imaging.series import read_file, read_series, slice_of
-
-__all__ = [
-    "BadImage", "Image", "WINDOWS", "dicom_header", "fit", "picture", "prepare", "prepare_mask", "read",
-    "read_series", "resample", "stretch", "window",
-]  # fmt: skip
 
 MAX_PICTURE = 10**8  # pixels of one PNG, JPEG, TIFF or BMP
 PICTURES = {

@@ -98,7 +98,7 @@ def _check(train, test, horizons, *risks):
     for name, table in (("train", train), ("test", test)):
         if not len(table) or table[["time_days", "event"]].isna().any().any() or not (table["time_days"] > 0).all():
             raise ValueError(f"{name}: {len(table)} patients; each needs a time above 0 and an event that is known "
-                             "(see survival.follow_up)")
+                             "(see survival.hazards.follow_up)")
     if not test["event"].any():
         raise ValueError(f"no event among the {len(test)} evaluated patients: nothing can be ranked; use more patients")
     for risk in risks:
