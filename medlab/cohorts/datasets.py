@@ -181,7 +181,8 @@ def scan(dataset, progress=True, rows=None):
     -------
     DataFrame
         Index = cohort row; columns ``problem`` (None, "unreadable: ...", "blank"), ``depth, height, width,
-        channels, spacing_mm, minimum, maximum, mean, sha, phash`` and ``thumbnail`` (bytes, for `screening.duplicates`).
+        channels, spacing_mm, minimum, maximum, mean, sha, phash`` and ``thumbnail`` (bytes, for
+        `screening.duplicates`).
     """
     from concurrent.futures import ThreadPoolExecutor
 

@@ -1,6 +1,5 @@
 """The journal of a training: progress, checkpoint rule, and the state from which a killed run goes on."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -12,29 +11,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medlab import storage
-from medlab.networks import fusion, losses, models, pipeline, policies, training
+from medlab import reach, storage
 from medlab.networks.pipeline import keras, tf
 
-# Everything in 03 that a saved state depends on.
-PARAMETERS = ("seed", "network", "target", "head", "epochs", "batch_size", "learning_rate", "warmup",
-              "weight_decay", "capacity", "attention", "dropout", "label_smoothing", "class_weights",
-              "augmentation", "ema", "checkpoint", "patience", "backbone", "weights_file", "head_epochs",
-              "survival_head", "ties", "n_intervals", "fusion_kind", "table_prior",
-              "table_units", "images_per_patient", "pooling", "missing", "view")
 METRICS = {"loss": np.less, "auc": np.greater, "last": None, "dice": np.greater}
 
 
-def key(parameters, *files):
-    """Digest of everything a saved state depends on: parameters, files read, code of network and training.
+def key(settings: dict, *files: Path, code: tuple = ()) -> str:
+    """Digest of everything a saved state depends on; a state with another key is not continued.
 
-    A state with another key is not continued.
+    Parameters
+    ----------
+    settings : parameters, and the cells that use them
+    files : files that the training reads
+    code : modules that train; what they reach by imports counts with them
     """
-    digest = hashlib.blake2b(json.dumps(parameters, sort_keys=True, default=str).encode())
-    for path in (*files, *(room.__file__ for room in (policies, pipeline, models, losses, fusion, training))):
-        with open(path, "rb") as file:
-            digest.update(hashlib.file_digest(file, "blake2b").digest())
-    return digest.hexdigest()
+    return storage.digest_of([settings, *map(storage.digest, files), reach.fingerprint(*code)])
 
 
 def _say(text):
@@ -86,7 +78,7 @@ class Journal(keras.callbacks.Callback):
                     self.note = "a state saved with other parameters, data or code was not used"
                     continue
                 for name, digest in facts["files"].items():
-                    if _digest(place / name) != digest:
+                    if storage.digest(place / name) != digest:
                         raise ValueError(f"{name} is damaged")
                 history = pd.read_csv(place / "history.csv", float_precision="round_trip")
                 self.rows = history.to_dict("records")
@@ -183,7 +175,7 @@ class Journal(keras.callbacks.Callback):
         else:
             os.link(self.state / "best.weights.h5", fresh / "best.weights.h5")
         self.history().to_csv(fresh / "history.csv", index=False)
-        files = {path.name: _digest(path) for path in fresh.iterdir()}
+        files = {path.name: storage.digest(path) for path in fresh.iterdir()}
         facts = {"key": self.key, "epoch": self.epoch, "best": self.best, "files": files,
                  "chance": [keras.ops.convert_to_numpy(state).tolist() for state in self._chance()]}
         (fresh / "state.json").write_text(json.dumps(facts))
@@ -225,8 +217,3 @@ class Journal(keras.callbacks.Callback):
         for suffix in (".new", ".former"):
             shutil.rmtree(self.state.with_suffix(suffix), ignore_errors=True)
         return model
-
-
-def _digest(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()
