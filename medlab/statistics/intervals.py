@@ -10,7 +10,7 @@ McNeil's variance, inverted (Newcombe 2006).
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
-from scipy.stats import beta, norm, t
+from scipy.stats import beta, binom, norm, t
 
 MOST_GROUPS = 200  # groups of patients left out in turn for the acceleration of BCa
 MOST_UNDEFINED = 0.05  # share of undefined resamples above which no interval is given
@@ -185,13 +185,28 @@ def average(values, n_bootstrap=2000, seed=0, level=0.95):
     return dict(zip(("value", "low", "high"), found, strict=True)) | {"n": len(x)}
 
 
-def median_interval(values, patients, n_bootstrap=1000, seed=0, level=0.95):
-    """Median with a bootstrap interval over patients (`intervals.estimate`): dict value, low, high.
+def median_interval(values, patients=None, n_bootstrap=1000, seed=0, level=0.95) -> dict:
+    """Median with its interval: exact of one value per patient, by bootstrap of patients with several (`estimate`).
 
-    The limits are NaN with fewer than 3 patients and without resamples.
+    The exact one is free of any distribution and takes order statistics (Hahn and Meeker 1991, 5.2).
+
+    Parameters
+    ----------
+    values : (n,); without `patients` each is of another patient, and gaps are left out
+    patients : (n,), who are drawn with all their values
+
+    Returns
+    -------
+    dict: value, low, high (NaN below 6 values; with `patients` below 3 of them or without resamples), n (values)
     """
-    found = estimate(values, np.asarray(patients), "median", n_bootstrap, seed, level)
-    return dict(zip(("value", "low", "high"), found, strict=True))
+    x = np.asarray(values, float)
+    if patients is not None:
+        found = estimate(x, np.asarray(patients), "median", n_bootstrap, seed, level)
+        return dict(zip(("value", "low", "high"), found, strict=True)) | {"n": len(x)}
+    x = np.sort(x[np.isfinite(x)])
+    rank = int(binom.ppf((1 - level) / 2, len(x), 0.5)) if len(x) >= 6 else 0
+    low, high = (x[rank - 1], x[len(x) - rank]) if rank else (np.nan, np.nan)
+    return {"value": float(np.median(x)) if len(x) else np.nan, "low": float(low), "high": float(high), "n": len(x)}
 
 
 def expected_halfwidth(n_positive, n_negative, auc=0.8):
