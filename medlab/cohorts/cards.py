@@ -180,7 +180,7 @@ def validate_boxes(boxes, cohort, folder):
                                  f"expected 0 <= {a} <= {b} in pixels")
 
 
-def positive_times(times):
+def positive_times(times) -> tuple:
     """Replace t = 0 by half the smallest positive time; return (times, rows that were zero)."""
     times = pd.to_numeric(times).astype(float)
     zero = np.flatnonzero(times == 0).tolist()

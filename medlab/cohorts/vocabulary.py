@@ -9,7 +9,7 @@ IDENTIFIERS = re.compile(r"(^|_|\b)(name|surname|vorname|birth|dob|geburt\w*|add
                          re.I)
 
 
-def identifying(table, keep=()):
+def identifying(table, keep=()) -> dict:
     """Columns that may identify a person: named so, holding dates, or text with another value in every row."""
     found = {}
     for column in table.columns.difference(list(keep)):
@@ -34,18 +34,18 @@ LIMITS = (("age", 0, 120), ("percent", 0, 100), ("bmi", 8, 100), ("height_cm", 2
 RADIOMICS = ("radiomics_", "original_")  # how names of image features begin (the second as IBSI software writes them)
 
 
-def is_text(series):
+def is_text(series) -> bool:
     """Whether a covariate holds words (booleans and numbers do not)."""
     return not (pd.api.types.is_numeric_dtype(series) or pd.api.types.is_bool_dtype(series))
 
 
-def parts_of(columns):
+def parts_of(columns) -> tuple:
     """Names of covariates in two lists: clinical ones, and features measured in the images (radiomics)."""
     radiomics = [name for name in columns if str(name).startswith(RADIOMICS)]
     return [name for name in columns if name not in radiomics], radiomics
 
 
-def limits(column):
+def limits(column) -> tuple | None:
     """Lowest and highest possible value by the words in a column's name, or None."""
     words = f"_{column.lower()}_"
     return next(((low, high) for word, low, high in LIMITS if f"_{word}_" in words), None)
@@ -71,7 +71,7 @@ def missing(column, words=MISSING) -> pd.Series:
     return column.map(lambda value: is_missing(value, words - signs)).astype(bool)
 
 
-def as_numbers(column):
+def as_numbers(column) -> pd.Series | None:
     """A column of text as numbers, NaN where it is missing ("none" too), or None where a word is neither."""
     gaps = missing(column) | column.astype(str).str.strip().str.casefold().eq("none")
     numbers = pd.to_numeric(column.where(~gaps), errors="coerce").astype(float)
@@ -83,7 +83,7 @@ SPELLINGS = {"m": "male", "f": "female", "w": "female", "man": "male", "woman": 
              "former smoker": "former", "ex smoker": "former"}
 
 
-def clean_text(series):
+def clean_text(series) -> pd.Series:
     """Bring a text column to one spelling: trimmed, lower case, words for missing become NaN.
 
     An acronym spelt out in brackets loses the bracket ("NOS (not otherwise specified)" is "nos"). Only
@@ -132,7 +132,7 @@ def sites(table, most=50) -> list:
 SIZE = ("depth", "height", "width", "channels", "spacing_mm")
 
 
-def varied(table, columns, most=0.5):
+def varied(table, columns, most=0.5) -> list:
     """Those of the columns that differ between rows, without those that nearly name the row (text)."""
     found = []
     for name in columns:
@@ -143,7 +143,7 @@ def varied(table, columns, most=0.5):
     return found
 
 
-def acquisition(cohort):
+def acquisition(cohort) -> list:
     """Columns of cohort.parquet that say how an image was taken, not what is on it, and that vary."""
     clinical, _ = parts_of(cohort)  # a texture feature may be called contrast
     return varied(cohort, [name for name in clinical if is_site(name) or name in SIZE

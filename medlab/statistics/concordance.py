@@ -10,7 +10,7 @@ TIED = 1e-8  # risks closer than this are tied, as in scikit-survival
 BLOCK = 10_000_000  # pairs compared at a time
 
 
-def groups(strata, n):
+def groups(strata, n) -> list:
     """Positions of the n patients, one array per stratum."""
     return [np.arange(n)] if strata is None else [np.flatnonzero(strata == s) for s in np.unique(strata)]
 

@@ -35,7 +35,7 @@ def weights(patients, n_bootstrap=2000, seed=0):
         yield np.bincount(drawn.ravel(), minlength=b * m).reshape(b, m)[:, patients].astype(float)
 
 
-def left_out(patients):
+def left_out(patients) -> np.ndarray:
     """Weights with one group of patients left out at a time: (g, n)."""
     m = int(patients.max()) + 1
     group = np.random.default_rng(0).permutation(m) % min(m, MOST_GROUPS)
@@ -84,7 +84,7 @@ def limits(value, draws, without, level=0.95) -> tuple:
     return bca(value, good, without, level)
 
 
-def bca(value, draws, without, level=0.95):
+def bca(value, draws, without, level=0.95) -> tuple:
     """Bias-corrected and accelerated bootstrap interval (Efron, JASA 1987).
 
     Parameters
@@ -105,7 +105,7 @@ def bca(value, draws, without, level=0.95):
     return tuple(np.quantile(draws, at)) if np.isfinite(at).all() else (np.nan, np.nan)
 
 
-def weighted(x, w, statistic):
+def weighted(x, w, statistic) -> np.ndarray:
     """Mean or median of x (n,) for each row of the weights (b, n)."""
     if statistic == "mean":
         return w @ x / w.sum(1)
@@ -115,7 +115,7 @@ def weighted(x, w, statistic):
     return (x[order][lower] + x[order][np.minimum(upper, len(x) - 1)]) / 2
 
 
-def estimate(x, patients, statistic="mean", n_bootstrap=2000, seed=0, level=0.95):
+def estimate(x, patients, statistic="mean", n_bootstrap=2000, seed=0, level=0.95) -> tuple:
     """Mean or median with its interval. Means: BCa; medians: percentiles (the jackknife of a median says nothing).
 
     The level is widened for few patients as a t interval is (Hesterberg, Am Stat 2015). Simulated Dice, one patient in
@@ -148,7 +148,7 @@ def estimate(x, patients, statistic="mean", n_bootstrap=2000, seed=0, level=0.95
     return value, float(low), float(high)
 
 
-def exact_interval(share, n, level=0.95):
+def exact_interval(share, n, level=0.95) -> tuple:
     """Clopper-Pearson interval of a proportion; n need not be whole (Korn and Graubard 1998)."""
     hits, tail = share * n, (1 - level) / 2
     low = beta.ppf(tail, hits, n - hits + 1) if hits > 0 else 0.0
@@ -156,7 +156,7 @@ def exact_interval(share, n, level=0.95):
     return float(low), float(high)
 
 
-def auc_interval(auc, n_positive, n_negative, level=0.95):
+def auc_interval(auc, n_positive, n_negative, level=0.95) -> tuple:
     """Interval of an AUC from Hanley and McNeil's variance at its ends (Newcombe, Stat Med 2006, method 5).
 
     Serves where all resamples agree: with an AUC of 1 the low end is well below 1.
@@ -172,7 +172,7 @@ def auc_interval(auc, n_positive, n_negative, level=0.95):
     return low, high
 
 
-def average(values, n_bootstrap=2000, seed=0, level=0.95):
+def average(values, n_bootstrap=2000, seed=0, level=0.95) -> dict:
     """Mean of one number per patient with its bootstrap interval (`intervals.estimate`).
 
     Returns
@@ -209,7 +209,7 @@ def median_interval(values, patients=None, n_bootstrap=1000, seed=0, level=0.95)
     return {"value": float(np.median(x)) if len(x) else np.nan, "low": float(low), "high": float(high), "n": len(x)}
 
 
-def expected_halfwidth(n_positive, n_negative, auc=0.8):
+def expected_halfwidth(n_positive, n_negative, auc=0.8) -> float:
     """Half the width of the 95 % interval of an AUC to expect from this many cases.
 
     Hanley and McNeil, Radiology 1982;143:29-36. NaN when a group is empty.

@@ -57,7 +57,7 @@ def check(y, p, patients=None, head="binary"):
     return y, p, pd.factorize(patients)[0]
 
 
-def ratio(a, b):
+def ratio(a, b) -> np.ndarray:
     """a / b, NaN where b is not above 0."""
     return np.divide(a, b, out=np.full(np.broadcast(a, b).shape, np.nan), where=np.asarray(b) > 0)
 
