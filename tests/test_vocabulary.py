@@ -55,3 +55,5 @@ def test_words_for_missing_do_not_make_numbers_text():
     found = vocabulary.as_numbers(pd.Series(["1.5", " 2", "unknown", "none", "", None]))
     np.testing.assert_array_equal(found, [1.5, 2, np.nan, np.nan, np.nan, np.nan])
     assert vocabulary.as_numbers(pd.Series(["1", "low"])) is None
+    assert vocabulary.as_numbers(pd.Series(["1", "2"])).dtype == int, "whole numbers stay whole"
+    assert vocabulary.as_numbers(pd.Series(["", None])).isna().all()

@@ -74,7 +74,7 @@ def missing(column, words=MISSING) -> pd.Series:
 def as_numbers(column) -> pd.Series | None:
     """A column of text as numbers, NaN where it is missing ("none" too), or None where a word is neither."""
     gaps = missing(column) | column.astype(str).str.strip().str.casefold().eq("none")
-    numbers = pd.to_numeric(column.where(~gaps), errors="coerce").astype(float)
+    numbers = pd.to_numeric(column.where(~gaps), errors="coerce")
     return None if (numbers.isna() & ~gaps).any() else numbers
 
 
