@@ -105,7 +105,7 @@ def patient_cells(dataset: datasets.Dataset, rows: pd.DataFrame, most: int = 6) 
     if not shown or pd.isna(shown[0]["depth"]):
         return [(row, None) for row in shown]
     depth, best = int(shown[0]["depth"]), best_slice(dataset, shown[0])
-    first = int(np.clip((depth // 2 if best is None else best) - 2, 0, max(0, depth - most)))
+    first = int(np.clip((slices.middle(depth) if best is None else best) - 2, 0, max(0, depth - most)))
     return [(shown[0], i) for i in range(first, min(depth, first + most))]
 
 
