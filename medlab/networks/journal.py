@@ -17,11 +17,9 @@ from medlab.networks import fusion, losses, models, pipeline, policies, training
 from medlab.networks.pipeline import keras, tf
 
 # Everything in 03 that a saved state depends on.
-PARAMETERS = ("seed", "network", "target", "head", "epochs", "batch_size", "learning_rate", "warmup",
-              "weight_decay", "capacity", "attention", "dropout", "label_smoothing", "class_weights",
-              "augmentation", "ema", "checkpoint", "patience", "backbone", "weights_file", "head_epochs",
-              "survival_head", "ties", "n_intervals", "fusion_kind", "table_prior",
-              "table_units", "images_per_patient", "pooling", "missing", "view")
+PARAMETERS = ("seed", "network", "target", "epochs", "batch_size", "learning_rate", "warmup", "weight_decay",
+              "capacity", "dropout", "label_smoothing", "class_weights", "augmentation", "ema", "checkpoint",
+              "survival_head", "view")
 METRICS = {"loss": np.less, "auc": np.greater, "last": None, "dice": np.greater}
 
 
