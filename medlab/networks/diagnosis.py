@@ -108,7 +108,7 @@ def _chance(y, p):
     return (auc, limit) if limit < 0.4 else (None, None)  # wider than that says nothing
 
 
-def verdict(history, best_epoch, rank="auc"):
+def verdict(history, best_epoch, rank="auc") -> dict:
     """What the learning curves say, and what to try next.
 
     Parameters

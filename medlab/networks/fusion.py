@@ -20,7 +20,7 @@ MISSING = 0.1  # share of the patients whose images a joint fusion is not given 
 MANY_EVENTS, TABLE_UNITS = 300, "128, 64"  # from so many events on a network on the table beats a linear part
 
 
-def units(table, most=MOST_IMAGES, by="patient"):
+def units(table, most=MOST_IMAGES, by="patient") -> tuple:
     """What one example is, and the rows of its images.
 
     Parameters
@@ -114,7 +114,7 @@ def create(name, images, given, y, *, label=None, cuts=None, prior=None, **optio
     return model if survival is None else start_at_cox(model, given, survival, prior, cuts)
 
 
-def encoder(name, image_shape, **options):
+def encoder(name, image_shape, **options) -> keras.Model:
     """Model from one image to its feature vector; options as `models.features`."""
     image = keras.Input(tuple(image_shape), name="one_image")
     return keras.Model(image, models.features(image, name, **options), name="encoder")
@@ -180,7 +180,7 @@ def _pooled(inputs, encode):
     return models.over_instances(each, inputs["present"], POOLING if image.shape[1] > 1 else "mean")
 
 
-def penalty_of(prior, n_events):
+def penalty_of(prior, n_events) -> float:
     """Ridge penalty per event of a Cox loss that stands for a prior: the log hazard ratio per standard deviation of a
     covariate is normal with mean 0 and standard deviation `prior`; 0 is no penalty."""
     return float(1 / (2 * prior**2 * max(1, n_events))) if prior else 0.0
@@ -189,7 +189,7 @@ def penalty_of(prior, n_events):
 PRIORS = (0.05, 0.08, 0.12, 0.2, 0.35, 0.6, 1.0)
 
 
-def ridge_cox(x, y, prior):
+def ridge_cox(x, y, prior) -> np.ndarray:
     """Coefficients of a ridge Cox model, (columns,); y (m, 2) of time and event, prior as in `penalty_of`."""
     from sksurv.linear_model import CoxPHSurvivalAnalysis
     from sksurv.util import Surv
@@ -198,7 +198,7 @@ def ridge_cox(x, y, prior):
     return model.fit(x, Surv.from_arrays(y[:, 1] > 0, y[:, 0])).coef_
 
 
-def choose_prior(x, y, seed=0, folds=5, repeats=2):
+def choose_prior(x, y, seed=0, folds=5, repeats=2) -> float:
     """The prior of `PRIORS` with the best C in cross-validation within these (training) patients."""
     random, found = np.random.default_rng(seed), np.zeros(len(PRIORS))
     for _ in range(repeats):
@@ -235,7 +235,7 @@ def priors(given, y) -> dict:
     return {part: choose_prior(given[part][known], y[known]) for part in TABLES if part in given}
 
 
-def hazard_level(y, cuts):
+def hazard_level(y, cuts) -> np.ndarray:
     """Logit of events / at risk in each interval of a discrete-time head, (K,), kept from 0 and 1."""
     time, event = y[(y > 0).any(axis=1)].T
     at_risk = (time[:, None] > np.asarray(cuts)[:-1]).sum(0)
@@ -244,7 +244,7 @@ def hazard_level(y, cuts):
     return np.log(share / (1 - share))
 
 
-def start_at_cox(model, given, y, prior, cuts=None):
+def start_at_cox(model, given, y, prior, cuts=None) -> keras.Model:
     """Give the linear parts of the tables the coefficients of a ridge Cox model of the same patients.
 
     A network takes hundreds of steps to what Newton's method has at once; from here it only learns what is new. The
@@ -280,15 +280,14 @@ def _set_level(model, level, names):
     return model
 
 
-def standardise(model, images, rows, given):
+def standardise(model, images, rows, given) -> keras.Model:
     """Give the parts of an ``equal`` fusion mean and variance of their risks over these (training) patients: the
     moving ones of training are those of its last batches."""
-    found = predict(model, images, rows, given)
-    for layer in model.layers:
-        part, _, kind = layer.name.rpartition("_")
-        if kind == "standard":
-            risk = found[part][given["present"].any(axis=1)] if part == "image" else found[part]
-            layer.set_weights([risk.mean(0), np.maximum(risk.var(0), 1e-6)])
+    summed = {layer.name.removesuffix("_standard"): layer for layer in model.layers if layer.name.endswith("_standard")}
+    found = predict(model, images, rows, given) if summed else {}
+    for part, layer in summed.items():
+        risk = found[part][given["present"].any(axis=1)] if part == "image" else found[part]
+        layer.set_weights([risk.mean(0), np.maximum(risk.var(0), 1e-6)])
     return model
 
 
@@ -360,7 +359,7 @@ def label_model(model) -> keras.Model:
     return keras.Model(image, x, name="label")
 
 
-def predict(model, images, rows, given, batch_size=64):
+def predict(model, images, rows, given, batch_size=64) -> dict:
     """Outputs for patients, read from disk batch by batch.
 
     Parameters
@@ -382,7 +381,7 @@ def predict(model, images, rows, given, batch_size=64):
     return {name: np.asarray(part, float) for name, part in model.predict(batches, verbose=0).items()}
 
 
-def log_risk(output):
+def log_risk(output) -> np.ndarray:
     """One number per patient from an output, (n,), higher is worse: the log risk itself; of hazard logits (n, K) the
     complementary log-log of the mean survival at the cuts, by which `losses.Concordance` ranks them too."""
     output = np.asarray(output, float)

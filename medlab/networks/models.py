@@ -167,7 +167,7 @@ def transfer(x, backbone, weights):
     return pool(body(x, training=False), ("average",))
 
 
-def freeze(model, frozen=True):
+def freeze(model, frozen=True) -> keras.Model:
     """Freeze or free the backbone of a network by `transfer`; its batch normalisation always stays frozen."""
     for layer in model._flatten_layers(include_self=False):
         if layer.name == "backbone":
@@ -289,7 +289,7 @@ def over_instances(x, present, how="attention"):
     return ops.sum(x * ops.expand_dims(weight / total, -1), axis=1)
 
 
-def loss(kind, label_smoothing=0.0):
+def loss(kind, label_smoothing=0.0) -> keras.losses.Loss:
     """Loss of a head: cross-entropy (of the class probabilities for an ordinal head)."""
     if kind in ("binary", "multilabel"):
         return keras.losses.BinaryCrossentropy(label_smoothing=label_smoothing)
@@ -301,13 +301,13 @@ def _leaves(model):
             if not isinstance(leaf, keras.Model) and hasattr(leaf, "output")]
 
 
-def flops(model):
+def flops(model) -> int:
     """Floating-point operations of one image's forward pass: convolutions and dense layers, 2 per product."""
     return sum(2 * math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
                for layer in _leaves(model) if hasattr(layer, "kernel"))
 
 
-def memory_bytes(model, batch_size, copies=4):
+def memory_bytes(model, batch_size, copies=4) -> int:
     """Estimated memory of training, without the libraries' own 0.6 GB.
 
     `copies` of the parameters (value, gradient, two moments), two of every layer's output (value and gradient)

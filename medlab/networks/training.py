@@ -1,6 +1,7 @@
 """Training: what is learnt, targets, losses, weights, schedule, memory, the network as it is saved."""
 
 import os
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ SURVIVAL_HEADS, INTERVALS = ("cox", "hazard"), 12  # intervals of discrete time 
 RULES = {"loss": "lowest validation loss", "auc": "highest validation {}", "last": "last epoch"}
 
 
-def wanted(table, target="auto"):
+def wanted(table, target="auto") -> list:
     """What is learnt: a list of ``label`` and ``survival``.
 
     Parameters
@@ -72,13 +73,15 @@ def outcome(table, facts, wanted=("label",)) -> tuple:
         return None, []
     if "label" not in table:
         return "multilabel", [name for name in table if name.startswith("label_")]
-    if ordered and len(classes) > 2 or not positive and len(classes) != 2:
-        return "ordinal" if ordered and len(classes) > 2 else "multiclass", classes
+    if ordered and len(classes) > 2:
+        return "ordinal", classes
+    if not positive and len(classes) != 2:
+        return "multiclass", classes
     positive = str(positive or classes[-1])
     return "binary", [" or ".join(name for name in classes if name != positive), positive]
 
 
-def known(units, what, kind=None):
+def known(units, what, kind=None) -> np.ndarray:
     """Which units have an outcome, (m,) bool: a label on an image, or a time and whether the event was seen; of a list
     of outcomes any."""
     if not isinstance(what, str):
@@ -89,7 +92,7 @@ def known(units, what, kind=None):
     return (labels & (units["n_images"] > 0)).to_numpy()
 
 
-def targets(units, what, kind=None, outputs=()):
+def targets(units, what, kind=None, outputs=()) -> dict:
     """Outcomes as the losses want them: ``label`` as `encode`, ``survival`` (m, 2) of time in days and event.
 
     Unknown follow-up is (0, 0): in no risk set, so it counts for nothing. An unknown label is the first class; it
@@ -129,7 +132,7 @@ def counts(y, parts, kind=None, outputs=()) -> pd.DataFrame:
     return pd.DataFrame({name: column(places) for name, places in parts.items()})
 
 
-def cuts(y, survival_head):
+def cuts(y, survival_head) -> np.ndarray | None:
     """Edges of the intervals of a discrete-time head (K + 1,), by `losses.cuts`; None for a Cox loss or no survival.
 
     Parameters
@@ -169,14 +172,14 @@ def outcome_of(output) -> str:
     return "label" if output == "label" else "survival"
 
 
-def loss_of(output, kind=None, cuts=None, label_smoothing=0.0):
+def loss_of(output, kind=None, cuts=None, label_smoothing=0.0) -> keras.losses.Loss:
     """Loss of an output: cross-entropy of a label, Cox, or discrete time where there are cuts."""
     if output == "label":
         return models.loss(kind, label_smoothing)
     return losses.cox() if cuts is None else losses.hazard(cuts)
 
 
-def metric_of(output, kind=None, n_outputs=1):
+def metric_of(output, kind=None, n_outputs=1) -> keras.metrics.Metric:
     """Metric of an output: AUC of a label, concordance of a risk. To be weighted: unknown outcomes are left out."""
     return auc_metric(kind, n_outputs) if output == "label" else losses.Concordance(name="c")
 
@@ -221,7 +224,7 @@ def check_policy(policy, wanted, mirrored=False) -> dict:
     return policy
 
 
-def phases(model, epochs, book):
+def phases(model, epochs, book) -> Iterator:
     """(first epoch, end, is a backbone frozen) of what is left to train.
 
     A pretrained backbone is frozen for a quarter of the epochs, so that a head that knows nothing yet does not spoil
@@ -246,7 +249,7 @@ def rule(checkpoint, model) -> str:
     return RULES[checkpoint].format("AUC" if label else "C") + several
 
 
-def encode(labels, kind, outputs):
+def encode(labels, kind, outputs) -> np.ndarray:
     """Targets as the loss wants them, float32.
 
     Parameters
@@ -274,7 +277,7 @@ def encode(labels, kind, outputs):
     return np.eye(len(outputs), dtype="float32")[places]
 
 
-def class_weights(y, how="balanced"):
+def class_weights(y, how="balanced") -> np.ndarray:
     """Sample weights (n,) of mean 1: ``balanced`` gives every class the same sum, ``sqrt`` goes half-way,
     ``none`` is all ones, and so is any multilabel target, where a sample belongs to several classes."""
     powers = {"none": 0.0, "sqrt": 0.5, "balanced": 1.0}
@@ -295,7 +298,7 @@ def schedule(learning_rate, steps, warmup=0.1):
                                                   warmup_target=learning_rate, warmup_steps=first)
 
 
-def auc_metric(kind, n_outputs):
+def auc_metric(kind, n_outputs) -> keras.metrics.AUC:
     """Keras metric: AUC, macro one-vs-rest for more than one output."""
     several = kind != "binary"
     return keras.metrics.AUC(multi_label=several, num_labels=n_outputs if several else None, name="auc")
@@ -311,7 +314,7 @@ def size(model, batch_size) -> dict:
             "memory": f"{needed / 1e9:.2f} GB for batches of {batch_size}"}
 
 
-def check_memory(needed):
+def check_memory(needed) -> int:
     """The estimated memory of training in bytes, if this machine has it; else a ValueError."""
     present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > 0.9 * present:
@@ -320,7 +323,7 @@ def check_memory(needed):
     return needed
 
 
-def bare(model, mirrored=False):
+def bare(model, mirrored=False) -> keras.Model:
     """The network without optimiser and loss, as it is saved for later notebooks.
 
     With `mirrored` its output is the mean over an image and its mirror image, left and right exchanged; the network
