@@ -10,6 +10,7 @@ import pytest
 from conftest import classifier
 from sklearn.utils.class_weight import compute_sample_weight
 
+from medlab.engine import parameters
 from medlab.networks import diagnosis, fusion, losses, models, pipeline, policies, training
 from medlab.networks import journal as journals
 from medlab.networks.pipeline import keras
@@ -318,9 +319,19 @@ def test_memory_is_refused_before_loading(monkeypatch):
 
 
 def test_a_state_depends_on_every_parameter_of_the_notebook():
-    from medlab.engine.parameters import declared
+    """A parameter counts where a cell up to the fit names it; what only follows the fit trains nothing anew."""
+    for name, idle in (("03_cnn_training", {"sanity_gate", "mirrored"}),
+                       ("06_segmentation", {"segmentation_open_test", "segmentation_bootstrap"}),
+                       ("07_lesion_detection", {"detection_open_test", "detection_bootstrap", "detection_rule"})):
+        declared = parameters.declared(name)
+        counted = set(parameters.settings(name, declared)["parameters"])
+        assert {"seed"} <= counted and not counted & (idle | {"run"}) and idle <= set(declared), name
+        assert len(counted) > len(declared) / 2, name
+    assert counted_of_03() == set(parameters.declared("03_cnn_training")) - {"run", "sanity_gate", "mirrored"}
 
-    assert set(journals.PARAMETERS) == set(declared("03_cnn_training")) - {"run", "sanity_gate", "mirrored"}
+
+def counted_of_03():
+    return set(parameters.settings("03_cnn_training", parameters.declared("03_cnn_training"))["parameters"])
 
 
 def test_follow_up_that_is_unknown_is_coded_as_nothing_and_weights_follow_the_label():
@@ -354,13 +365,14 @@ def test_a_pretrained_backbone_has_two_phases_and_a_finished_training_none():
     assert list(training.phases(pretrained, 8, book)) == []
 
 
-def test_a_policy_must_fit_what_is_learnt():
-    flips = {"flip": "lu"}
-    assert training.check_policy(flips, ["label"], mirrored=True) is flips
-    for policy, wanted, mirrored, said in (({}, ["label"], True, "flips left"), (flips, ["survival"], True, "alone"),
-                                           ({"mixup": 0.2}, ["label", "survival"], False, "alone")):
+def test_what_does_not_fit_together_is_refused():
+    training.check_mirrored(True, {"flip": "lu"}, ["label"])
+    training.check_mixup({"mixup": 0.2}, ["label"])
+    for policy, wanted, said in (({}, ["label"], "flips left"), ({"flip": "l"}, ["survival"], "label alone")):
         with pytest.raises(ValueError, match=said):
-            training.check_policy(policy, wanted, mirrored)
+            training.check_mirrored(True, policy, wanted)
+    with pytest.raises(ValueError, match="mixup is for a label alone"):
+        training.check_mixup({"mixup": 0.2}, ["label", "survival"])
     with pytest.raises(ValueError, match="expected one of cox, hazard"):
         training.cuts({}, "weibull")
 

@@ -215,13 +215,18 @@ def rows_of(arrays, places):
     return None if arrays is None else arrays[places]
 
 
-def check_policy(policy, wanted, mirrored=False) -> dict:
-    """The augmentation policy, if it fits what is learnt and how the network is saved; else a ValueError."""
+def check_mixup(policy, wanted) -> None:
+    """Refuse a policy that mixes units where survival is learnt: a time and an event cannot be averaged."""
+    if "survival" in wanted and policy.get("mixup"):
+        raise ValueError("mixup is for a label alone: set target to label, or leave it out")
+
+
+def check_mirrored(mirrored, policy, wanted) -> None:
+    """Refuse to save the mean over an image and its mirror image where the network has not been trained for it."""
     if mirrored and "l" not in policy.get("flip", ""):
         raise ValueError("mirrored needs an augmentation that flips left and right (flip=l); this policy does not")
-    if "survival" in wanted and (mirrored or policy.get("mixup")):
-        raise ValueError("mirrored and mixup are for a label alone: set target to label, or leave them out")
-    return policy
+    if mirrored and "survival" in wanted:
+        raise ValueError("mirrored is for a label alone: set target to label, or leave it out")
 
 
 def phases(model, epochs, book) -> Iterator:
