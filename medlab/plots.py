@@ -219,6 +219,34 @@ def forest(table, reference=0.5, xlabel="AUC", ax=None):
     return ax
 
 
+def forests(tables, reference=0.5, titles=None) -> np.ndarray:
+    """`forest` of several tables with the column ``measure``, one below the other.
+
+    Parameters
+    ----------
+    tables : dict name -> DataFrame; titles : dict name -> text above its part
+    """
+    heights = [0.9 + 0.27 * max(2, len(table)) for table in tables.values()]
+    _, grid = plt.subplots(len(tables), 1, squeeze=False, figsize=(7.2, sum(heights)), height_ratios=heights)
+    for ax, (name, table) in zip(grid.flat, tables.items(), strict=True):
+        forest(table, reference, f"{table['measure'].iloc[0]} alone, 95 % interval", ax)
+        ax.set_title((titles or {}).get(name, name))
+    return grid
+
+
+def share_panels(tables) -> np.ndarray:
+    """`shares` of several tables, one below the other; the keys are the labels of the axes.
+
+    Parameters
+    ----------
+    tables : dict text -> DataFrame of counts
+    """
+    _, grid = plt.subplots(len(tables), 1, squeeze=False, figsize=(7.2, 0.6 + 1.55 * len(tables)))
+    for ax, (label, table) in zip(grid.flat, tables.items(), strict=True):
+        shares(table, ax, xlabel=label)
+    return grid
+
+
 def shares(table, ax=None, colours=None, xlabel="share of images"):
     """Stacked horizontal bars: each row of a table of counts as shares, with the counts written inside.
 

@@ -148,3 +148,12 @@ def acquisition(cohort) -> list:
     clinical, _ = parts_of(cohort)  # a texture feature may be called contrast
     return varied(cohort, [name for name in clinical if is_site(name) or name in SIZE
                            or any(phrase <= words_of(name) for phrase in ACQUISITION)])
+
+
+LATER = re.compile(r"death|dead|vital|deceased|last.?contact|follow.?up|progress|relaps|recur"
+                   r"|(^|[._])(os|dss|pfi|dfi|pfs|rfs)([._]|$)", re.I)
+
+
+def recorded_later(columns: list) -> list[str]:
+    """Columns whose name says that they were recorded after the start of follow-up: the outcome under another name."""
+    return [column for column in columns if LATER.search(column)]

@@ -268,3 +268,17 @@ def by_patient(table, patients):
     out = table.loc[best.to_numpy()].set_axis(table.index)
     out.attrs = table.attrs
     return out
+
+
+def settings_in_words(table: pd.DataFrame, in_hu: bool) -> str:
+    """How many features of how many images (of `table`), and the settings that are set, with their units."""
+    said = ", ".join(f"{name} {value}" for name, value in table.attrs["settings"].items() if value)
+    return (f"{table.shape[1]} features of {table.notna().any(axis=1).sum()} images. "
+            f"Settings, in mm and {'HU' if in_hu else 'grey values as stored'}: {said}.")
+
+
+def measured_in_words(table: pd.DataFrame) -> str:
+    """What was measured in the masks, what not and why, and what that asks of a new patient."""
+    lacking = ", ".join(f"{n} {why}" for why, n in table.attrs["problems"].items()) or "none"
+    return (f"Radiomics were measured in the masks ({table.shape[1]} features; not measured: {lacking}). A new "
+            "patient needs a mask drawn in the same way.")

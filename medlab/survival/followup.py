@@ -50,6 +50,26 @@ def median_survival(time, event):
     return float(curve.median_survival_time_), float(low), float(high)
 
 
+def describe(time: pd.Series, event: pd.Series) -> dict:
+    """Follow-up of patients in numbers: counts, medians (days, inf = not reached), last event seen."""
+    event = event.astype(bool)
+    median, low, high = median_survival(time, event)
+    return {"n_patients": len(time), "n_events": int(event.sum()), "censored": 1 - int(event.sum()) / len(time),
+            "median_followup_days": median_followup(time, event)[0], "median_survival_days": median,
+            "median_survival_low_days": low, "median_survival_high_days": high, "last_event_days": time[event].max()}
+
+
+def in_words(numbers: dict) -> list[str]:
+    """Sentences about what `describe` found."""
+    events, median = numbers["n_events"], "not reached"
+    if np.isfinite(numbers["median_survival_days"]):
+        low, high = numbers["median_survival_low_days"], numbers["median_survival_high_days"]
+        median = f"{numbers['median_survival_days']:.0f} days (95 % interval {low:.0f} to {high:.0f})"
+    return [f"{events} events in {numbers['n_patients']} patients, {numbers['censored']:.0%} censored",
+            f"median follow-up (reverse Kaplan-Meier) {numbers['median_followup_days']:.0f} days",
+            f"median survival {median}", f"enough for about {events // 10} coefficients at ten events each"]
+
+
 def cumulative_incidence(time, cause):
     """Share of the patients with each of competing causes over time (Aalen-Johansen).
 
