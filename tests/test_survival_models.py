@@ -7,7 +7,7 @@ from lifelines import CoxPHFitter, KaplanMeierFitter
 from lifelines.datasets import load_rossi
 from lifelines.utils import concordance_index
 
-from medlab.survival import followup, models
+from medlab.survival import followup, models, recalibration
 
 
 @pytest.fixture(scope="module")
@@ -121,10 +121,10 @@ def test_forest_keeps_few_times_however_many_patients():
 def test_curves_are_drawn_together_around_the_fitted_mean():
     grid, risk = np.linspace(0, 2000, 50), np.array([-1.5, 0.0, 1.5])
     curves = np.exp(-np.outer(np.exp(risk), grid / 900))
-    assert models.drawn_together(curves, curves, 1.0) == pytest.approx(curves, abs=1e-9)
-    half = models.drawn_together(curves, curves, 0.5)
+    assert recalibration.drawn_together(curves, curves, 1.0) == pytest.approx(curves, abs=1e-9)
+    half = recalibration.drawn_together(curves, curves, 0.5)
     assert half == pytest.approx(np.exp(-np.outer(np.exp(risk / 2), grid / 900)), abs=1e-9), "as a Cox model's slope"
-    wide = models.drawn_together(np.linspace(1, [0.9, 0.5, 0.1], 50).T, curves, 3.0)
+    wide = recalibration.drawn_together(np.linspace(1, [0.9, 0.5, 0.1], 50).T, curves, 3.0)
     assert (np.diff(wide, axis=1) <= 0).all() and (wide[:, 0] == 1).all()
 
 

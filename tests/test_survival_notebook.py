@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from conftest import execute_cell
 
 from medlab import ROOT
 
@@ -60,7 +61,7 @@ def execute(folder, **parameters):
     namespace = {"display": shown.append, "__name__": "page"}
     settings = {"run": folder.name, "survival_bootstrap": 40, "forest_trees": 10} | parameters
     for cell in (c for c in notebook["cells"] if c["cell_type"] == "code"):
-        exec("".join(cell["source"]), namespace)
+        execute_cell(cell, namespace)
         if "parameters" in cell["metadata"].get("tags", []):
             namespace.update(settings)
     plt.close("all")
@@ -141,7 +142,7 @@ def test_what_is_too_little_is_said(workspace, capsys, trouble):
     result, _ = execute(folder, **parameters)
     out = capsys.readouterr().out
     assert (folder / "risk.parquet").exists() and (folder / "survival_openings.json").exists()
-    said = {"nobody in test has the event": "Nothing can be scored", "no covariates": "no clinical columns",
+    said = {"nobody in test has the event": "Nothing can be scored", "no covariates": "No clinical-columns here",
             "no val": "Fitted on", "one test patient": "Only ", "no test": "There is no test part",
             "nobody censored": "nobody is censored", "few": "Only ", "two events in train": "2 events in "}[trouble]
     assert said in out, out

@@ -9,6 +9,7 @@ import re
 import socket
 import sys
 import time
+from collections.abc import Iterator
 
 from medlab.engine import pages
 from medlab.engine.parameters import check_parameters, declared, headline, read_params, run_folder
@@ -83,6 +84,8 @@ def start(name, namespace):
     run, defaults = namespace["run"], declared(name)
     folder = run_folder(run)
     folder.mkdir(parents=True, exist_ok=True)
+    _parts.clear()
+    _said.clear()
     if os.environ.get("MEDLAB_RUN") == run:
         return folder
     with lock(run):
@@ -135,12 +138,12 @@ def offers(**parts: bool) -> None:
     from IPython import get_ipython
 
     shell = get_ipython()
-    if shell and _skip_unmet not in shell.input_transformers_cleanup:
-        shell.input_transformers_cleanup.append(_skip_unmet)
+    if shell and skip_unmet not in shell.input_transformers_cleanup:
+        shell.input_transformers_cleanup.append(skip_unmet)
 
 
-def _skip_unmet(lines):
-    """Lines of a cell as the kernel executes them: its own, or a sentence about what it lacks."""
+def skip_unmet(lines: list[str]) -> list[str]:
+    """Lines of a cell as the kernel executes them: its own, or a sentence about what it lacks (see `offers`)."""
     asked = NEEDS.match(lines[0]) if lines else None
     needs = [name.strip() for name in asked[1].split(",")] if asked else []
     unknown = [name for name in needs if name not in _parts]
@@ -158,3 +161,19 @@ def say_skipped(lacking: str) -> None:
     if lacking not in _said:
         print(f"No {lacking} here: what needs it is left out.")
     _said.add(lacking)
+
+
+@contextlib.contextmanager
+def noting(notes: list, what: str) -> Iterator[None]:
+    """Go on where the data do not allow something: a ValueError of the block is printed and added to the notes.
+
+    Parameters
+    ----------
+    notes : list of sentences, extended
+    what : what is then missing, such as "No horizon"
+    """
+    try:
+        yield
+    except ValueError as error:
+        notes.append(f"{what}: {error}")
+        print(notes[-1])

@@ -217,3 +217,33 @@ def in_use(y, p, patients, threshold, prevalence, n_bootstrap=2000, seed=0):
     for name, row in (("sensitivity", table.loc["recall"]), ("specificity", table.loc["specificity"])):
         found |= {name: row["value"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
     return found | predictive_values(found["sensitivity"], found["specificity"], prevalence, n[1], n[0], seed=seed)
+
+
+def point_in_words(point: dict, positive: str) -> str:
+    """The `operating_point` chosen on validation, in a sentence."""
+    return (f"Called {positive} from {point['threshold']:.3f} on ({point['rule']}): sensitivity "
+            f"{point['sensitivity']:.2f}, specificity {point['specificity']:.2f} on validation, where it was chosen.")
+
+
+def in_use_in_words(found: dict, positive: str, rule: str) -> str:
+    """What a call means for a patient; found : dict of `in_use`."""
+    def text(name, times=1, digits=2):
+        value, low, high = (times * found[name + end] for end in ("", "_low", "_high"))
+        return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})" if np.isfinite(value) else \
+            "an unknown number"
+
+    return (f"Threshold {found['threshold']:.3f} ({rule} on validation), on test: sensitivity {text('sensitivity')}, "
+            f"specificity {text('specificity')}.\nAt a prevalence of {found['prevalence']:.1%}: of 100 patients called "
+            f"{positive}, {text('ppv', 100, 0)} are; of 100 called not {positive}, {text('npv', 100, 1)} are not.")
+
+
+def overconfidence_in_words(table) -> str:
+    """Whether the probabilities promise too much, from the calibration slope of a table of `statistics.metrics.scores`.
+
+    Empty where no slope is known.
+    """
+    value, low, high = table.loc["calibration_slope", ["value", "low", "high"]]
+    if not np.isfinite([value, low, high]).all():
+        return ""
+    word = "too much" if high < 1 else "too little" if low > 1 else "neither too much nor too little, as far as shown"
+    return f"With a calibration slope of {value:.2f} ({low:.2f} to {high:.2f}) the network promises {word}."

@@ -1,8 +1,10 @@
 """Figures of an evaluation: data in, ``ax=None``, returns the Axes, never ``show``."""
 
 import numpy as np
+from matplotlib import pyplot as plt
 
 from medlab.plots import COLOURS, axes
+from medlab.statistics.metrics import value_of
 
 GREY = COLOURS[6]
 
@@ -60,6 +62,27 @@ def precision_recall(curves, point=None, ax=None):
 
 def _colours(n):
     return [COLOURS[i % len(COLOURS)] for i in range(n)]
+
+
+def roc_and_precision_recall(curves, band=None, point=None) -> np.ndarray:
+    """ROC and precision-recall curves side by side, the areas in the legends.
+
+    Parameters
+    ----------
+    curves : dict name -> (y, p); band : as `roc`
+    point : Series with recall, specificity and precision of the operating point, or None
+
+    Returns
+    -------
+    Array of two Axes.
+    """
+    areas = {name: value_of(*one) for name, one in curves.items()}
+    _, axs = plt.subplots(1, 2, figsize=(9.4, 4.6))
+    left, right = ({f"{name}, {word} {areas[name][key]:.3f}": one for name, one in curves.items()}
+                   for word, key in (("AUC", "auc"), ("AP", "average_precision")))
+    roc(left, band, None if point is None else (point["recall"], point["specificity"]), axs[0])
+    precision_recall(right, None if point is None else (point["recall"], point["precision"]), axs[1])
+    return axs
 
 
 def confusion(y, predicted, names, ax=None):

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from medlab.statistics.intervals import expected_halfwidth
 from medlab.statistics.measures import check
 
 FEW = 10  # patients of a class below which a remark is made
@@ -50,6 +51,22 @@ def sizes(split, y, outputs, head, patients=None):
                       "patients": "unknown" if patients is None else len(set(np.asarray(patients)[inside]))}
         rows[part] |= dict(zip(outputs, np.nansum(flags[inside], axis=0).astype(int), strict=True))
     return pd.DataFrame(rows).T
+
+
+def expected_in_words(sizes, rarest: str) -> str:
+    """How well an AUC could be known with so many images of the rarest class, a sentence for val and for test.
+
+    Parameters
+    ----------
+    sizes : table of `sizes`; rarest : one of its classes
+    """
+    said = []
+    for name in ("val", "test"):
+        n, few = int(sizes.loc[name, "images"]), int(sizes.loc[name, rarest])
+        if 0 < few < n:
+            said.append(f"{name}: with {few} images of {rarest} against {n - few}, an AUC of 0.8 would be known to "
+                        f"about ± {expected_halfwidth(few, n - few):.2f}")
+    return "\n".join(said)
 
 
 def remarks(parts, y, patients, head, patients_known=True):
@@ -134,6 +151,43 @@ def decide(p, head, threshold=0.5):
     return (p >= threshold).astype(int) if head in ("binary", "multilabel") else p.argmax(1)
 
 
+def errors_in_words(y, called, names) -> str:
+    """How many of the images (n,) are called wrongly, and the most frequent confusion."""
+    wrong = np.asarray(called) != y
+    kinds = [f"{names[a]} called {names[b]}" for a, b in zip(y[wrong], called[wrong], strict=True)]
+    most = pd.Series(kinds, dtype=object).value_counts()
+    return (f"{wrong.sum()} of {len(y)} test images are called wrongly"
+            + (f", most often {most.index[0]} ({most.iloc[0]} times)." if len(most) else "."))
+
+
+def confident_errors(y, p, head, threshold=0.5, most=12) -> pd.DataFrame:
+    """The wrong calls of which the network was surest, surest first.
+
+    Parameters
+    ----------
+    y, p : (n,) class numbers, (n,) or (n, K) probabilities; most : rows at most
+
+    Returns
+    -------
+    DataFrame: position (of the n), true, called (class numbers), p (binary: of the positive class; else of the called)
+    """
+    called, said = decide(p, head, threshold), p if head == "binary" else p.max(1)
+    sure = np.where(called != y, np.abs(said - threshold) if head == "binary" else said, -1)
+    rows = np.argsort(-sure, kind="stable")[: min(most, int((called != y).sum()))]
+    return pd.DataFrame({"position": rows, "true": y[rows], "called": called[rows], "p": said[rows]})
+
+
+def error_titles(errors, names, rows, positive=None) -> list[str]:
+    """Titles of the pictures of `confident_errors`: row of cohort.csv, truth, call, probability.
+
+    Parameters
+    ----------
+    rows : row of cohort.csv of each error; positive : name whose probability is given (binary), else the called class
+    """
+    return [f"row {row}: {names[one.true]}\ncalled {names[one.called]}\nP({positive or names[one.called]}) {one.p:.2f}"
+            for row, one in zip(rows, errors.itertuples(), strict=True)]
+
+
 def predictions(table, rows, y, p, q, head, outputs, threshold=0.5):
     """One row per image: identity, truth, probabilities before (p) and after (q) calibration, call.
 
@@ -160,3 +214,18 @@ def inert_text(table):
         return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
     return table.rename(columns=safe).map(safe)
+
+
+def per_patient(predictions) -> pd.DataFrame:
+    """The table of `predictions` by patient and part: n_images and the mean of each probability."""
+    groups = predictions.groupby(["patient_id", "split"])
+    found = groups[[name for name in predictions if name.startswith("p_")]].agg("mean")
+    found.insert(0, "n_images", groups.size())
+    return found.reset_index()
+
+
+def write_workbook(path, sheets: dict) -> None:
+    """Write tables as sheets of an Excel file, their text inert; sheets : dict name -> DataFrame."""
+    with pd.ExcelWriter(path, engine="openpyxl") as book:
+        for name, sheet in sheets.items():
+            inert_text(sheet).to_excel(book, sheet_name=name, index=False, freeze_panes=(1, 0))

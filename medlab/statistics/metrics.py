@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from medlab.statistics.intervals import auc_interval, bca, exact_interval, left_out, weights
-from medlab.statistics.measures import check, from_confusion, measure
+from medlab.statistics.measures import NAMES, check, from_confusion, measure
 
 PROPORTIONS = ("accuracy", "recall", "specificity", "precision", "npv")
 MOST_UNDEFINED = 0.05  # share of undefined resamples above which no interval is given
@@ -205,3 +205,41 @@ def written(table, digits=3):
         return f"{row['value']:.{digits}f} ({row['low']:.{digits}f} to {row['high']:.{digits}f})"
 
     return table.apply(one, axis=1)
+
+
+def beside(table, others: dict, name="95 % interval") -> pd.DataFrame:
+    """The table of `scores` as text beside other values of the same measures, as a table to read.
+
+    Parameters
+    ----------
+    others : dict title -> Series of values by measure; name : title of the first column
+    """
+    shown = {name: written(table)} | {title: values.round(3) for title, values in others.items()}
+    return pd.DataFrame(shown).loc[table.index].rename(NAMES).fillna("-")
+
+
+def class_table(per_class: dict, counts) -> pd.DataFrame:
+    """The tables of `per_class` as one table to read; counts : dict or Series class -> images."""
+    keep = ["auc", "average_precision", "recall", "specificity", "precision", "f1"]
+    texts = {f"{name} (n = {counts[name]})": written(one).loc[keep] for name, one in per_class.items()}
+    return pd.DataFrame(texts).T.rename(columns=NAMES)
+
+
+def limits_of(subgroups, name: str) -> pd.DataFrame:
+    """One measure of the table of `subgroups`: value, low, high, indexed "column: level (n = patients)"."""
+    names = [f"{row.column}: {row.level} (n = {row.patients})" for row in subgroups.itertuples()]
+    found = subgroups[[name, f"{name}_low", f"{name}_high"]].set_axis(["value", "low", "high"], axis=1)
+    return found.set_axis(names)
+
+
+def subgroup_table(subgroups) -> pd.DataFrame:
+    """The table of `subgroups` (not empty) as a table to read."""
+    texts = {NAMES.get(name, name): written(limits_of(subgroups, name)).to_numpy() for name in ("auc", "accuracy")}
+    return subgroups.set_index(["column", "level"])[["images", "patients"]].assign(**texts)
+
+
+def apart_in_words(drawn, overall: float) -> str:
+    """Which intervals (value, low, high by name) leave out the overall AUC, and how many would by chance."""
+    apart = drawn.index[(drawn["low"] > overall) | (drawn["high"] < overall)]
+    return (f"{len(apart)} of {len(drawn)} intervals leave out the overall AUC {overall:.3f}; by chance about "
+            f"{0.05 * len(drawn):.1f} would. {', '.join(apart)}")

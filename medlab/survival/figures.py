@@ -8,10 +8,11 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from medlab.plots import COLOURS, axes
+from medlab.survival.scores import BASELINES
 
 YEAR = 365.25
 GREY = COLOURS[6]
-BASELINES = ("kaplan_meier", "truth")  # drawn in grey and black: no models to choose
+DRAWN = ("fused", "image", "clinical", "volume", "clinical_volume")  # over time; all are in the tables
 MODELS = ("fused", "clinical", "image", "volume", "clinical_volume", "table", "forest", "source", "radiomics",
           "clinical_radiomics")
 
@@ -100,7 +101,7 @@ def over_time(times_days, values, ylabel, reference=None, ax=None, marked=()):
 
     Parameters
     ----------
-    times_days : (g,); values : dict model -> (g,), NaN is left out
+    times_days : (g,); values : dict (or DataFrame) model -> (g,), NaN is left out
     reference : float, a dashed horizontal line; marked : days with a thin vertical line (the stated horizons)
     """
     ax = axes(ax, figsize=(7.2, 4.0))
@@ -114,6 +115,27 @@ def over_time(times_days, values, ylabel, reference=None, ax=None, marked=()):
     ax.set_xlim(left=0)
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
+
+
+def auc_and_brier(table, horizons=()) -> np.ndarray:
+    """AUC and Brier score over time side by side, of the models that matter most (`DRAWN`) and the baselines.
+
+    Parameters
+    ----------
+    table : DataFrame of `scores.over_time`; horizons : days marked
+
+    Returns
+    -------
+    Array of two Axes.
+    """
+    names = list(table["auc"])
+    models = [name for name in DRAWN if name in names] or [name for name in names if name not in BASELINES]
+    models += [name for name in names if name == "truth"]
+    _, axs = plt.subplots(1, 2, figsize=(10.4, 3.8))
+    over_time(table.index, table["auc"][models], "AUC", 0.5, axs[0], horizons)
+    over_time(table.index, table["brier"][["kaplan_meier", *models]], "Brier score", None, axs[1], horizons)
+    axs[0].get_legend().remove()
+    return axs
 
 
 def measures(table, reference=0.5, xlabel="C", ax=None):

@@ -7,6 +7,9 @@ event-free, which never rises. Follow-up that IPCW cannot use is cut with a note
 import numpy as np
 import pandas as pd
 
+from medlab.statistics import metrics
+from medlab.survival.followup import days_with_interval
+
 LEAST_AT_RISK = 5  # patients of train and of test followed beyond a horizon (a tenth of the patients if that is fewer)
 
 
@@ -104,6 +107,22 @@ def cox_curves(times, h0, risk, grid):
     cumulative = np.r_[0, h0][np.searchsorted(times, grid, side="right")]
     with np.errstate(divide="ignore", over="ignore"):
         return np.exp(-np.exp(np.log(cumulative) + np.asarray(risk, float).reshape(-1, 1)))
+
+
+def from_log_risk(fitted, of_fitted, risk, grid) -> tuple[np.ndarray, np.ndarray]:
+    """A log risk and its survival curves, with the baseline hazard of the fitted patients.
+
+    Parameters
+    ----------
+    fitted : DataFrame with time_days, event of the m fitted patients; of_fitted : (m,) their log risk
+    risk : (n,) log risk of any patients; grid : (g,) days
+
+    Returns
+    -------
+    risk (n,), curves (n, g)
+    """
+    base = breslow(fitted["time_days"], fitted["event"], of_fitted)
+    return risk, cox_curves(*base, risk, grid)
 
 
 def hazard_curves(logits, cuts, grid):
@@ -231,3 +250,23 @@ def group_times(time, event, horizon, n_bootstrap=1000, seed=0, level=0.95):
             tails = [(1 - level) / 2, (1 + level) / 2]
             out.iloc[k, 1:] = np.quantile(good, tails, method="inverted_cdf")
     return out
+
+
+def group_table(time, event, groups, horizon, ratios=None, n_bootstrap=1000, seed=0) -> pd.DataFrame:
+    """Patients, events, `group_times` and hazard ratio of each group, as a table to read; empty without groups.
+
+    Parameters
+    ----------
+    time, event : Series (n,); groups : (n,) Categorical; ratios : of `models.group_ratios`, or None
+    """
+    rows = {}
+    for name in groups.remove_unused_categories().categories:
+        t, e = time[groups == name], event[groups == name]
+        both = group_times(t, e, horizon, n_bootstrap, seed)[["value", "low", "high"]]
+        median, mean = (days_with_interval(*both.loc[which]) for which in ("median_days", "rmst_days"))
+        rows[name] = {"patients": len(t), "events": int(e.sum()), "median, days": median,
+                      f"mean up to {horizon:.0f} days": mean}
+    table = pd.DataFrame(rows).T
+    if ratios is not None:
+        table["hazard ratio"] = metrics.written(ratios, 2).reindex(table.index).fillna("1 (reference)")
+    return table
