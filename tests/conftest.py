@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from medlab.engine import runs
+
 DATASETS = Path(os.environ.get("MEDLAB_REALDATA", Path(__file__).parents[2] / "shared" / "datasets"))
 
 
@@ -68,13 +70,6 @@ def write_notebook(folder, name, parameters, code, **contract):
     (folder / f"{name}.ipynb").write_text(json.dumps(notebook))
 
 
-def execute_cell(cell, namespace):
-    """A code cell as the kernel executes it: left out, with a sentence, where the data lack what it needs."""
-    from medlab.engine import runs
-
-    exec("".join(runs.skip_unmet("".join(cell["source"]).splitlines(keepends=True))), namespace)
-
-
 def run_all(name, folder, result, parameters, shown=None):
     """All code cells of a notebook in one namespace, as Run All does; the result file and the namespace."""
     import matplotlib
@@ -85,7 +80,7 @@ def run_all(name, folder, result, parameters, shown=None):
     notebook = json.loads((Path(__file__).parents[1] / "notebooks" / f"{name}.ipynb").read_text())
     namespace = {"display": shown or (lambda *_: None), "__name__": "page"}
     for cell in (c for c in notebook["cells"] if c["cell_type"] == "code"):
-        execute_cell(cell, namespace)
+        exec("".join(runs.as_executed("".join(cell["source"]).splitlines(keepends=True))), namespace)
         if "parameters" in cell["metadata"].get("tags", []):
             namespace.update(parameters | {"run": folder.name})
         plt.close("all")

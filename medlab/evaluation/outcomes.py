@@ -151,6 +151,13 @@ def decide(p, head, threshold=0.5):
     return (p >= threshold).astype(int) if head in ("binary", "multilabel") else p.argmax(1)
 
 
+def rule_in_words(head: str, threshold: float, positive: str | None = None) -> str:
+    """How `decide` calls an image, in words."""
+    if head == "binary":
+        return f"P({positive}) from {threshold:.4f} on"
+    return "each label from 0.5 on" if head == "multilabel" else "the most probable class"
+
+
 def errors_in_words(y, called, names) -> str:
     """How many of the images (n,) are called wrongly, and the most frequent confusion."""
     wrong = np.asarray(called) != y
