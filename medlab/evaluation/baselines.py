@@ -15,7 +15,7 @@ from medlab.statistics.measures import NAMES, check
 from medlab.statistics.metrics import value_of, written
 
 
-def table_model(table, y, train, head="binary"):
+def table_model(table, y, train, head="binary") -> np.ndarray | None:
     """Logistic regression of the outcome on a table, fitted on the training rows only.
 
     Parameters
@@ -59,7 +59,7 @@ def table_model(table, y, train, head="binary"):
     return p[:, 1] if head == "binary" else p
 
 
-def bands(values, train, n=3):
+def bands(values, train, n=3) -> pd.Series:
     """Ordered categories of a numeric column, with ends at the quantiles of the training rows."""
     values = pd.to_numeric(pd.Series(values).reset_index(drop=True), errors="coerce")
     if values.nunique() <= n + 1:
@@ -72,7 +72,7 @@ def bands(values, train, n=3):
     return pd.Series(pd.cut(values, edges, labels=names))
 
 
-def trivial(y, y_train, head="binary", n_classes=None, threshold=0.5):
+def trivial(y, y_train, head="binary", n_classes=None, threshold=0.5) -> pd.Series:
     """The measures of an answer that looks at nothing: always the class frequencies of the training patients.
 
     Parameters
@@ -100,7 +100,7 @@ def trivial(y, y_train, head="binary", n_classes=None, threshold=0.5):
     return values
 
 
-def groups(cohort, train, asked="auto", known=()):
+def groups(cohort, train, asked="auto", known=()) -> dict[str, pd.Series]:
     """Levels of the columns by which results are shown apart.
 
     Parameters

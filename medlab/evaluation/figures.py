@@ -9,7 +9,7 @@ from medlab.statistics.metrics import value_of
 GREY = COLOURS[6]
 
 
-def roc(curves, band=None, point=None, ax=None):
+def roc(curves, band=None, point=None, ax=None) -> plt.Axes:
     """ROC curves, one per name.
 
     Parameters
@@ -36,7 +36,7 @@ def roc(curves, band=None, point=None, ax=None):
     return ax
 
 
-def precision_recall(curves, point=None, ax=None):
+def precision_recall(curves, point=None, ax=None) -> plt.Axes:
     """Precision-recall curves, as steps, with the share of positives as a dashed line for each.
 
     Parameters
@@ -85,7 +85,7 @@ def roc_and_precision_recall(curves, band=None, point=None) -> np.ndarray:
     return axs
 
 
-def confusion(y, predicted, names, ax=None):
+def confusion(y, predicted, names, ax=None) -> plt.Axes:
     """Confusion matrix: counts, and the share of each true class as the shade.
 
     Parameters
@@ -109,7 +109,7 @@ def confusion(y, predicted, names, ax=None):
     return ax
 
 
-def reliability(tables, xlabel="predicted probability", ax=None):
+def reliability(tables, xlabel="predicted probability", ax=None) -> plt.Axes:
     """Calibration curves with exact intervals.
 
     Parameters
@@ -127,7 +127,7 @@ def reliability(tables, xlabel="predicted probability", ax=None):
     return ax
 
 
-def probabilities(y, p, names, threshold=None, ax=None):
+def probabilities(y, p, names, threshold=None, ax=None) -> plt.Axes:
     """Histogram of the predicted probability by true class, with the threshold.
 
     Parameters
@@ -146,7 +146,7 @@ def probabilities(y, p, names, threshold=None, ax=None):
     return ax
 
 
-def predictive_values(prevalence, values, marked=None, sample=None, ax=None):
+def predictive_values(prevalence, values, marked=None, sample=None, ax=None) -> plt.Axes:
     """Predictive values over the prevalence, with intervals.
 
     Parameters
@@ -172,7 +172,7 @@ def predictive_values(prevalence, values, marked=None, sample=None, ax=None):
     return ax
 
 
-def intervals(table, xlabel="value", ax=None):
+def intervals(table, xlabel="value", ax=None) -> plt.Axes:
     """Measures with intervals, and beside each the trivial baseline as a grey bar.
 
     Parameters

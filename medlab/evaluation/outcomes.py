@@ -9,7 +9,7 @@ from medlab.statistics.measures import check
 FEW = 10  # patients of a class below which a remark is made
 
 
-def outcome(table, head, outputs):
+def outcome(table, head, outputs) -> tuple[np.ndarray, np.ndarray]:
     """What is to be predicted, as numbers, from split.parquet and the outputs of the network.
 
     Parameters
@@ -32,7 +32,7 @@ def outcome(table, head, outputs):
     return np.maximum(y, 0), known & (y >= 0)
 
 
-def sizes(split, y, outputs, head, patients=None):
+def sizes(split, y, outputs, head, patients=None) -> pd.DataFrame:
     """Images, patients and images of each class per part of the split.
 
     Parameters
@@ -69,7 +69,7 @@ def expected_in_words(sizes, rarest: str) -> str:
     return "\n".join(said)
 
 
-def remarks(parts, y, patients, head, patients_known=True):
+def remarks(parts, y, patients, head, patients_known=True) -> list[str]:
     """What the sizes of the validation and test part forbid, as sentences.
 
     Parameters
@@ -96,7 +96,7 @@ def remarks(parts, y, patients, head, patients_known=True):
     return found
 
 
-def by_patient(y, p, patients, head="binary"):
+def by_patient(y, p, patients, head="binary") -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Mean probability and one outcome per patient.
 
     Returns
@@ -113,7 +113,7 @@ def by_patient(y, p, patients, head="binary"):
     return y, p, mean.index.to_numpy(), mixed
 
 
-def one_vs_rest(y, p, head, names):
+def one_vs_rest(y, p, head, names) -> dict[str, tuple]:
     """Per class (binary: the positive one; multilabel: each label) 0/1 outcomes and probabilities.
 
     Returns
@@ -130,7 +130,7 @@ def one_vs_rest(y, p, head, names):
     return {name: (a, b) for name, (a, b) in columns.items() if len(np.unique(a)) == 2}
 
 
-def confidence(y, p, patients, head):
+def confidence(y, p, patients, head) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What calibration compares: whether it was so, and how probable it was said to be.
 
     Returns
@@ -146,7 +146,7 @@ def confidence(y, p, patients, head):
     return (p.argmax(1) == y).astype(int), p.max(1), patients
 
 
-def decide(p, head, threshold=0.5):
+def decide(p, head, threshold=0.5) -> np.ndarray:
     """Calls (n,) as class numbers, or (n, L) of 0/1 for several labels."""
     return (p >= threshold).astype(int) if head in ("binary", "multilabel") else p.argmax(1)
 
@@ -195,7 +195,7 @@ def error_titles(errors, names, rows, positive=None) -> list[str]:
             for row, one in zip(rows, errors.itertuples(), strict=True)]
 
 
-def predictions(table, rows, y, p, q, head, outputs, threshold=0.5):
+def predictions(table, rows, y, p, q, head, outputs, threshold=0.5) -> pd.DataFrame:
     """One row per image: identity, truth, probabilities before (p) and after (q) calibration, call.
 
     Parameters
@@ -215,7 +215,7 @@ def predictions(table, rows, y, p, q, head, outputs, threshold=0.5):
     return out
 
 
-def inert_text(table):
+def inert_text(table) -> pd.DataFrame:
     """A copy for spreadsheets: text that a spreadsheet would execute (= + - @ first) gets an apostrophe."""
     def safe(value):
         return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

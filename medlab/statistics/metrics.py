@@ -15,7 +15,7 @@ PROPORTIONS = ("accuracy", "recall", "specificity", "precision", "npv")
 MOST_UNDEFINED = 0.05  # share of undefined resamples above which no interval is given
 
 
-def value_of(y, p, **options):
+def value_of(y, p, **options) -> dict[str, float]:
     return {name: v[0] for name, v in measure(y, p, np.ones((1, len(y))), **options).items()}
 
 
@@ -56,7 +56,7 @@ def _interval(name, value, draws, without, shares, level):
 
 
 def scores(y, p, patients=None, head="binary", threshold=0.5, n_bootstrap=2000, seed=0, level=0.95,
-           predicted=None):
+           predicted=None) -> pd.DataFrame:
     """All measures with their intervals.
 
     Parameters
@@ -105,7 +105,7 @@ def _at_the_end(table, y, p, who, head, level):
     return table
 
 
-def difference(y, p, q, patients=None, name="auc", n_bootstrap=2000, seed=0, level=0.95, **options):
+def difference(y, p, q, patients=None, name="auc", n_bootstrap=2000, seed=0, level=0.95, **options) -> dict[str, float]:
     """Paired difference of one measure between two sets of probabilities for the same images.
 
     Returns
@@ -124,7 +124,7 @@ def difference(y, p, q, patients=None, name="auc", n_bootstrap=2000, seed=0, lev
     return {"value": value, "low": low, "high": high}
 
 
-def roc_band(y, p, patients=None, n_bootstrap=1000, seed=0, level=0.95):
+def roc_band(y, p, patients=None, n_bootstrap=1000, seed=0, level=0.95) -> pd.DataFrame:
     """Pointwise interval of the sensitivity at each false-positive rate, for the ROC figure.
 
     Returns
@@ -143,7 +143,7 @@ def roc_band(y, p, patients=None, n_bootstrap=1000, seed=0, level=0.95):
     return pd.DataFrame({"false_positive_rate": grid, "low": low, "high": high})
 
 
-def per_class(y, p, patients, head, names, n_bootstrap=2000, seed=0):
+def per_class(y, p, patients, head, names, n_bootstrap=2000, seed=0) -> dict[str, pd.DataFrame]:
     """Each class against the rest (calls: the most probable class), each label on its own.
 
     Returns
@@ -161,7 +161,7 @@ def per_class(y, p, patients, head, names, n_bootstrap=2000, seed=0):
     return found
 
 
-def subgroups(levels, y, p, patients, head="binary", threshold=0.5, least=10, n_bootstrap=2000, seed=0):
+def subgroups(levels, y, p, patients, head="binary", threshold=0.5, least=10, n_bootstrap=2000, seed=0) -> pd.DataFrame:
     """AUC and accuracy within each level of each column.
 
     Parameters
@@ -189,13 +189,13 @@ def subgroups(levels, y, p, patients, head="binary", threshold=0.5, least=10, n_
     return pd.DataFrame(rows, columns=["column", "level", "images", "patients", *names])
 
 
-def flat(table, prefix=""):
+def flat(table, prefix="") -> dict[str, float]:
     """The table of `scores` as plain keys for a JSON file: auc, auc_low, auc_high, ..."""
     return {prefix + name + end: row[column] for name, row in table.iterrows()
             for end, column in (("", "value"), ("_low", "low"), ("_high", "high"))}
 
 
-def written(table, digits=3):
+def written(table, digits=3) -> pd.Series:
     """The table of `scores` as text: "0.912 (0.871 to 0.947)"; without an interval where there is none."""
     def one(row):
         if not np.isfinite(row["value"]):

@@ -12,7 +12,7 @@ SMALLEST = 1e-9  # probabilities are kept this far from 0 and 1 before a logarit
 BLOCK = 2_000_000  # numbers held at a time while resampling
 
 
-def cox(time, event, x, w, steps=30):
+def cox(time, event, x, w, steps=30) -> np.ndarray:
     """Cox models (Breslow's ties) of the same patients for many rows of weights, by Newton's method.
 
     Parameters
@@ -56,7 +56,7 @@ def _baseline(time, event, score, w, horizon):
     return np.divide(died, s0, out=np.zeros_like(s0), where=s0 > 0).sum(1)
 
 
-def spline(x, knots):
+def spline(x, knots) -> np.ndarray:
     """Restricted cubic spline: x and k - 2 columns, straight beyond the outer knots (Harrell 2015, 2.4.5)."""
     def cube(t):
         return np.maximum(x - t, 0) ** 3
@@ -120,7 +120,7 @@ def _checked(time, event, p, horizon):
     return time, event, p
 
 
-def calibration(time, event, p, horizon, n_knots=3, n_groups=5, n_bootstrap=0, seed=0, level=0.95):
+def calibration(time, event, p, horizon, n_knots=3, n_groups=5, n_bootstrap=0, seed=0, level=0.95) -> dict:
     """Observed against predicted event probability at a horizon.
 
     Parameters
@@ -186,7 +186,7 @@ def _grouped(time, event, p, horizon, n_groups):
     return pd.DataFrame(rows, columns=["predicted", "observed", "low", "high", "n"])
 
 
-def d_calibration(time, event, grid, S, n_bins=10):
+def d_calibration(time, event, grid, S, n_bins=10) -> dict:
     """Are the survival probabilities at the patients' own times spread evenly over 0..1, as they must be?
 
     A censored patient counts in parts for all bins below the survival at the censoring; follow-up beyond the grid is

@@ -17,7 +17,7 @@ MODELS = ("fused", "clinical", "image", "volume", "clinical_volume", "table", "f
           "clinical_radiomics")
 
 
-def line_of(name):
+def line_of(name) -> dict:
     """Colour and dashes of a model, the same in every figure of every run."""
     if name in BASELINES:
         return {"lw": 1.2} | ({"color": GREY, "ls": "--"} if name == "kaplan_meier" else {"color": "k", "ls": ":"})
@@ -25,7 +25,7 @@ def line_of(name):
     return {"color": COLOURS[place % 6], "ls": ("-", (0, (5, 1.5)))[place // 6], "lw": 1.7}
 
 
-def follow_up(time_days, event, n=45, seed=0, ax=None):
+def follow_up(time_days, event, n=45, seed=0, ax=None) -> plt.Axes:
     """One line per patient from start to end of follow-up, a sample of at most `n`, longest at the top.
 
     Parameters
@@ -47,7 +47,7 @@ def follow_up(time_days, event, n=45, seed=0, ax=None):
     return ax
 
 
-def ends_of_follow_up(time_days, event, ax=None, bins=20):
+def ends_of_follow_up(time_days, event, ax=None, bins=20) -> plt.Axes:
     """When follow-up ended, patients with the event and censored ones stacked."""
     time, event = np.asarray(time_days, float) / YEAR, np.asarray(event, bool)
     ax = axes(ax)
@@ -59,7 +59,7 @@ def ends_of_follow_up(time_days, event, ax=None, bins=20):
     return ax
 
 
-def hazard_ratios(table, ax=None, xlabel="hazard ratio (log scale)"):
+def hazard_ratios(table, ax=None, xlabel="hazard ratio (log scale)") -> plt.Axes:
     """Hazard ratios with intervals on a log scale and written at the right; filled where 1 is outside.
 
     Parameters
@@ -96,7 +96,7 @@ def _plain_ticks(ax, table):
     ax.xaxis.set_minor_locator(mpl.ticker.NullLocator())
 
 
-def over_time(times_days, values, ylabel, reference=None, ax=None, marked=()):
+def over_time(times_days, values, ylabel, reference=None, ax=None, marked=()) -> plt.Axes:
     """One line per model over time.
 
     Parameters
@@ -138,7 +138,7 @@ def auc_and_brier(table, horizons=()) -> np.ndarray:
     return axs
 
 
-def measures(table, reference=0.5, xlabel="C", ax=None):
+def measures(table, reference=0.5, xlabel="C", ax=None) -> plt.Axes:
     """Estimates with intervals, one row each, the numbers written at the right; filled where the interval leaves out
     the reference.
 
@@ -162,7 +162,7 @@ def measures(table, reference=0.5, xlabel="C", ax=None):
     return ax
 
 
-def calibration(curves, groups, horizon_days, axs=None):
+def calibration(curves, groups, horizon_days, axs=None) -> np.ndarray:
     """Observed against predicted share with the event by a horizon: one panel per horizon.
 
     Parameters
@@ -187,7 +187,7 @@ def calibration(curves, groups, horizon_days, axs=None):
     return axs
 
 
-def d_calibration(shares, ax=None):
+def d_calibration(shares, ax=None) -> plt.Axes:
     """Share of the patients per tenth of their own predicted survival at the end; even bars are right.
 
     Parameters
@@ -203,7 +203,7 @@ def d_calibration(shares, ax=None):
     return ax
 
 
-def net_benefit(table, ax=None):
+def net_benefit(table, ax=None) -> plt.Axes:
     """Decision curve: net benefit over the risk from which one would act.
 
     Parameters
@@ -223,7 +223,7 @@ def net_benefit(table, ax=None):
     return ax
 
 
-def patients(pictures, grid_days, curves, texts, time_days, event, reference=None):
+def patients(pictures, grid_days, curves, texts, time_days, event, reference=None) -> np.ndarray:
     """Predicted survival of single patients beside their image, with what happened to them.
 
     Parameters
@@ -258,7 +258,7 @@ def patients(pictures, grid_days, curves, texts, time_days, event, reference=Non
     return axs
 
 
-def cumulative_incidence(curves, ax=None):
+def cumulative_incidence(curves, ax=None) -> plt.Axes:
     """Share of the patients with each cause over time (Aalen-Johansen), 1 minus Kaplan-Meier of each cause dashed.
 
     Parameters

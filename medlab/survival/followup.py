@@ -92,7 +92,7 @@ def by_year(time, event) -> pd.DataFrame:
         **{"event-free at the end (95 % interval)": shares})
 
 
-def life_table(time, event, edges):
+def life_table(time, event, edges) -> pd.DataFrame:
     """Life table per period (Kaplan-Meier at the end of each, with log-log interval).
 
     Parameters
@@ -120,7 +120,7 @@ def life_table(time, event, edges):
     return pd.DataFrame(rows, columns=["start", "end", "at_risk", "events", "censored", "value", "low", "high"])
 
 
-def median_followup(time, event):
+def median_followup(time, event) -> tuple[float, float, float]:
     """Median follow-up by reverse Kaplan-Meier, its end is the event: (days, low, high), inf = not reached.
 
     Schemper and Smith, Control Clin Trials 1996;17:343-6. The mean of all times would be short where many die.
@@ -128,7 +128,7 @@ def median_followup(time, event):
     return median_survival(time, ~np.asarray(event, bool))
 
 
-def median_survival(time, event):
+def median_survival(time, event) -> tuple[float, float, float]:
     """Kaplan-Meier median with the interval of Brookmeyer and Crowley: (days, low, high), inf = not reached."""
     from lifelines import KaplanMeierFitter
     from lifelines.utils import median_survival_times
@@ -138,7 +138,7 @@ def median_survival(time, event):
     return float(curve.median_survival_time_), float(low), float(high)
 
 
-def cumulative_incidence(time, cause):
+def cumulative_incidence(time, cause) -> dict[str, pd.DataFrame]:
     """Share of the patients with each of competing causes over time (Aalen-Johansen).
 
     Parameters

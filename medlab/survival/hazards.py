@@ -13,7 +13,7 @@ from medlab.survival.followup import days_with_interval
 LEAST_AT_RISK = 5  # patients of train and of test followed beyond a horizon (a tenth of the patients if that is fewer)
 
 
-def follow_up(table):
+def follow_up(table) -> pd.DataFrame:
     """Time and event per patient.
 
     Parameters
@@ -78,14 +78,14 @@ def _checked(time, event, risk):
     return time, event, risk
 
 
-def log_at_risk(time, risk):
+def log_at_risk(time, risk) -> np.ndarray:
     """log of the sum of exp(risk) over those still followed at each patient's time; all of one time together."""
     order = np.argsort(-time, kind="stable")
     total = np.logaddexp.accumulate(risk[order])
     return total[np.searchsorted(-time[order], -time, side="right") - 1]
 
 
-def breslow(time, event, risk):
+def breslow(time, event, risk) -> tuple[np.ndarray, np.ndarray]:
     """Cumulative baseline hazard after a Cox model (Breslow 1972).
 
     Parameters
@@ -102,7 +102,7 @@ def breslow(time, event, risk):
     return times, np.cumsum(n_events * np.exp(-log_at_risk(time, risk)[event][first]))
 
 
-def cox_curves(times, h0, risk, grid):
+def cox_curves(times, h0, risk, grid) -> np.ndarray:
     """Survival curves of a log risk: S(t) = exp(-H0(t) exp(risk)), a step function; (n, g)."""
     cumulative = np.r_[0, h0][np.searchsorted(times, grid, side="right")]
     with np.errstate(divide="ignore", over="ignore"):
@@ -125,7 +125,7 @@ def from_log_risk(fitted, of_fitted, risk, grid) -> tuple[np.ndarray, np.ndarray
     return risk, cox_curves(*base, risk, grid)
 
 
-def hazard_curves(logits, cuts, grid):
+def hazard_curves(logits, cuts, grid) -> np.ndarray:
     """Survival curves of a discrete-time hazard network, constant hazard density within an interval.
 
     Parameters
@@ -146,26 +146,26 @@ def hazard_curves(logits, cuts, grid):
     return np.exp(-(cumulative[:, k] + part * (cumulative[:, k + 1] - cumulative[:, k])))
 
 
-def at(grid, survival, t):
+def at(grid, survival, t) -> np.ndarray:
     """Survival at t days: the value at the last grid point up to t, 1 before the first; (n,), or (n, m) for m times."""
     survival = np.atleast_2d(survival)
     with_start = np.column_stack([np.ones(len(survival)), survival])
     return with_start[:, np.searchsorted(grid, t, side="right")]
 
 
-def median_days(grid, survival):
+def median_days(grid, survival) -> np.ndarray:
     """First grid day at which a curve is at or below one half, (n,); inf = not reached within the grid."""
     low = np.atleast_2d(survival) <= 0.5 + 1e-12  # a product of steps misses one half by rounding
     return np.where(low.any(1), np.asarray(grid, float)[low.argmax(1)], np.inf)
 
 
-def rmst_days(grid, survival, horizon):
+def rmst_days(grid, survival, horizon) -> np.ndarray:
     """Restricted mean survival: days lived event-free up to the horizon, the area under the step curve; (n,)."""
     edges = np.r_[0, np.asarray(grid, float)[np.asarray(grid) < horizon], horizon]
     return at(grid, survival, edges[:-1]) @ np.diff(edges)
 
 
-def slope(time, event, risk, sd=0.25):
+def slope(time, event, risk, sd=0.25) -> float:
     """Calibration slope of a log risk, drawn towards 1: what to multiply the risk by before `breslow`.
 
     The mode of the Cox partial likelihood of slope * risk times a normal prior (mean 1, sd), so that few events change
@@ -181,7 +181,7 @@ def slope(time, event, risk, sd=0.25):
     return float(minimize_scalar(loss, bounds=(0.05, 5), method="bounded", options={"xatol": 1e-6}).x)
 
 
-def legal_horizons(wanted_days, time_train, time_test):
+def legal_horizons(wanted_days, time_train, time_test) -> tuple[list[float], list[str]]:
     """Horizons at which IPCW scores exist, and what had to be cut.
 
     A horizon is legal while `LEAST_AT_RISK` patients of train (so that the censoring curve is above 0) and of test are
@@ -209,7 +209,7 @@ def legal_horizons(wanted_days, time_train, time_test):
     return days, notes
 
 
-def kaplan_meier(time, event, grid, w=None):
+def kaplan_meier(time, event, grid, w=None) -> np.ndarray:
     """Kaplan-Meier curves on a grid for each row of weights, (b, g); NaN after the last follow-up of a row."""
     time, event, grid = np.asarray(time, float), np.asarray(event).astype(bool), np.asarray(grid, float)
     w = np.ones((1, len(time))) if w is None else np.asarray(w, float)
@@ -224,7 +224,7 @@ def kaplan_meier(time, event, grid, w=None):
     return np.where((grid > last[:, None]) & (curve > 1e-12), np.nan, curve)
 
 
-def group_times(time, event, horizon, n_bootstrap=1000, seed=0, level=0.95):
+def group_times(time, event, horizon, n_bootstrap=1000, seed=0, level=0.95) -> pd.DataFrame:
     """Median and restricted mean survival of a group (Kaplan-Meier) with patient bootstrap intervals (percentile).
 
     Returns

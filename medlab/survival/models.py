@@ -19,7 +19,7 @@ MAIN = ("fused", "image", "table", "clinical_radiomics", "clinical_volume", "cli
 WIDEST = 4.0  # standard error of a log hazard ratio above which it is not estimated but diverging
 
 
-def log_likelihood(time, event, risk):
+def log_likelihood(time, event, risk) -> float:
     """Log partial likelihood of a log risk (Breslow's ties), a sum over the events.
 
     Cox, J R Stat Soc B 1972;34:187-220. Patients leave the risk set after their time, so all who share a time
@@ -29,7 +29,7 @@ def log_likelihood(time, event, risk):
     return float((risk - log_at_risk(time, risk))[event].sum())
 
 
-def fit_cox(time, event, table, ridges=RIDGES, seed=0):
+def fit_cox(time, event, table, ridges=RIDGES, seed=0) -> dict:
     """Cox model (Efron's ties) with a ridge chosen by the cross-validated partial likelihood of the given rows.
 
     Parameters
@@ -64,7 +64,7 @@ def fit_cox(time, event, table, ridges=RIDGES, seed=0):
     return fit | {"baseline": breslow(time, event, cox_risk(fit, table))}
 
 
-def cox_risk(fit, table):
+def cox_risk(fit, table) -> np.ndarray:
     """Log risk of rows by `fit_cox`, (n,); 0 is the mean patient of the fitted rows, higher is worse."""
     return ((table - fit["centre"]) @ fit["coefficients"]).to_numpy(float)
 
@@ -112,7 +112,7 @@ def _choose_ridge(time, event, x, ridges, seed):
     return ridges[int(np.argmax(gained))]
 
 
-def hazard_ratios(time, event, table, units):
+def hazard_ratios(time, event, table, units) -> pd.DataFrame:
     """Cox model without a ridge, for reading: hazard ratios per unit with intervals, and the test of constancy.
 
     Parameters
@@ -231,7 +231,7 @@ def _constancy(model, time, event, frame):
     return found.reindex(frame.columns)
 
 
-def clinical_units(fitted):
+def clinical_units(fitted) -> pd.DataFrame:
     """Steps in which hazard ratios are read, for the standardised columns of covariates.parquet.
 
     Parameters
@@ -256,7 +256,7 @@ def clinical_units(fitted):
                          "label": {name: label for name, (_, label) in rows.items()}})
 
 
-def round_step(spread):
+def round_step(spread) -> float:
     """The round number (1, 2, 5 times a power of ten) nearest to a standard deviation; 1 for grades and flags."""
     if 0.2 < spread < 1.5:
         return 1.0
@@ -264,7 +264,7 @@ def round_step(spread):
     return float(steps[np.argmin(np.abs(np.log(steps / spread)))])
 
 
-def fit_forest(time, event, table, n_trees=200, min_leaf=10, seed=0):
+def fit_forest(time, event, table, n_trees=200, min_leaf=10, seed=0) -> object:
     """Random survival forest (Ishwaran et al., Ann Appl Stat 2008;2:841-60).
 
     Each leaf keeps a curve over all distinct times, which for thousands of patients fills the memory: times
@@ -289,14 +289,14 @@ def fit_forest(time, event, table, n_trees=200, min_leaf=10, seed=0):
     return forest.fit(table.to_numpy(float), Surv.from_arrays(event, coarse))
 
 
-def forest_curves(forest, table, grid):
+def forest_curves(forest, table, grid) -> np.ndarray:
     """Survival probabilities of a forest on a grid of days, (n, g): steps, 1 before the first event."""
     curves = forest.predict_survival_function(table.to_numpy(float), return_array=True)
     curves = np.column_stack([np.ones(len(table)), curves])
     return curves[:, np.searchsorted(forest.unique_times_, np.asarray(grid, float), side="right")]
 
 
-def tumour_size(cohort):
+def tumour_size(cohort) -> tuple[pd.Series, str]:
     """Size of the marked tumour per patient: the largest among the patient's images.
 
     Parameters
@@ -319,7 +319,7 @@ def tumour_size(cohort):
     return size.groupby(cohort["patient_id"]).max(), unit
 
 
-def size_columns(size, train, least=5):
+def size_columns(size, train, least=5) -> pd.DataFrame:
     """Columns for a model of tumour size: its logarithm, and flags for "nothing marked" and "no mask".
 
     The hazard of a tumour goes with the logarithm of its volume; a volume of 0 has none and gets the median with a
@@ -370,7 +370,7 @@ def described(fits: dict, tables: dict, counted=()) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
-def risk_groups(risk, fitted_risk, n=3):
+def risk_groups(risk, fitted_risk, n=3) -> tuple[pd.Categorical, np.ndarray]:
     """Groups of equal size in the fitted part: ordered Categorical, names "low risk" ... "high risk".
 
     Parameters

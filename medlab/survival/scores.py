@@ -22,7 +22,7 @@ MOST_LOST = 0.03  # of C within one source before it is said
 MOST_WEIGHTS = 20_000_000  # resamples times patients: larger tests get fewer resamples (200 for 100,000 patients)
 
 
-def censoring(train, t):
+def censoring(train, t) -> np.ndarray:
     """Share of the training patients not yet censored at t days (Kaplan-Meier of the censoring); 0 beyond its end."""
     from sksurv.nonparametric import CensoringDistributionEstimator
 
@@ -60,14 +60,14 @@ def _losses(time, event, p, t, inverse, inverse_t):
     return p**2 * dead * inverse[:, None] + (1 - p) ** 2 * alive * inverse_t
 
 
-def brier_times(test, grid, horizon):
+def brier_times(test, grid, horizon) -> np.ndarray:
     """Times over which the Brier score is integrated: first event of test, the grid days between, the horizon."""
     first = test.loc[test["event"].astype(bool), "time_days"].min()
     grid = np.asarray(grid, float)
     return np.r_[first, grid[(grid > first) & (grid < horizon)], horizon] if first < horizon else np.empty(0)
 
 
-def brier_curve(train, test, grid, S, times):
+def brier_curve(train, test, grid, S, times) -> np.ndarray:
     """Brier score at each of times (m,), for a figure; lower is better, 0.25 is a coin."""
     return _all_losses(train, test, grid, S, np.asarray(times, float)).mean(0)
 
@@ -132,7 +132,8 @@ def _rows(who, n_bootstrap, seed):
     return np.vstack([np.ones((1, len(who)), np.float32), *drawn, left_out(who).astype(np.float32)]), b
 
 
-def scores(train, test, risk, grid=None, S=None, horizons=(365.0,), strata=None, n_bootstrap=1000, seed=0, level=0.95):
+def scores(train, test, risk, grid=None, S=None, horizons=(365.0,), strata=None, n_bootstrap=1000,
+           seed=0, level=0.95) -> pd.DataFrame:
     """All scores of a model with their intervals (BCa, patients resampled).
 
     Parameters
@@ -163,7 +164,7 @@ def scores(train, test, risk, grid=None, S=None, horizons=(365.0,), strata=None,
 
 
 def difference(train, test, risk_a, risk_b, name="c_harrell", grid=None, S_a=None, S_b=None, horizons=(365.0,),
-               strata=None, n_bootstrap=1000, seed=0, level=0.95):
+               strata=None, n_bootstrap=1000, seed=0, level=0.95) -> dict[str, float]:
     """Paired difference a - b of one score on the same patients, same resamples: dict value, low, high."""
     horizons, _ = _check(train, test, horizons, risk_a, risk_b)
     one, two = (_prepare(train, test, r, grid, s, horizons, strata) for r, s in ((risk_a, S_a), (risk_b, S_b)))
@@ -176,7 +177,7 @@ def difference(train, test, risk_a, risk_b, name="c_harrell", grid=None, S_a=Non
     return {"value": float(value), "low": float(low), "high": float(high)}
 
 
-def kaplan_meier_curve(train, grid):
+def kaplan_meier_curve(train, grid) -> np.ndarray:
     """The baseline without any covariate: Kaplan-Meier of the training part on the grid, (g,), flat after its end."""
     last = train["time_days"].max()
     return hazards.kaplan_meier(train["time_days"], train["event"], np.minimum(grid, last))[0]
