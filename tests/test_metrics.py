@@ -394,7 +394,7 @@ def test_per_class_uses_the_most_probable_class():
 
 
 def test_the_surest_errors_come_first():
-    y, p = np.array([0, 1, 0, 1, 0]), np.array([0.9, 0.4, 0.6, 0.8, 0.1])
+    y, p = np.array([0, 1, 0, 1, 0]), np.array([0.9, 0.4, 0.7, 0.8, 0.1])
     found = outcomes.confident_errors(y, p, "binary", 0.5, most=2)
     assert found["position"].tolist() == [0, 2] and found["called"].tolist() == [1, 1]
     assert outcomes.error_titles(found, ["no", "yes"], [7, 8], "yes")[0] == "row 7: no\ncalled yes\nP(yes) 0.90"

@@ -185,7 +185,8 @@ def test_competing_causes_add_up_and_are_below_one_minus_kaplan_meier():
 
 
 def test_a_fit_predicts_with_the_baseline_of_its_own_rows(rossi):
-    time, event, x = rossi["week"], rossi["arrest"] == 1, rossi[["age", "prio"]].astype(float)
+    time, event, x = rossi
+    x = x[["age", "prio"]].astype(float)
     grid, fit = np.arange(1.0, 53), models.fit_cox(time, event, x, ridges=(1.0,))
     risk, curves = models.predict(fit, x[:5], grid)
     assert risk == pytest.approx(models.cox_risk(fit, x[:5])) and curves.shape == (5, 52)
@@ -199,8 +200,8 @@ def test_a_fit_predicts_with_the_baseline_of_its_own_rows(rossi):
 def test_groups_are_compared_as_lifelines_does_and_a_group_without_event_is_named(rossi):
     from lifelines.statistics import logrank_test
 
-    time, event = rossi["week"], rossi["arrest"] == 1
-    groups, _ = models.risk_groups(rossi["prio"], rossi["prio"], 2)
+    time, event, x = rossi
+    groups, _ = models.risk_groups(x["prio"], x["prio"], 2)
     high = groups == "high risk"
     reference = logrank_test(time[~high], time[high], event[~high], event[high])
     assert models.log_rank(time, event, groups) == pytest.approx(
@@ -212,7 +213,7 @@ def test_groups_are_compared_as_lifelines_does_and_a_group_without_event_is_name
     with pytest.raises(ValueError, match="nobody had the event in low risk"):
         models.group_ratios(time, event & high, groups)
     table = hazards.group_table(time, event, groups, 50, models.group_ratios(time, event, groups), n_bootstrap=20)
-    assert table.loc["low risk", "hazard ratio"] == "1 (reference)" and table["patients"].sum() == len(rossi)
+    assert table.loc["low risk", "hazard ratio"] == "1 (reference)" and table["patients"].sum() == len(time)
 
 
 def test_the_table_of_sources_knows_the_fitted_patients_only():
