@@ -72,13 +72,15 @@ def run_all(name, folder, result, parameters, shown=None):
     """All code cells of a notebook in one namespace, as Run All does; the result file and the namespace."""
     import matplotlib
 
+    from medlab.engine import runs
+
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
     notebook = json.loads((Path(__file__).parents[1] / "notebooks" / f"{name}.ipynb").read_text())
     namespace = {"display": shown or (lambda *_: None), "__name__": "page"}
     for cell in (c for c in notebook["cells"] if c["cell_type"] == "code"):
-        exec("".join(cell["source"]), namespace)
+        exec("".join(runs.lines_to_execute("".join(cell["source"]).splitlines(keepends=True))), namespace)
         if "parameters" in cell["metadata"].get("tags", []):
             namespace.update(parameters | {"run": folder.name})
         plt.close("all")

@@ -145,12 +145,12 @@ def test_mirror_images_are_turned_back():
 
 def test_mirror_images_that_nobody_learnt_are_refused():
     policy = policies.policy("none, flip=luz")
-    heatmaps.check_flips("luz", policy, 3)
-    heatmaps.check_flips("", {}, 2)
+    policies.check_flips("luz", policy, 3)
+    policies.check_flips("", {}, 2)
     for flips, made, axes, words in (("l", {}, 2, "flips nothing"), ("u", {"flip": "l"}, 3, "flips l; expected"),
                                      ("z", policy, 2, "flips lu .z is for volumes only")):
         with pytest.raises(ValueError, match=words):
-            heatmaps.check_flips(flips, made, axes)
+            policies.check_flips(flips, made, axes)
     images, _ = ellipsoids((32, 48), 1)
     with pytest.raises(ValueError, match="expected some of l, u for images with 2 axes"):
         next(heatmaps.predict(None, images, (slice(0, 32), slice(0, 48)), [0], flips="z"))

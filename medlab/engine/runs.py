@@ -135,11 +135,11 @@ def offers(**parts: bool) -> None:
     from IPython import get_ipython
 
     shell = get_ipython()
-    if shell and _skip_unmet not in shell.input_transformers_cleanup:
-        shell.input_transformers_cleanup.append(_skip_unmet)
+    if shell and lines_to_execute not in shell.input_transformers_cleanup:
+        shell.input_transformers_cleanup.append(lines_to_execute)
 
 
-def _skip_unmet(lines):
+def lines_to_execute(lines):
     """Lines of a cell as the kernel executes them: its own, or a sentence about what it lacks."""
     asked = NEEDS.match(lines[0]) if lines else None
     needs = [name.strip() for name in asked[1].split(",")] if asked else []
