@@ -210,3 +210,14 @@ def test_field_leaves_shared_margins_away():
     field, moved = lesions.field(where, (40, 32), multiple=8)
     assert field[0] == slice(8, 32) and field[1] == slice(0, 32)
     assert moved[0, 0, 0] == 0 and moved[1, 1, 0] == -2
+
+
+def test_stride_and_patch_follow_the_size_of_the_lesions():
+    boxes, classes = heatmaps.packed([(np.array([[0.0, 0, 12, 10], [0, 0, 8, 9]]), np.array([0, 1])),
+                                      (np.empty((0, 4)), np.empty(0, int))], 2)
+    sides = heatmaps.sides(boxes, classes)
+    assert sides.tolist() == [[12, 10], [8, 9]] and detectors.narrow(sides) == 9
+    assert [detectors.stride_for(sides * k) for k in (0.3, 0.6, 1, 2)] == [1, 2, 2, 4]
+    assert detectors.patch_for(sides, (200, 70)) == (80, 70)  # eight lesions of 9 pixels, in steps of 16
+    assert detectors.patch_for(sides, (9, 200, 70), 32) == (9, 32, 32)
+    assert detectors.patch_for(sides, (200, 70), -1) == (200, 70)
