@@ -65,8 +65,8 @@ def made(folder):
     folder.mkdir(parents=True)
     mask, valid = np.zeros((8, 8), np.uint8), np.ones((8, 8), np.uint8)
     mask[:, :4], valid[:, :2] = 1, 0
-    np.savez(folder / "a.npz", image=np.zeros((8, 8), np.uint8), mask=mask, valid=valid)
-    pd.DataFrame({"patient_id": ["p", "q"], "image": "a.npz::image", "mask": ["a.npz::mask", None],
+    np.savez(folder / "a.npz", image=valid, other=mask, mask=mask, valid=valid)
+    pd.DataFrame({"patient_id": ["p", "q"], "image": ["a.npz::image", "a.npz::other"], "mask": ["a.npz::mask", None],
                   "valid_mask": "a.npz::valid"}).to_csv(folder / "cohort.csv", index=False)
     (folder / "card.yaml").write_text(yaml.safe_dump({"title": "Made", "patients": "known", "synthetic": True}))
     return datasets.load(folder.name)
@@ -77,7 +77,7 @@ def test_masks_on_both_grids(workspace, tmp_path):
     truth, valid = masks.original(data, data.cohort.loc[0])
     assert truth.sum() == 16 and not truth[:, :2].any() and valid.sum() == 48
     where = np.stack([geometry.of((8, 12), datasets.read(data, row)) for _, row in data.cohort.iterrows()])
-    masks.write(tmp_path / "labels.npy", data, pd.Series([0, 1]), where, (8, 12))
+    masks.write(tmp_path / "labels.npy", data, pd.Series([0, 1]), where, (8, 12), unet.IGNORE)
     labels = np.load(tmp_path / "labels.npy")
     assert (labels[0] == 1).sum() == 16 and (labels[0] == unet.IGNORE).sum() == 16 + 32 and not labels[1].any()
     table = masks.sizes(labels, {"train": [0], "val": [1], "test": []}, pd.Series(["p", "q"]), ["lesion"])
