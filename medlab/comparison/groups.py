@@ -131,8 +131,8 @@ def code(run):
     return json.dumps(made, sort_keys=True) if made else ""
 
 
-def remarks(table, part="test"):
-    """What speaks against comparing these runs (about this part), as sentences, the worst first."""
+def remarks(table, about="test"):
+    """What speaks against comparing these runs about their test (or val) parts, as sentences, the worst first."""
     found, ready = [], table[table[list(RESULTS)].any(axis=1)]
     lost = table.index.difference(ready.index)
     groups = ready.groupby("group", sort=False)
@@ -159,7 +159,7 @@ def remarks(table, part="test"):
         found.append("The code (package or notebooks) changed between the runs; 'medlab run' brings them to one state.")
     if not ready["patients_known"].all():
         found.append("Patients are unknown: each image is taken for a patient, and intervals may be too narrow.")
-    if part == "val":
+    if about == "val":
         found.append("Validation parts are compared: epochs were chosen on them, the numbers flatter.")
     return found
 

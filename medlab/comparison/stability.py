@@ -16,9 +16,11 @@ def chosen(patients: pd.DataFrame, group: str, asked: str = "auto") -> str:
 
     Parameters
     ----------
-    patients : as `pooled.complete` returns it; group : whose models count
+    patients : as `pooled.complete` returns it
+    group : whose models count; those of the first one where it has no results of this kind
     """
-    present = models(patients, group) if group in set(patients["group"]) else ["network"]
+    known = patients["group"].unique()
+    present = models(patients, group if group in known else known[0])
     name = next(name for name in ("fused", "image", *present) if name in present) if asked == "auto" else asked
     if name not in present:
         raise ValueError(f"compare_shown: no model {name!r}; there is {', '.join(present)}")
