@@ -83,8 +83,6 @@ def start(name, namespace):
     run, defaults = namespace["run"], declared(name)
     folder = run_folder(run)
     folder.mkdir(parents=True, exist_ok=True)
-    _parts.clear()
-    _said.clear()
     if os.environ.get("MEDLAB_RUN") == run:
         return folder
     with lock(run):
@@ -137,12 +135,12 @@ def offers(**parts: bool) -> None:
     from IPython import get_ipython
 
     shell = get_ipython()
-    if shell and skip_unmet not in shell.input_transformers_cleanup:
-        shell.input_transformers_cleanup.append(skip_unmet)
+    if shell and _skip_unmet not in shell.input_transformers_cleanup:
+        shell.input_transformers_cleanup.append(_skip_unmet)
 
 
-def skip_unmet(lines: list[str]) -> list[str]:
-    """Lines of a cell as the kernel executes them: its own, or a sentence about what it lacks (see `offers`)."""
+def _skip_unmet(lines):
+    """Lines of a cell as the kernel executes them: its own, or a sentence about what it lacks."""
     asked = NEEDS.match(lines[0]) if lines else None
     needs = [name.strip() for name in asked[1].split(",")] if asked else []
     unknown = [name for name in needs if name not in _parts]
