@@ -10,7 +10,7 @@ import yaml
 from sklearn.metrics import roc_auc_score
 
 from medlab.comparison import groups, pooled, stability
-from medlab.engine import execute, pages
+from medlab.engine import execute, pages, parameters
 from medlab.segmentation import scores
 from medlab.statistics import metrics
 
@@ -318,7 +318,7 @@ def test_notebook_13_on_two_groups_of_survival_runs(workspace):
     assert first["value"] == pytest.approx(models["a fused"]["c_harrell"] - models["a clinical"]["c_harrell"])
     between = {(one["group"], one["model"]): one for one in found["between_groups"]}
     assert between["b", "fused"]["same_patients"] and between["b", "fused"]["value"] > 0
-    rows = pages.key_numbers(found)
+    rows = pages.key_numbers(found, parameters.labels())
     assert rows[0]["name"] == "a fused: C, Harrell" and rows[0]["low"] < rows[0]["value"] < rows[0]["high"]
     index = (reports / "ab" / "index.html").read_text()
     assert "Comparison of runs" in index and "Synthetic data." in index and index.count("<figure>") == 2

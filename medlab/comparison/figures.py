@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from medlab.comparison.groups import LABELS
+from medlab.engine.parameters import labels
 from medlab.plots import COLOURS, axes
 
 GREY = COLOURS[6]
@@ -21,7 +21,7 @@ def reached(found, means, ensembles, measure, several, ax=None):
     own = own.assign(line=own["group"] + ": " + own["model"] if several else own["model"])
     lines = [one[[key[2] == measure for key in one.index]] for one in (means, ensembles)]
     lines = [one.set_axis([": ".join(key[:2]) if several else key[1] for key in one.index]) for one in lines]
-    return all_runs(own, lines[0], LABELS[measure], lines[1].get("value"), ax=ax)
+    return all_runs(own, lines[0], labels()[measure], lines[1].get("value"), ax=ax)
 
 
 def all_runs(found, pooled, xlabel, ensemble=None, reference=0.5, ax=None):
