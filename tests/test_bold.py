@@ -431,6 +431,15 @@ def test_confounds_with_missing_values_are_named(tmp_path):
         paradigm.below(tmp_path, "../c.tsv")
 
 
+def test_a_design_needs_degrees_of_freedom():
+    free = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 5)), columns=list("abcde"))
+    assert paradigm.freedom(free) == 35
+    with pytest.raises(ValueError, match="40 volumes for 6 regressors .rank 5. leave 35 degrees of freedom"):
+        paradigm.freedom(free.assign(f=free["a"] + free["b"]))
+    with pytest.raises(ValueError, match="leave 17 degrees of freedom; expected at least 20"):
+        paradigm.freedom(free.iloc[:22])
+
+
 def test_confounds_are_judged_in_the_volumes_that_stay(tmp_path):
     table = pd.DataFrame({"x": np.arange(10.0), "start": [1.0, 1, *[0] * 8], "dvars": [np.nan, *range(9)]})
     table.assign(word="a").to_csv(tmp_path / "c.tsv", sep="\t", index=False, na_rep="n/a")

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from medlab.comparison import groups, pooled, stability
+from medlab.comparison import differences, groups, pooled, stability
 from medlab.engine import execute, pages, parameters
 from medlab.segmentation import scores
 from medlab.statistics import metrics
@@ -297,6 +297,34 @@ def test_pairs_of_models():
     for text in ("fused-forest", "fused"):
         with pytest.raises(ValueError, match="no difference of two of fused, image"):
             pooled.wanted_pairs(text, present)
+
+
+def test_a_difference_in_words():
+    one = {"value": 0.03, "low": 0.01, "high": 0.05, "seeds": {0: 0.02, 1: -0.01}}
+    said = "+0.030 (+0.010 to +0.050), more, but not in every seed; same sign in 1 of 2 seeds"
+    assert differences.verdict(one) == said
+    assert "not shown to differ; same sign in 1 of 2" in differences.verdict(one | {"low": -0.01})
+    assert differences.verdict({"value": 0, "low": 0, "high": 0, "seeds": {}}) == "none, the same predictions"
+
+
+def test_a_kind_that_the_baseline_lacks_shows_a_model_of_its_own(workspace):
+    """The baseline has survival only: of the segmentations the first group counts, not a network that there is not."""
+    segmentation_runs(workspace / "reports", "a", folds=2, seeds=1)
+    rows = pooled.rows(groups.runs(["a-f0-s0", "a-f1-s0"]), "segmentation")
+    assert stability.chosen(rows, "lung") == "U-Net" and stability.chosen(rows, "a", "Otsu") == "Otsu"
+    with pytest.raises(ValueError, match="compare_shown: no model 'fused'; there is U-Net, Otsu"):
+        stability.chosen(rows, "a", "fused")
+
+
+def test_who_changed_most_between_two_groups_comes_first():
+    stand = pd.DataFrame({0: [0.1, 0.5, 0.2, 0.9], 1: [0.3, 0.5, 0.2, 0.9]},
+                         pd.MultiIndex.from_product([["a", "b"], ["x", "y"]], names=["group", "item"]))
+    patients = pd.DataFrame({"item": ["x", "y"], "patient": ["p", "q"], "event": [True, False]})
+    found = stability.changes(stand, patients, "a", "b")
+    assert found.index.tolist() == ["y", "x"] and found["change"].tolist() == pytest.approx([0.4, 0.0])
+    assert found["patient"].tolist() == ["q", "p"]
+    assert stability.marks(patients, "survival", found["a"]).tolist() == [False, True]
+    assert stability.marks(patients, "segmentation", found["a"]).tolist() == [False, True]
 
 
 # ---------------------------------------------------------------- notebook 13
