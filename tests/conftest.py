@@ -55,7 +55,7 @@ def write_notebook(folder, name, parameters, code, **contract):
     cells = [
         cell("markdown", f"# {name[3:].title()}\n\nWhat does {name} answer?"),
         cell("code", parameters, tags=["parameters"]),
-        cell("code", f"from medlab import runs\nfolder = runs.start({name!r}, globals())"),
+        cell("code", f"from medlab.engine import runs\nfolder = runs.start({name!r}, globals())"),
         *(cell("code", source) for source in code),
     ]
     notebook = {
