@@ -53,6 +53,6 @@ lock: .venv/installed  ## resolve pyproject.toml anew into requirements.lock (ne
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
 	--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --output-file requirements.lock
 
-clean:  ## remove what runs wrote, keep params.yaml and datasets
-	@find reports -mindepth 1 ! -name params.yaml ! -name README.md -type f -delete
+clean:  ## remove what runs wrote; keep params.yaml, datasets and the ledger of test openings
+	@find reports -mindepth 1 ! -name params.yaml ! -name README.md ! -path "*/.openings/*" -type f -delete
 	@find reports -mindepth 1 -type d -empty -delete

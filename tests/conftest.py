@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from medlab.engine import runs
+
 DATASETS = Path(os.environ.get("MEDLAB_REALDATA", Path(__file__).parents[2] / "shared" / "datasets"))
 
 
@@ -53,7 +55,7 @@ def write_notebook(folder, name, parameters, code, **contract):
     cells = [
         cell("markdown", f"# {name[3:].title()}\n\nWhat does {name} answer?"),
         cell("code", parameters, tags=["parameters"]),
-        cell("code", f"from medlab import runs\nfolder = runs.start({name!r}, globals())"),
+        cell("code", f"from medlab.engine import runs\nfolder = runs.start({name!r}, globals())"),
         *(cell("code", source) for source in code),
     ]
     notebook = {
@@ -78,7 +80,7 @@ def run_all(name, folder, result, parameters, shown=None):
     notebook = json.loads((Path(__file__).parents[1] / "notebooks" / f"{name}.ipynb").read_text())
     namespace = {"display": shown or (lambda *_: None), "__name__": "page"}
     for cell in (c for c in notebook["cells"] if c["cell_type"] == "code"):
-        exec("".join(cell["source"]), namespace)
+        exec("".join(runs.as_executed("".join(cell["source"]).splitlines(keepends=True))), namespace)
         if "parameters" in cell["metadata"].get("tags", []):
             namespace.update(parameters | {"run": folder.name})
         plt.close("all")

@@ -85,7 +85,7 @@ def make_run(workspace, name="made"):
     rows.to_parquet(folder / "split.parquet")
     mean, std = arrays.mean_std(prepared, np.flatnonzero(rows["split"] == "train"))
     spacing = geometry.prepared_spacing(where[0])
-    storage.write_json(folder / "preprocessing.json", {"mean": mean, "std": std,
+    storage.write_json(folder / "preprocessing.json", {"mean": mean, "std": std, "test_part": "7" * 32,
                                                        "spacing_mm": spacing and list(spacing)})
     facts = {"name": name, "fingerprint": datasets.fingerprint(data), "card": data.card, "synthetic": True}
     storage.write_json(folder / "dataset.json", facts | {"n_patients": rows["patient_id"].nunique()})

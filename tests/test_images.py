@@ -540,10 +540,10 @@ def test_import_is_light_and_nothing_is_printed(tmp_path):
     dicom(tmp_path / "a", np.zeros((4, 4), np.int16), PatientName="é", BitsStored=12, HighBit=15)
     code = f"""
 import sys
-from medlab import images
+from medlab.imaging import formats
 heavy = {{'tensorflow', 'SimpleITK', 'nibabel', 'skimage', 'scipy', 'pydicom'}} & set(sys.modules)
 assert not heavy, heavy
-images.read({str(tmp_path / "a")!r})
+formats.read({str(tmp_path / "a")!r})
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "")

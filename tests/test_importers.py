@@ -142,8 +142,8 @@ def test_kill_in_the_middle_leaves_no_dataset_and_the_next_import_cleans_up(work
     picture(workspace / "src/a/1.png")
     picture(workspace / "src/b/2.png")
     code = (
-        "import os, signal; from medlab import importers, intake\n"
-        "intake.finish = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "import os, signal; from medlab.intake import drafts, importers\n"
+        "drafts.finish = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
         f"importers.import_source({str(workspace / 'src')!r}, 'toy')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=os.environ)

@@ -391,7 +391,7 @@ def test_the_losses_run_on_another_backend(backend):
     time, event, stratum, risk = cohort()
     code = f"""
 import keras, numpy as np
-from medlab import losses
+from medlab.networks import losses
 assert keras.backend.backend() == {backend!r}
 y, risk = np.array({target(time, event, stratum).tolist()}, "f"), np.array({risk.tolist()}, "f")[:, None]
 metric, two = losses.Concordance(), np.concatenate([risk, -risk], 1)

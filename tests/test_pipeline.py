@@ -163,7 +163,7 @@ def test_memory_does_not_grow_with_the_cohort(tmp_path):
     array.flush()
     code = f"""
 import resource, numpy as np
-from medlab import pipeline, policies
+from medlab.networks import pipeline, policies
 images = np.load({str(path)!r}, mmap_mode="r")
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 list(pipeline.dataset(images[:64], batch_size=16, policy=policies.policy("MR")).as_numpy_iterator())

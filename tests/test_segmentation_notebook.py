@@ -10,6 +10,7 @@ import yaml
 from PIL import Image
 
 from medlab import ROOT
+from medlab.engine import runs
 
 matplotlib.use("Agg")
 TINY = {"segmentation_width": 8, "segmentation_depth": 1, "segmentation_epochs": 10, "segmentation_batch": 8,
@@ -67,7 +68,7 @@ def page(name, **parameters):
     notebook = json.loads(next((ROOT / "notebooks").glob(f"{name}*.ipynb")).read_text())
     namespace = {"display": lambda *_: None, "__name__": "page"}
     for cell in (c for c in notebook["cells"] if c["cell_type"] == "code"):
-        exec("".join(cell["source"]), namespace)
+        exec("".join(runs.as_executed("".join(cell["source"]).splitlines(keepends=True))), namespace)
         if "parameters" in cell["metadata"].get("tags", []):
             namespace.update({"run": "try"} | parameters)
     plt.close("all")
@@ -154,7 +155,7 @@ def test_what_is_missing_is_said(workspace, capsys, trouble):
         assert result["threshold"] == 0.5 and result["smallest"] == 0 and "no validation part" in out
         again, _ = execute(workspace, segmentation_epochs=1, segmentation_bootstrap=20)
         assert again["resumed"] == "trained before, to epoch 1"
-        assert again["dice_mean"] == result["dice_mean"] and again["test_openings"] == 2 and again["test_networks"] == 1
+        assert again["dice_mean"] == result["dice_mean"] and again["test_openings"] == 1
     else:
         assert "none" in out or result["dice_if_any"] is None
         assert result["per_image"]["lesion"]["dice"]["both_empty"] + result["per_image"]["lesion"]["dice"][

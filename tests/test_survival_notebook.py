@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from medlab import ROOT
+from medlab.engine import openings, runs
 
 matplotlib.use("Agg")
 
@@ -47,7 +48,7 @@ def make_run(workspace, patients, columns=("age_years", "marker", "site"), truth
     sites = [c for c in ("site",) if c in columns]
     facts = {"name": "table", "card": {}, "sites": sites, "covariates": list(columns), "n_patients": len(rows)}
     storage.write_json(folder / "dataset.json", facts | {"synthetic": True})
-    storage.write_json(folder / "preprocessing.json", {"covariates": fitted})
+    storage.write_json(folder / "preprocessing.json", {"covariates": fitted, "test_part": "5" * 32})
     return folder
 
 
@@ -60,7 +61,7 @@ def execute(folder, **parameters):
     namespace = {"display": shown.append, "__name__": "page"}
     settings = {"run": folder.name, "survival_bootstrap": 40, "forest_trees": 10} | parameters
     for cell in (c for c in notebook["cells"] if c["cell_type"] == "code"):
-        exec("".join(cell["source"]), namespace)
+        exec("".join(runs.as_executed("".join(cell["source"]).splitlines(keepends=True))), namespace)
         if "parameters" in cell["metadata"].get("tags", []):
             namespace.update(settings)
     plt.close("all")
@@ -140,7 +141,7 @@ def test_what_is_too_little_is_said(workspace, capsys, trouble):
     folder = make_run(workspace, patients.reset_index(drop=True), columns)
     result, _ = execute(folder, **parameters)
     out = capsys.readouterr().out
-    assert (folder / "risk.parquet").exists() and (folder / "survival_openings.json").exists()
+    assert (folder / "risk.parquet").exists()
     said = {"nobody in test has the event": "Nothing can be scored", "no covariates": "no clinical columns",
             "no val": "Fitted on", "one test patient": "Only ", "no test": "There is no test part",
             "nobody censored": "nobody is censored", "few": "Only ", "two events in train": "2 events in "}[trouble]
@@ -203,8 +204,8 @@ def test_a_network_of_notebook_03_is_used_and_recalibrated(workspace, head):
     assert 0.5 < result["slopes"]["table"] < 1.5 and result["slopes"]["table"] != 1.0
     curves = page["curves"]["table"]
     assert (np.diff(curves, axis=1) <= 1e-12).all() and curves.max() <= 1
-    opened = json.loads((folder / "survival_openings.json").read_text())["openings"]
-    assert len(opened) == 1 and len(opened[0]["model"]) > 20
+    opened = openings.read(storage.read_json(folder / "preprocessing.json"))
+    assert list(opened["notebook"]) == ["05_survival_analysis"] and len(opened["weights"][0]) == 64
 
 
 @pytest.mark.realdata

@@ -9,18 +9,20 @@ import re
 
 import pandas as pd
 
-from medlab.engine import pages
-from medlab.engine.parameters import contract, known_parameters, notebooks, read_params, run_folder
+from medlab.engine.parameters import (
+    compared_results,
+    contract,
+    known_parameters,
+    labels,
+    notebooks,
+    read_params,
+    run_folder,
+)
 from medlab.engine.stamps import read_stamp
 from medlab.statistics import metrics
 from medlab.storage import read_json
 
-RESULTS = {"survival": ("survival.json", "risk.parquet"), "classification": ("metrics.json", "predictions.parquet"),
-           "segmentation": ("segmentation.json", "segmentation.parquet")}
-LABELS = pages.LABELS | {"integrated_brier": "integrated Brier score"}
 MEANT_TO_DIFFER = ("seed", "fold")  # between repeats of one group
-ORDER = ("fused", "image", "network", "table", "clinical_volume", "clinical", "volume", "forest", "source",
-         "kaplan_meier", "U-Net", "Otsu", "fixed threshold", "truth")  # models, as they are listed
 
 
 def runs(names, part="test"):
@@ -55,8 +57,8 @@ def runs(names, part="test"):
                      "n_folds": used.get("n_folds", 0), "fold": used.get("fold", 0) if used.get("n_folds") else 0,
                      "seed": used.get("seed", 0), "dataset": about.get("name"), "data": about.get("fingerprint"),
                      "synthetic": bool(about.get("synthetic")), "patients_known": about.get("n_patients") is not None,
-                     **{kind: all((folder / file).exists() for file in files) and about_part(name, kind, part)
-                        for kind, files in RESULTS.items()},
+                     **{kind: all((folder / one[key]).exists() for key in ("file", "rows"))
+                        and about_part(name, kind, part) for kind, one in compared_results().items()},
                      "state": state(name)})
     table = pd.DataFrame(rows).set_index("run")
     mixed = table.groupby("group")["n_folds"].transform("nunique") > 1
@@ -66,7 +68,7 @@ def runs(names, part="test"):
 
 def about_part(run, kind, part):
     """Whether the results of a run are about the test (or the validation) part."""
-    found = read_json(run_folder(run) / RESULTS[kind][0])
+    found = read_json(run_folder(run) / compared_results()[kind]["file"])
     if kind != "classification":  # its other rows are patients that the models have learnt from
         return found.get("part", "test") == part and found.get("n_patients") != 0
     return (found if part == "test" else found.get("validation") or {}).get("n_images") != 0
@@ -74,8 +76,7 @@ def about_part(run, kind, part):
 
 def state(run):
     """How far the results of a run can be believed: done, stale, hand, running, failed or "not executed"."""
-    files = {file for one in RESULTS.values() for file in one}
-    stamps = [read_stamp(name, run) for name in notebooks() if files & set(contract(name)["writes"])]
+    stamps = [read_stamp(one["notebook"], run) for one in compared_results().values()]
     states = {"stale" if stamp.get("outdated") else stamp.get("state") for stamp in stamps if stamp}
     return next((one for one in ("running", "failed", "hand", "stale", "done") if one in states), "not executed")
 
@@ -107,14 +108,14 @@ def parameters(table):
 def code(run):
     """Digests of the package and of the notebooks that made the results of a run, as text; empty if unknown."""
     stamps = {name: read_stamp(name, run).get("made_from") or {} for name in notebooks()}
-    made = {name: [one.get("package"), one.get("notebook")] for name, one in stamps.items()
+    made = {name: [one.get("code"), one.get("notebook")] for name, one in stamps.items()
             if one and "runs" not in contract(name)["reads"]}
     return json.dumps(made, sort_keys=True) if made else ""
 
 
 def remarks(table):
     """What speaks against comparing these runs, as sentences, the worst first."""
-    found, ready = [], table[table[list(RESULTS)].any(axis=1)]
+    found, ready = [], table[table[list(compared_results())].any(axis=1)]
     lost = table.index.difference(ready.index)
     groups = ready.groupby("group", sort=False)
     if ready["data"].nunique(dropna=False) > 1:
@@ -155,7 +156,7 @@ def scores(table, kind, part="test"):
 
     Parameters
     ----------
-    table : as `runs` returns it, for the same part; kind : one of RESULTS
+    table : as `runs` returns it, for the same part; kind : one that notebooks declare
 
     Returns
     -------
@@ -163,7 +164,7 @@ def scores(table, kind, part="test"):
     """
     rows = []
     for run, about in table[table[kind]].iterrows():
-        found = read_json(run_folder(run) / RESULTS[kind][0])
+        found = read_json(run_folder(run) / compared_results()[kind]["file"])
         models = found.get("models") or found.get("methods") or {}
         if kind == "classification":
             found = found if part == "test" else found.get("validation") or {}
@@ -175,8 +176,9 @@ def scores(table, kind, part="test"):
 
 
 def in_order(models):
-    """Models in the order in which a page lists them."""
-    return sorted(models, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+    """Models in the order in which the notebooks that fit them list them; unknown ones behind, by name."""
+    order = list(dict.fromkeys(name for one in compared_results().values() for name in one["models"]))
+    return sorted(models, key=lambda name: (order.index(name) if name in order else len(order), name))
 
 
 def spread(found):
@@ -209,7 +211,7 @@ def per_run(found, measures):
     columns = [(measure, model) for measure in measures for model in in_order(chosen["model"].unique())
                if (measure, model) in wide]
     wide = wide.reindex(chosen["run"].unique())[columns]
-    return wide.rename(columns=LABELS, level="measure").rename(columns=in_words, level="model")
+    return wide.rename(columns=labels(), level="measure").rename(columns=in_words, level="model")
 
 
 def in_words(name):
@@ -219,10 +221,11 @@ def in_words(name):
 
 def compact(spread, main, others):
     """One row per group and model: mean and spread of the main measure, means of the others; for the page."""
+    written = labels()
     names = {"mean": "mean", "sd_seeds": "SD over seeds", "sd_folds": "SD over folds", "min": "min", "max": "max"}
     wide = spread.xs(main, level="measure")[[*names, "runs"]].rename(columns=names)
     for measure in [m for m in others if m in spread.index.unique("measure")]:
-        wide[f"{LABELS.get(measure, measure)}, mean"] = spread.xs(measure, level="measure")["mean"]
+        wide[f"{written.get(measure, measure)}, mean"] = spread.xs(measure, level="measure")["mean"]
     return wide.sort_index(level="group", sort_remaining=False, kind="stable").rename(in_words, level="model")
 
 

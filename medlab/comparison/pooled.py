@@ -9,8 +9,7 @@ different patients come out as unpaired.
 import numpy as np
 import pandas as pd
 
-from medlab.comparison.groups import RESULTS
-from medlab.engine.parameters import run_folder
+from medlab.engine.parameters import compared_results, run_folder
 from medlab.statistics.intervals import bca, left_out, weights
 from medlab.statistics.measures import measure
 from medlab.storage import read_json
@@ -59,7 +58,7 @@ def rows(table, kind, within=None, split="test"):
 
 
 def _survival(run, split):
-    table = pd.read_parquet(run_folder(run) / RESULTS["survival"][1])
+    table = pd.read_parquet(run_folder(run) / compared_results()["survival"]["rows"])
     test = table[(table["split"] == split) & table["time_days"].notna() & table["event"].notna()]
     risks = [name for name in test if name.startswith("risk_") and name != NO_RANKING]
     out = test[["time_days", *risks]].astype(float).assign(event=test["event"].astype(bool))
@@ -72,8 +71,8 @@ def _survival(run, split):
 
 
 def _classification(run, split):
-    facts = read_json(run_folder(run) / RESULTS["classification"][0])
-    table = pd.read_parquet(run_folder(run) / RESULTS["classification"][1])
+    facts = read_json(run_folder(run) / compared_results()["classification"]["file"])
+    table = pd.read_parquet(run_folder(run) / compared_results()["classification"]["rows"])
     test, classes = table[table["split"] == split].reset_index(drop=True), [str(name) for name in facts["classes"]]
     chances = classes[1:] if facts["head"] == "binary" else classes
     out = test[[f"p_{name}" for name in chances]].astype(float)
@@ -89,7 +88,7 @@ def _classification(run, split):
 def _segmentation(run, split):
     from medlab.segmentation import scores
 
-    table = pd.read_parquet(run_folder(run) / RESULTS["segmentation"][1])
+    table = pd.read_parquet(run_folder(run) / compared_results()["segmentation"]["rows"])
     each = scores.pool(table[table["split"] == split], ["method", "class", "patient_id"])
     wide = each.pivot_table(index="patient_id", columns="method", values="dice", sort=False)  # mean over the classes
     out = wide.add_prefix("dice_").rename_axis(None, axis=1).reset_index(names="patient")

@@ -14,6 +14,7 @@ from medlab.engine.parameters import (
     compared_runs,
     contract,
     effective,
+    has_results,
     known_parameters,
     left_out,
     notebooks,
@@ -79,11 +80,6 @@ def plan(run):
         raise ValueError(f"reports/{run}/params.yaml: dataset is empty, so this run only compares others, but fewer "
                          f"than two of those named in 'compare' have results; execute them first, or name a dataset")
     return params, "", repeats | without
-
-
-def has_results(run):
-    """Whether a run has been evaluated: the files that a comparison is made of."""
-    return any((run_folder(run) / file).exists() for file in ("metrics.json", "survival.json", "segmentation.json"))
 
 
 def is_current(run):

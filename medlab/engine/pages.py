@@ -11,14 +11,6 @@ from pathlib import Path
 
 NOTICE = "Research use only. Not a medical device; not for diagnosis or treatment decisions."
 
-LABELS = {"auc": "AUC", "f1": "F1", "mcc": "MCC", "npv": "NPV", "ece": "ECE", "brier": "Brier score",
-          "kappa_quadratic": "kappa, quadratic weights", "c_harrell": "C, Harrell", "c_uno": "C, Uno",
-          "c_within_site": "C within one site", "dice": "Dice", "iou": "IoU", "hd95": "HD95",
-          "dice_mean": "Dice, mean of the patients", "map50": "mAP at IoU 0.5",
-          "hottest": "SUVmax, g/ml", "mtv_ml": "metabolic tumour volume, ml", "tlg_g": "total lesion glycolysis, g",
-          "signal_change_percent": "signal change at the chosen peak, % (flatters)",
-          "sensitivity_at_1fp": "sensitivity at 1 false positive per image"}
-
 # a cell that is no word: a number with what belongs to it, or that there is none
 NUMBER = re.compile(r"\s*(?:[<>±≤≥]?\s*[-+(]*\.?\d|(?:-|nan|none|nat|inf|not defined|not reached|<na>)?\s*$)",
                     re.IGNORECASE)
@@ -159,7 +151,7 @@ def key_figures(notebook):
     return found
 
 
-def key_numbers(results):
+def key_numbers(results, labels):
     """Numbers with an interval found in the result files of a run.
 
     Parameters
@@ -167,6 +159,8 @@ def key_numbers(results):
     results : dict
         Parsed JSON; wherever ``x`` (or ``x_mean``), ``x_low`` and ``x_high`` stand together they make one row,
         also one level down (``models: {clinical: {...}}``).
+    labels : dict
+        How names of measures are written; others with blanks for underscores.
 
     Returns
     -------
@@ -178,10 +172,10 @@ def key_numbers(results):
         low, high = (results.get(f"{name.removesuffix('_mean')}_{end}") for end in ("low", "high"))
         if all(isinstance(number, (int, float)) for number in (value, low, high)):
             baseline = (results.get("baselines") or {}).get(name)
-            rows.append(dict(name=LABELS.get(name, name.replace("_", " ")), value=value, low=low, high=high,
+            rows.append(dict(name=labels.get(name, name.replace("_", " ")), value=value, low=low, high=high,
                              baseline=baseline if isinstance(baseline, (int, float)) else None))
     for model, inner in (results.get("models") or {}).items():
-        rows += [row | {"name": f"{model.replace('_', ' ')}: {row['name']}"} for row in key_numbers(inner)]
+        rows += [row | {"name": f"{model.replace('_', ' ')}: {row['name']}"} for row in key_numbers(inner, labels)]
     return rows
 
 

@@ -31,17 +31,82 @@ def source(name):
     return _parsed(path, path.stat().st_mtime_ns)
 
 
-def contract(name):
-    """What a notebook reads, writes and needs.
+def contract(name: str) -> dict:
+    """What a notebook reads, writes and needs, and what of it others show: the ``medlab`` part of its metadata.
 
     Returns
     -------
     dict with the lists ``reads``, ``writes``, ``needs``, and ``optional``: those of ``writes`` whose name ends in
-    "?" in the metadata, files that are written only where the data or the parameters ask for them.
+    "?" in the metadata, files that are written only where the data or the parameters ask for them; and ``results``,
+    a list of dict: ``file`` (JSON in which ``x``, ``x_low``, ``x_high`` stand together), ``heading``, ``labels`` (of
+    measures, where the name itself is not what a page should say), and for what a comparison of runs compares
+    ``kind``, ``rows`` (parquet of the predictions) and ``models`` (their names in the order of a page).
     """
-    given = {"reads": [], "writes": [], "needs": []} | source(name)["metadata"].get("medlab", {})
+    given = {"reads": [], "writes": [], "needs": [], "results": []} | source(name)["metadata"].get("medlab", {})
     optional = [item.removesuffix("?") for item in given["writes"] if item.endswith("?")]
     return given | {"writes": [item.removesuffix("?") for item in given["writes"]], "optional": optional}
+
+
+def results() -> dict[str, dict]:
+    """What the notebooks declare as their results: name of the file -> declaration with ``notebook`` and ``labels``."""
+    return {one["file"]: {"labels": {}} | one | {"notebook": name}
+            for name in notebooks() for one in contract(name)["results"]}
+
+
+def compared_results() -> dict[str, dict]:
+    """Results that a comparison of runs compares: kind -> declaration with ``file``, ``rows``, ``models``."""
+    return {one["kind"]: {"models": []} | one for one in results().values() if "kind" in one}
+
+
+def labels() -> dict[str, str]:
+    """How pages write the names of measures: {"auc": "AUC"}."""
+    return {key: text for one in results().values() for key, text in one["labels"].items()}
+
+
+def has_results(run: str) -> bool:
+    """Whether a run has been evaluated: whether it holds a file that a comparison is made of."""
+    return any((run_folder(run) / one["file"]).exists() for one in compared_results().values())
+
+
+def code(name: str, until: str = "") -> list[str]:
+    """Sources of the code cells of a notebook.
+
+    Parameters
+    ----------
+    until : tag of the last cell that counts; cells with the tag ``aside`` (what they do has no effect on it) and the
+        parameters are then left out. Empty: all cells.
+
+    Raises
+    ------
+    ValueError
+        Where no cell has that tag.
+    """
+    cells = [(set(c["metadata"].get("tags", [])), "".join(c["source"])) for c in source(name)["cells"]
+             if c["cell_type"] == "code"]
+    if not until:
+        return [text for _, text in cells]
+    at = [i for i, (tags, _) in enumerate(cells) if until in tags]
+    if not at:
+        raise ValueError(f"{name}: no cell has the tag {until!r}, which says up to where the settings count")
+    return [text for tags, text in cells[:at[-1] + 1] if not tags & {"aside", "parameters"}]
+
+
+def settings(name: str, namespace: dict, until: str = "fit") -> dict:
+    """Everything in a notebook that its trained network depends on: the cells up to the fit, the parameters they name.
+
+    Parameters
+    ----------
+    name : name of the notebook
+    namespace : ``globals()`` of the notebook
+    until : tag of the last cell that counts, see `code`
+
+    Returns
+    -------
+    dict: ``cells`` (their sources) and ``parameters`` (name -> value).
+    """
+    cells = code(name, until)
+    named = set(re.findall(r"\w+", " ".join(cells)))
+    return {"cells": cells, "parameters": {key: namespace[key] for key in declared(name) if key in named - {"run"}}}
 
 
 def headline(name):

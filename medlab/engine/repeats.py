@@ -13,7 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from medlab.engine import execute as engine
-from medlab.engine.parameters import check_parameters, known_parameters, read_params, run_folder
+from medlab.engine.parameters import check_parameters, has_results, known_parameters, read_params, run_folder
 from medlab.engine.runs import progress
 from medlab.storage import write_text
 
@@ -195,7 +195,7 @@ def _duration(seconds):
 
 def _compare(run, wanted):
     """Execute the comparison of the repeats; only that: the run itself is left as it is."""
-    ready = [name for name in wanted if engine.has_results(name)]
+    ready = [name for name in wanted if has_results(name)]
     if len(ready) < 2:
         progress(f"{len(ready)} of {len(wanted)} repeats have results: nothing to compare")
         return False

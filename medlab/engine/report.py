@@ -1,5 +1,6 @@
 """What the pages of a run say: gathered from its stamps, result files and executed notebooks."""
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -11,20 +12,21 @@ from importlib import metadata
 import nbformat
 
 from medlab import ROOT, __version__, reports_dir
-from medlab.engine import pages
-from medlab.engine.parameters import contract, declared, effective, headline, notebooks, run_folder, unmet
-from medlab.engine.stamps import package_digest, read_stamp, source_digest, stamp_path
+from medlab.engine import openings, pages
+from medlab.engine.parameters import (
+    contract,
+    declared,
+    effective,
+    headline,
+    labels,
+    notebooks,
+    results,
+    run_folder,
+    unmet,
+)
+from medlab.engine.stamps import read_stamp, source_digest, stamp_path
 from medlab.storage import read_json, write_text
 
-RESULTS = {
-    "metrics.json": "Classification, test split",
-    "survival.json": "Survival, test split",
-    "segmentation.json": "Segmentation, test split",
-    "detection.json": "Lesion detection, test split",
-    "pet.json": "PET uptake, median over the patients",
-    "functional.json": "fMRI, one run",
-    "comparison.json": "Comparison of runs, mean over seeds",
-}
 UNKNOWN = "unknown: leakage between images of one patient cannot be excluded"
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scipy", "scikit-learn", "scikit-image", "matplotlib",
             "pydicom", "nibabel", "SimpleITK", "lifelines", "papermill", "nbconvert")
@@ -114,7 +116,7 @@ def packages():
 def provenance(name, run, stamp, params, data):
     """What a page was made from, as sections of key-value pairs."""
     made_from = stamp.get("made_from") or {}
-    used = made_from.get("parameters") or effective(name, params, run)
+    used, modules = made_from.get("parameters") or effective(name, params, run), made_from.get("code") or {}
     defaults = declared(name)
     listed = [(key, f"{value!r}" + ("" if key == "run" or value == defaults.get(key) else
                                     f"   (default {defaults.get(key)!r})")) for key, value in used.items()]
@@ -124,26 +126,38 @@ def provenance(name, run, stamp, params, data):
              for key in ("started", "finished") if stamp.get(key)]
     return [("Parameters", listed), ("Read", files),
             ("Code", [("version", code_version()), ("notebook", f"sha256 {source_digest(name)[:16]}"),
-                      ("package", f"sha256 {package_digest()[:16]}")]),
+                      ("modules", f"{len(modules)} of the package, sha256 {_short_digest(modules)}")]),
             ("Machine and times", [("machine", machine()), *times]), ("Packages", packages())]
 
 
 def results_of(run):
-    """Key numbers of a run: list of (heading, rows, note)."""
-    found = []
-    for file, heading in RESULTS.items():
+    """Key numbers of a run: list of (heading, rows, note), as the notebooks declare them in their metadata."""
+    found, written = [], labels()
+    for file, declared_as in results().items():
         values = read_json(run_folder(run) / file)
-        rows = pages.key_numbers(values)
+        rows, heading = pages.key_numbers(values, written), declared_as["heading"]
+        if not rows:
+            continue
         sizes = [f"{values[key]} {label}" for key, label in
                  (("n_images", "images"), ("n_patients", "patients")) if values.get(key) is not None]
-        if rows:
-            writer = next((n for n in notebooks() if file in contract(n)["writes"]), None)
-            state = describe(writer, run)[0] if writer else "done"
-            note = f"n = {', '.join(sizes)}." if sizes else ""
-            if values.get("part") == "val":
-                heading = f"{heading.split(',')[0]}, VALIDATION (the test part is closed)"
-            found.append((heading, rows, note if state == "done" else f"{note} NOT CURRENT: {state}."))
+        state = describe(declared_as["notebook"], run)[0]
+        notes = [f"n = {', '.join(sizes)}."] * bool(sizes) + _looks(run, declared_as["notebook"])
+        notes += [] if state == "done" else [f"NOT CURRENT: {state}."]
+        if values.get("part") == "val":
+            heading = f"{heading.split(',')[0]}, VALIDATION (the test part is closed)"
+        found.append((heading, rows, " ".join(notes)))
     return found
+
+
+def _looks(run, notebook):
+    """What the ledger says about the test part of a run, as far as this notebook has looked at it."""
+    prepared = read_json(run_folder(run) / "preprocessing.json")
+    found = openings.read(prepared, notebook) if prepared.get("test_part") else None
+    return [] if found is None or found.empty else [openings.in_words(found)]
+
+
+def _short_digest(modules):
+    return hashlib.sha256(repr(modules).encode()).hexdigest()[:16]
 
 
 def write_index(run, params, conditions):

@@ -135,12 +135,12 @@ def offers(**parts: bool) -> None:
     from IPython import get_ipython
 
     shell = get_ipython()
-    if shell and _skip_unmet not in shell.input_transformers_cleanup:
-        shell.input_transformers_cleanup.append(_skip_unmet)
+    if shell and as_executed not in shell.input_transformers_cleanup:
+        shell.input_transformers_cleanup.append(as_executed)
 
 
-def _skip_unmet(lines):
-    """Lines of a cell as the kernel executes them: its own, or a sentence about what it lacks."""
+def as_executed(lines: list[str]) -> list[str]:
+    """Lines of a cell as they are executed: its own, or a sentence about what it needs and the data lack."""
     asked = NEEDS.match(lines[0]) if lines else None
     needs = [name.strip() for name in asked[1].split(",")] if asked else []
     unknown = [name for name in needs if name not in _parts]

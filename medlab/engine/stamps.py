@@ -1,24 +1,15 @@
 """Staleness: a small stamp beside the outputs says what they were made from.
 
 ``reports/<run>/.stamps/<notebook>.json`` holds the state (running, done, failed, hand), the effective
-parameters and the digests of the notebook's cells, of the package and of the files read and written.
+parameters and the digests of the notebook's cells, of the modules they reach and of the files read and written.
 """
 
 import hashlib
 import json
-from pathlib import Path
 
-from medlab.engine.parameters import compared_runs, contract, effective, run_folder, source
+from medlab import reach
+from medlab.engine.parameters import code, compared_results, compared_runs, contract, effective, run_folder, source
 from medlab.storage import digest, plain, read_json, write_json
-
-COMPARED = ("params.yaml", "dataset.json", "cohort.parquet", "metrics.json", "survival.json", "risk.parquet",
-            "predictions.parquet")
-
-
-def package_digest():
-    """sha256 over the files of the package."""
-    files = sorted(path for path in Path(__file__).parent.iterdir() if path.suffix in {".py", ".j2", ".css"})
-    return hashlib.sha256("".join(map(digest, files)).encode()).hexdigest()
 
 
 def source_digest(name):
@@ -34,13 +25,15 @@ def made_from(name, run, params, data):
     special = {"data": lambda: data, "runs": lambda: runs_digest(run, used.get("compare", "auto"))}
     reads = {item: special[item]() if item in special else digest(folder / item)
              for item in contract(name)["reads"]}
-    return plain({"parameters": used, "notebook": source_digest(name), "package": package_digest(), "reads": reads})
+    made = {"parameters": used, "notebook": source_digest(name), "code": reach.digests(*code(name)), "reads": reads}
+    return plain(made)
 
 
 def runs_digest(run, compare):
     """sha256 over the parameters and results of the runs that are compared."""
+    declared = {one[key] for one in compared_results().values() for key in ("file", "rows")}
     files = [(name, file, digest(run_folder(name) / file)) for name in compared_runs(run, compare)
-             for file in COMPARED]
+             for file in ("params.yaml", "dataset.json", "cohort.parquet", *sorted(declared))]
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
 
@@ -70,12 +63,12 @@ def why_stale(name, run, params, data):
         return {"hand": "was executed by hand", "failed": "failed before",
                 "running": "was interrupted"}.get(stamp.get("state"), "was not executed yet")
     now, then = made_from(name, run, params, data), stamp["made_from"]
-    for key, label in {"parameters": "parameter", "reads": "file"}.items():
-        changed = [item for item in now[key] if now[key][item] != then[key].get(item)]
+    for key, label in {"parameters": "parameter", "reads": "file", "code": "module"}.items():
+        changed = [item for item in now[key] if now[key][item] != then.get(key, {}).get(item)]
         if changed or set(now[key]) != set(then[key]):
-            return f"{label} {', '.join(changed) or 'list'} changed"
-    for key, label in {"notebook": "the notebook changed", "package": "the medlab package changed"}.items():
-        if now[key] != then[key]:
-            return label
+            more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+            return f"{label} {', '.join(changed[:3]) or 'list'}{more} changed"
+    if now["notebook"] != then["notebook"]:
+        return "the notebook changed"
     lost = [item for item, was in stamp["writes"].items() if (digest(run_folder(run) / item) or "absent") != was]
     return f"output {', '.join(lost)} is missing or was changed" if lost else ""

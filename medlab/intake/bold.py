@@ -111,9 +111,10 @@ def _events(draft, relative, row, template, files):
     return {"events": target}
 
 
-def synthetic(draft, seed=0):
+def synthetic(draft, seed=0, volumes=240):
     """The simulated run, written where it stays; for ``medlab import synthetic:fmri``."""
-    cohort, truth = bold_phantom.bold(draft.folder, seed=seed)
-    draft.card |= bold_phantom.CARD | {"import": {"kind": "synthetic", "medlab": __version__, "seed": seed}}
+    cohort, truth = bold_phantom.bold(draft.folder, seed=seed, volumes=volumes)
+    draft.card |= bold_phantom.CARD | {"import": {"kind": "synthetic", "medlab": __version__, "seed": seed,
+                                                  "volumes": volumes}}
     draft.say(cohort["image"][0], "taken")
     drafts.finish(draft, cohort, truth=truth)

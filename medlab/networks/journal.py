@@ -12,29 +12,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medlab import storage
-from medlab.networks import fusion, losses, models, pipeline, policies, training
+from medlab import reach, storage
 from medlab.networks.pipeline import keras, tf
 
-# Everything in 03 that a saved state depends on.
-PARAMETERS = ("seed", "network", "target", "head", "epochs", "batch_size", "learning_rate", "warmup",
-              "weight_decay", "capacity", "attention", "dropout", "label_smoothing", "class_weights",
-              "augmentation", "ema", "checkpoint", "patience", "backbone", "weights_file", "head_epochs",
-              "survival_head", "ties", "n_intervals", "fusion_kind", "table_prior",
-              "table_units", "images_per_patient", "pooling", "missing", "view")
 METRICS = {"loss": np.less, "auc": np.greater, "last": None, "dice": np.greater}
 
 
-def key(parameters, *files):
-    """Digest of everything a saved state depends on: parameters, files read, code of network and training.
+def key(settings: dict, *files: Path, code: tuple = ()) -> str:
+    """Digest of everything a saved state depends on; a state with another key is not continued.
 
-    A state with another key is not continued.
+    Parameters
+    ----------
+    settings : parameters, and the cells that use them
+    files : files that the training reads
+    code : modules that train; what they reach by imports counts with them
     """
-    digest = hashlib.blake2b(json.dumps(parameters, sort_keys=True, default=str).encode())
-    for path in (*files, *(room.__file__ for room in (policies, pipeline, models, losses, fusion, training))):
-        with open(path, "rb") as file:
-            digest.update(hashlib.file_digest(file, "blake2b").digest())
-    return digest.hexdigest()
+    parts = [json.dumps(settings, sort_keys=True, default=str), *map(storage.digest, files), reach.fingerprint(*code)]
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
 
 
 def _say(text):

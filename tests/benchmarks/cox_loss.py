@@ -16,8 +16,8 @@ import resource, sys, time
 import numpy as np
 sys.path.insert(0, sys.argv[4])
 import cox_loss
-from medlab import losses
-from medlab.pipeline import tf
+from medlab.networks import losses
+from medlab.networks.pipeline import tf
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

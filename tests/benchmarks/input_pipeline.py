@@ -19,8 +19,8 @@ N, SIDE, BATCH = 1024, 180, 32
 TRAIN = """
 import resource, sys
 import numpy as np
-from medlab import models, pipeline, policies, training
-from medlab.pipeline import keras
+from medlab.networks import models, pipeline, policies, training
+from medlab.networks.pipeline import keras
 images = np.load(sys.argv[1], mmap_mode="r")
 y = (np.arange(len(images)) % 2)[:, None]
 model = models.build("compact", images.shape[1:], "binary", 1, capacity=0.25)
