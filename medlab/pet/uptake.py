@@ -8,6 +8,7 @@ import pandas as pd
 from scipy import ndimage, special
 
 from medlab.imaging import components
+from medlab.statistics.intervals import median_interval
 
 PEAK_RADIUS_MM = (3000 / (4 * np.pi)) ** (1 / 3)  # of a sphere of 1 ml: 6.2 mm
 SIGMA = 2 * np.sqrt(2 * np.log(2))  # full width at half maximum of a Gaussian in standard deviations
