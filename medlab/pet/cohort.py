@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from medlab.cohorts import datasets
 from medlab.pet import suv, uptake, uptake_maps
+from medlab.statistics.intervals import median_interval
 
 VISITS = ("study", "session", "visit", "timepoint", "study_date", "scan_date", "date")  # columns that tell scans apart
 NORMAL = {"auto": {"normal", "control", "healthy"}, "none": set()}  # labels of normal persons
@@ -300,7 +301,7 @@ def medians(table: pd.DataFrame) -> dict:
     """Medians of `per_patient` with their intervals, of all and of each label: dict group -> measure -> interval."""
     groups = {"all": table} | {str(label): rows for label, rows in table.groupby("label")}
     names = ("hottest", "highest_peak", "mtv_ml", "tlg_g", "reference")
-    return {group: {name: uptake.median_interval(rows[name]) for name in names} for group, rows in groups.items()}
+    return {group: {name: median_interval(rows[name]) for name in names} for group, rows in groups.items()}
 
 
 def reference_in_words(used: pd.DataFrame) -> str:

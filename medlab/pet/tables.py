@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from medlab.pet.uptake import median_interval
+from medlab.statistics.intervals import median_interval
 
 HOT_SPOT = {"suv_max": "SUVmax", "suv_peak": "SUVpeak", "suv_mean": "SUVmean", "sul_peak": "SULpeak",
             "suvbsa_peak": "SUVbsa peak", "suvr_peak": "SUVR peak", "volume_ml": "volume, ml",
