@@ -16,6 +16,7 @@ BLOCK_GAP_S = 3.0  # events of one condition that follow within this gap are one
 CHANGES = r"derivative|dvars|displacement|rmsd|diff|change"  # names of confounds that are differences between volumes
 FEWEST_FREE = 20  # degrees of freedom without which no variance is worth naming
 
+
 def read_events(path, column="trial_type"):
     """Events of a task from a BIDS table.
 
