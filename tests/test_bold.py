@@ -351,7 +351,7 @@ def test_offsets_from_utc_on_both_sides_of_it():
     for text in ("20200102101510.5", "20200102101510.5+0100", "20200102101510.5-0500"):
         ds = Dataset()
         ds.FrameAcquisitionDateTime = text
-        assert conversion.clock(ds, "FrameAcquisitionDateTime") == 36910.5
+        assert conversion.clock_of(ds, "FrameAcquisitionDateTime") == 36910.5
 
 
 def test_a_lost_volume_of_a_mosaic_is_told_by_the_clock(tmp_path):
