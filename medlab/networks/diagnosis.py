@@ -41,7 +41,7 @@ def sanity_gate(make, read, y, train, val, *, output, loss, seed=0, learning_rat
         return model
 
     label = output == "label"
-    right, chance = (_right, _chance) if label else (_ordered, _chance_of_c)
+    right, chance = (_right, chance_of_auc) if label else (_ordered, _chance_of_c)
     random, few = np.random.default_rng(seed), _varied(y if label else y[:, -1:], train, 16)
     memorised = float(np.mean(_memorise(network(), read(few), y[few], right, steps)))
     train, val = (np.sort(random.permutation(part)[:most]) for part in (train, val))
@@ -94,7 +94,7 @@ def _chance_of_c(y, risk, n=200):
     return (float(_ordered(y, risk).mean()), float(limit)) if limit < 0.4 else (None, None)  # wider says nothing
 
 
-def _chance(y, p):
+def chance_of_auc(y, p):
     """Mean one-vs-rest AUC and 3.3 standard errors of it under chance (Hanley and McNeil 1982)."""
     from sklearn.metrics import roc_auc_score
 

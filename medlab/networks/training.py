@@ -235,7 +235,7 @@ def phases(model, epochs, book) -> Iterator:
     A pretrained backbone is frozen for a quarter of the epochs, so that a head that knows nothing yet does not spoil
     it; everything else has one phase. `book` : `journal.Journal`, asked before each phase.
     """
-    pretrained = any(layer.name == "backbone" for layer in model._flatten_layers())
+    pretrained = any(layer.name == "backbone" for layer in models.layers_within(model))
     first = epochs // 4 if pretrained else 0
     for begin, end, frozen in ((0, first, True), (first, epochs, False)):
         if book.epoch < end and not book.stopped:
