@@ -187,7 +187,7 @@ def penalty_of(prior, n_events) -> float:
 
 
 def priors(given, y) -> dict:
-    """The prior of each table: that of the ridge which fits best in cross-validation (`statistics.cox.choose_ridge`).
+    """Prior of each table: that of the ridge which fits best in cross-validation (`statistics.cox.choose_ridge`).
 
     Parameters
     ----------
