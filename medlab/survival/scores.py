@@ -67,11 +67,6 @@ def brier_times(test, grid, horizon) -> np.ndarray:
     return np.r_[first, grid[(grid > first) & (grid < horizon)], horizon] if first < horizon else np.empty(0)
 
 
-def brier_curve(train, test, grid, S, times) -> np.ndarray:
-    """Brier score at each of times (m,), for a figure; lower is better, 0.25 is a coin."""
-    return _all_losses(train, test, grid, S, np.asarray(times, float)).mean(0)
-
-
 def _all_losses(train, test, grid, S, times):
     time, event = test["time_days"].to_numpy(float), test["event"].to_numpy(bool)
     p = np.broadcast_to(hazards.at(grid, S, times), (len(time), len(times)))
