@@ -218,18 +218,18 @@ def forest(table, reference=0.5, xlabel="AUC", ax=None):
     return ax
 
 
-def forests(tables, reference=0.5, titles=None) -> np.ndarray:
-    """`forest` of several tables with the column ``measure``, one below the other.
+def forests(tables, reference=0.5) -> np.ndarray:
+    """`forest` of several tables with the column ``measure``, one below the other; the keys are their titles.
 
     Parameters
     ----------
-    tables : dict name -> DataFrame; titles : dict name -> text above its part
+    tables : dict text -> DataFrame
     """
     heights = [0.9 + 0.27 * max(2, len(table)) for table in tables.values()]
     _, grid = plt.subplots(len(tables), 1, squeeze=False, figsize=(7.2, sum(heights)), height_ratios=heights)
-    for ax, (name, table) in zip(grid.flat, tables.items(), strict=True):
+    for ax, (title, table) in zip(grid.flat, tables.items(), strict=True):
         forest(table, reference, f"{table['measure'].iloc[0]} alone, 95 % interval", ax)
-        ax.set_title((titles or {}).get(name, name))
+        ax.set_title(title)
     return grid
 
 

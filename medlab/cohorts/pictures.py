@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from medlab import plots
-from medlab.cohorts import datasets
+from medlab.cohorts import datasets, screening
 from medlab.imaging import dicom, geometry, resampling, slices
 
 NO_COLOURS = ("MR", "CT", "PT", "NM", "CR", "DX", "MG", "BOLD")  # their channels are sequences, phases, energies
@@ -67,7 +67,7 @@ def look_alikes(dataset: datasets.Dataset, pairs: list, patients_known: bool = T
     ----------
     look : ``window`` and ``channel`` of `picture`
     """
-    columns = [c for c in ("split", "patient_id", "label") if c != "patient_id" or patients_known]
+    columns = [c for c in screening.SIDES.values() if c != "patient_id" or patients_known]
     rows = [[row for _, row in pair.iterrows()] for pair in pairs]
     drawn = [[picture(dataset, row, **look) for row in pair] for pair in rows]
     titles = [[" · ".join(str(row[c]) for c in columns if c in row) or row["image"] for row in pair] for pair in rows]
@@ -105,7 +105,7 @@ def patient_cells(dataset: datasets.Dataset, rows: pd.DataFrame, most: int = 6) 
     if not shown or pd.isna(shown[0]["depth"]):
         return [(row, None) for row in shown]
     depth, best = int(shown[0]["depth"]), best_slice(dataset, shown[0])
-    first = int(np.clip((depth // 2 if best is None else best) - 2, 0, max(0, depth - most)))
+    first = int(np.clip((slices.middle(depth) if best is None else best) - 2, 0, max(0, depth - most)))
     return [(shown[0], i) for i in range(first, min(depth, first + most))]
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 from medlab.imaging import slices
 
 SIDE = 32  # pixels of the thumbnail that confirms near-duplicates
+SIDES = {"splits of the source": "split", "patients": "patient_id", "labels": "label"}  # of a group of duplicates
 COLUMNS = ("problem", "depth", "height", "width", "channels", "spacing_mm", "minimum", "maximum", "mean", "sha",
            "phash", "thumbnail")
 
@@ -131,9 +132,6 @@ def straddling(dataset, found, kind=None):
     if kind == "exact":
         table, column = table[table["exact_group"] >= 0], "exact_group"
     return [list(g["row"]) for _, g in table.groupby(column) if g["split"].nunique() > 1]
-
-
-SIDES = {"splits of the source": "split", "patients": "patient_id", "labels": "label"}  # of a group of duplicates
 
 
 def joined(cohort: pd.DataFrame, scan: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
