@@ -96,7 +96,7 @@ def gallery(pictures, titles=None, spacing_mm=None, columns=6, colours=None, tit
     columns : int
     colours : list of colours of the titles
     title : text above all
-    sides : list of pairs of letters at the left and right edge (`images.Image.sides`), None where unknown
+    sides : list of pairs of letters at the left and right edge (`imaging.dicom.Image.sides`), None where unknown
 
     Returns
     -------

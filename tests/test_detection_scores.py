@@ -194,10 +194,11 @@ def test_a_weight_is_a_repeated_image(seed):
         return
     marks = matching.marks(t, c, near, 0.5)
     ap = scores.average_precision(*copies, again, [0.5], n_bootstrap=0)
-    assert value(ap) == pytest.approx(scores._mean_area(marks, labels, w[None].astype(float))[-1, 0])
+    assert value(ap) == pytest.approx(
+        scores.mean_areas(marks, labels, w[None].astype(float))[-1, 0], nan_ok=True)
     marks = matching.marks(t, c, near, "centre", once=False)
     froc = scores.froc(*copies, again, n_bootstrap=0)
-    sensitivities = scores._sensitivities(marks, w[None].astype(float))[:, 0]
+    sensitivities = scores.sensitivities(marks, w[None].astype(float))[:, 0]
     assert froc[(froc["label"] == "all") & (froc["measure"] == "sensitivity")]["value"].tolist() == (
         pytest.approx(sensitivities.tolist()))
 
@@ -422,7 +423,7 @@ def test_numbers_are_told_in_words_and_as_plain_keys():
     assert half["label"] == "all" and half["at"] == 0.5
     assert scores.text(half).startswith(f"{half['value']:.3f} (")
     row = pd.Series({"value": 0.5, "low": np.nan, "high": 0.75})
-    assert scores.limits(row, "map50") == {"map50": 0.5, "map50_low": None, "map50_high": 0.75}
+    assert scores.as_keys(row, "map50") == {"map50": 0.5, "map50_low": None, "map50_high": 0.75}
     table = scores.average_precision_written(ap, ["b", "a"])
     assert list(table.index) == ["b", "a", "all"] and list(table)[::5] == ["AP at IoU 0.1", "n lesions"]
     rates = scores.froc_written(froc, ["all"])

@@ -6,6 +6,7 @@ import pytest
 
 from medlab.networks import fusion, losses, models, pipeline, training
 from medlab.networks.pipeline import keras
+from medlab.statistics import cox
 
 SHAPE = (8, 8, 1)
 
@@ -86,7 +87,7 @@ def test_several_images_are_pooled_whatever_their_order_and_the_absent_do_not_co
 def test_slices_with_neighbours_see_the_volume():
     model = models.build("simple", (6, 16, 16, 1), "binary", 2, capacity=0.25, view="2.5d")
     flat = models.build("simple", (16, 16, 3), "binary", 2, capacity=0.25)
-    assert sum(len(layer.kernel.shape) == 4 for layer in models._leaves(model) if hasattr(layer, "kernel")) == 3
+    assert sum(len(layer.kernel.shape) == 4 for layer in models.leaves(model) if hasattr(layer, "kernel")) == 3
     assert model.count_params() > flat.count_params(), "and the attention over slices"
     planes = models.build("simple", (16, 16, 16, 2), "binary", 2, capacity=0.25, view="planes")
     x = np.zeros((2, 16, 16, 16, 2), "float32")
@@ -117,7 +118,8 @@ def test_tables_start_at_the_ridge_cox_model():
     assert model.get_layer("table_linear").trainable, "alone it stays what there is to train"
     beside = fusion.start_at_cox(build(sizes={"table": 2}), given, y, {"table": 0.4})
     assert not beside.get_layer("table_linear").trainable
-    assert fusion.choose_prior(given["table"], y) in fusion.PRIORS
+    chosen = fusion.priors(given, y)["table"]
+    assert cox.choose_ridge(y[:, 0], y[:, 1] > 0, given["table"]) == pytest.approx(chosen ** -2), "the one rule"
     assert fusion.priors(given, y, 0.2) == {"table": 0.2}
 
 

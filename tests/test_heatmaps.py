@@ -120,7 +120,7 @@ def test_network_gives_what_the_losses_want(tmp_path, shape, spacing, step):
 def test_pixels_of_a_cell_come_to_their_place():
     fine = np.arange(2 * 4 * 6).reshape(1, 2, 4, 6, 1).astype("float32")
     cells = fine.reshape(2, 2, 2, 3, 2).transpose(0, 1, 3, 2, 4).reshape(1, 2, 2, 3, 4)
-    np.testing.assert_array_equal(detectors._to_pixels(cells, (1, 2, 2), (2, 4, 5)), fine[:, :, :, :5])
+    np.testing.assert_array_equal(detectors.to_pixels(cells, (1, 2, 2), (2, 4, 5)), fine[:, :, :, :5])
 
 
 def test_overlap_loss_is_one_minus_the_generalised_overlap():

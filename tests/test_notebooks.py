@@ -8,15 +8,18 @@ import subprocess
 import sys
 import time
 import zipfile
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from conftest import medlab
 from PIL import Image
 
-from medlab import ROOT
+from medlab import ROOT, storage
+from medlab.engine import parameters
 
 PAGES = ("01_data_exploration", "02_preprocessing", "03_cnn_training", "04_evaluation", "05_survival_analysis")
 
@@ -51,12 +54,40 @@ def test_a_second_run_executes_nothing_and_a_changed_parameter_only_what_follows
     assert re.findall(r"(\d\d)_\w+: running", changed.stderr) == ["03", "04"], changed.stderr
 
 
-def test_nbval_runs_every_notebook(demo_copy):
+BELONGS = {}  # run that a notebook names in its parameters -> notebooks; a new one is found by its number
+for name in parameters.notebooks():
+    BELONGS.setdefault(parameters.declared(name)["run"], []).append(name)
+SMALL = {"demo": "epochs: 1\nimage_size: 48\nn_bootstrap: 100\nsurvival_bootstrap: 100\nforest_trees: 10\n"
+                 "segmentation_epochs: 1\nsegmentation_bootstrap: 100\ndetection_epochs: 1\n"
+                 "detection_bootstrap: 100\nanalysis_stability: 10\ncompare_bootstrap: 100\n",
+         "demo-fmri": "dataset: fmri\n", "demo-pet": "dataset: pet\n"}
+
+
+@pytest.fixture
+def belonging(demo_copy, tmp_path):
+    """Reports and environment in which every demo run is small: the cohorts, its parameters, two repeats to compare."""
     reports, environment = demo_copy
-    (reports / "demo" / "params.yaml").write_text(
-        "epochs: 1\nimage_size: 48\nn_bootstrap: 100\nsurvival_bootstrap: 100\nforest_trees: 10\n"
-        "segmentation_epochs: 1\nsegmentation_bootstrap: 100\ndetection_epochs: 1\n"
-        "detection_bootstrap: 100\nanalysis_stability: 10\n")
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "thorax").symlink_to(Path(environment["MEDLAB_DATA"]) / "thorax")
+    for run, text in SMALL.items():
+        (reports / run).mkdir(exist_ok=True)
+        (reports / run / "params.yaml").write_text(text)
+    for seed in (0, 1):
+        shutil.copytree(reports / "demo", reports / f"demo-s{seed}")
+        (reports / f"demo-s{seed}" / "params.yaml").write_text(f"seed: {seed}\nimage_size: 64\n")
+    return reports, {**environment, "MEDLAB_DATA": str(data)}
+
+
+@pytest.mark.parametrize("run", BELONGS)
+def test_nbval_runs_every_notebook(belonging, run):
+    reports, environment = belonging
+    dataset = yaml.safe_load(SMALL[run]).get("dataset")
+    if dataset:
+        size = {"fmri": ("--volumes", 90), "pet": ("--patients", 2)}[dataset]
+        made = medlab("import", f"synthetic:{dataset}", dataset, *size, env=environment)
+        assert made.returncode == 0, made.stderr[-3000:]
+        storage.write_json(reports / run / "dataset.json", {"name": dataset, "synthetic": True})
     done = subprocess.run(
         [
             sys.executable,
@@ -68,7 +99,7 @@ def test_nbval_runs_every_notebook(demo_copy):
             "-p",
             "no:cacheprovider",
             "-q",
-            *map(str, sorted((ROOT / "notebooks").glob("0[1-8]*.ipynb"))),
+            *(str(parameters.notebooks()[name]) for name in BELONGS[run]),
         ],
         env=environment,
         cwd=ROOT,
@@ -76,6 +107,7 @@ def test_nbval_runs_every_notebook(demo_copy):
         text=True,
     )
     assert done.returncode == 0, done.stdout[-5000:]
+    assert len(BELONGS) == len(SMALL), "a demo run without its small parameters here"
 
 
 def test_papermill_alone_runs_a_notebook(demo_copy):

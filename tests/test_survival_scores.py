@@ -68,10 +68,10 @@ def test_whole_weights_are_repeated_patients():
     drawn = np.random.default_rng(0).integers(0, 90, (5, 90))
     w = np.array([np.bincount(row, minlength=90) for row in drawn], float)
     strata = np.arange(90) % 3
-    jobs = scores._prepare(train, test, risk, grid, S, horizons, strata)
+    jobs = scores.weighted(train, test, risk, grid, S, horizons, strata)
     weighted = {name: job(w) for name, job in jobs.items() if name != "integrated_brier"}
     for k, row in enumerate(drawn):
-        again = scores._prepare(train, test.iloc[row], risk[row], grid, S[row], horizons, strata[row])
+        again = scores.weighted(train, test.iloc[row], risk[row], grid, S[row], horizons, strata[row])
         for name, values in weighted.items():
             assert values[k] == pytest.approx(again[name](np.ones((1, 90)))[0], abs=1e-10), name
 

@@ -251,10 +251,10 @@ def test_sanity_gate_passes_and_finds_leaks():
 def test_chance_limit_is_that_of_a_permutation():
     random = np.random.default_rng(0)
     y, p = (random.random((60, 1)) < 0.3).astype(float), random.random((60, 1))
-    draws = [diagnosis._chance(random.permutation(y), p)[0] for _ in range(500)]
-    assert diagnosis._chance(y, p)[1] == pytest.approx(3.3 * np.std(draws), rel=0.1)
-    assert diagnosis._chance(y, y)[0] == 1
-    assert diagnosis._chance(y[:8], p[:8]) == (None, None)
+    draws = [diagnosis.chance_of_auc(random.permutation(y), p)[0] for _ in range(500)]
+    assert diagnosis.chance_of_auc(y, p)[1] == pytest.approx(3.3 * np.std(draws), rel=0.1)
+    assert diagnosis.chance_of_auc(y, y)[0] == 1
+    assert diagnosis.chance_of_auc(y[:8], p[:8]) == (None, None)
 
 
 @pytest.mark.parametrize(("loss", "val_loss", "best", "expected"), [

@@ -9,6 +9,7 @@ from medlab.pet import cohort as pet_cohort
 from medlab.pet import figures as plots_pet
 from medlab.pet import uptake, uptake_maps
 from medlab.phantoms import common, pet
+from medlab.statistics import intervals
 
 STEP = (common.SPACING,) * 3
 
@@ -190,11 +191,11 @@ def test_what_tells_the_scans_of_a_patient_apart(column, expected):
 
 
 def test_median_interval_covers():
-    assert np.isnan(uptake.median_interval([1, 2, 3, 4, 5])["low"]) and uptake.median_interval([])["n"] == 0
+    assert np.isnan(intervals.median_interval([1, 2, 3, 4, 5])["low"]) and intervals.median_interval([])["n"] == 0
     rng = np.random.default_rng(1)
     held = 0
     for _ in range(400):
-        one = uptake.median_interval(rng.exponential(size=12))
+        one = intervals.median_interval(rng.exponential(size=12))
         held += one["low"] <= np.log(2) <= one["high"]
     assert held / 400 > 0.94
 

@@ -6,6 +6,8 @@ A confounder that does is reported beside the model: a network can read it off t
 import numpy as np
 import pandas as pd
 
+from medlab.statistics.intervals import percentiles
+
 
 def alone(values, outcome, patients, n_folds=3, n_repeats=8, n_boot=400, seed=0, most=1500):
     """Cross-fitted AUC or C of one column alone, with a patient bootstrap.
@@ -47,8 +49,7 @@ def alone(values, outcome, patients, n_folds=3, n_repeats=8, n_boot=400, seed=0,
     weights = np.vstack([np.ones(len(names), int), weights])[:, who]
     labels = [] if survival else list(pd.unique(table["label"]))
     found = _c_alone(table, folds, weights) if survival else _auc_alone(table, folds, weights, labels)
-    sure = np.isfinite(found[1:]).any()
-    low, high = np.nanquantile(found[1:], [0.025, 0.975]) if sure else (np.nan, np.nan)
+    low, high = percentiles(found[1:])
     return {"measure": "C" if survival else "AUC" if len(labels) <= 2 else "macro AUC",
             "value": float(found[0]), "low": float(low), "high": float(high), "n": len(names)}
 

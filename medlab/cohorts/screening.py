@@ -5,6 +5,8 @@ import hashlib
 import numpy as np
 import pandas as pd
 
+from medlab.imaging import slices
+
 SIDE = 32  # pixels of the thumbnail that confirms near-duplicates
 COLUMNS = ("problem", "depth", "height", "width", "channels", "spacing_mm", "minimum", "maximum", "mean", "sha",
            "phash", "thumbnail")
@@ -26,7 +28,7 @@ def measure(image) -> dict:
     shape = (None,) * (4 - pixels.ndim) + pixels.shape
     slice_ = pixels
     while slice_.ndim > 3:
-        slice_ = slice_[len(slice_) // 2]
+        slice_ = slice_[slices.middle(len(slice_))]
     grey = np.nan_to_num(slice_.mean(axis=-1, dtype=np.float64)).astype(np.float32)
     low, high = np.percentile(grey, (0.5, 99.5))
     if high <= low:

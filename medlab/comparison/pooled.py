@@ -10,13 +10,12 @@ import numpy as np
 import pandas as pd
 
 from medlab.engine.parameters import compared_results, run_folder
-from medlab.statistics.intervals import bca, left_out, weights
+from medlab.statistics.intervals import left_out, limits, weights
 from medlab.statistics.measures import measure
 from medlab.storage import read_json
 
 MEASURES = {"survival": ("c_harrell", "c_within_site"), "classification": ("auc", "accuracy"),
             "segmentation": ("dice",)}
-MOST_UNDEFINED = 0.05  # share of undefined resamples above which no interval is given
 PAIRS = (("fused", "clinical"), ("fused", "clinical_volume"), ("fused", "image"), ("image", "volume"),
          ("image", "source"), ("image", "clinical"), ("table", "clinical"), ("clinical_volume", "clinical"),
          ("clinical", "source"), ("fused", "truth"), ("U-Net", "Otsu"), ("U-Net", "fixed threshold"))
@@ -267,10 +266,7 @@ def summary(vector, n_bootstrap):
     dict: value, low, high (NaN where more than 5 % of the resamples are undefined, or all are alike)
     """
     value, draws, without = vector[0], vector[1:1 + n_bootstrap], vector[1 + n_bootstrap:]
-    good = draws[np.isfinite(draws)]
-    usable = np.isfinite(value) and len(good) >= (1 - MOST_UNDEFINED) * max(1, len(draws)) and np.ptp(good) > 1e-12
-    low, high = bca(value, good, without) if usable else (np.nan, np.nan)
-    return {"value": value, "low": low, "high": high}
+    return dict(zip(("value", "low", "high"), (value, *limits(value, draws, without)), strict=True))
 
 
 def wanted_pairs(text, present):

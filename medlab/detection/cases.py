@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from medlab.detection import matching
-from medlab.detection.scores import of_class, prepare, ratio, table_of
+from medlab.detection.scores import of_class, prepare, table_of
 from medlab.statistics import metrics
+from medlab.statistics.measures import ratio
 
 
 def _above(candidates, threshold):

@@ -178,11 +178,11 @@ def build(input_shape, n_classes, typical, *, stride=4, width=32, depth=3, spaci
              "box": Corners(step, typical, name="box")(conv(2 * axes, 1, kernel_initializer=small)(own[1]))}
     if masks:
         parts = conv(math.prod(step), 1, activation="sigmoid", kernel_initializer=small, bias_initializer=start)(own[2])
-        found["mask"] = layers.Identity(name="mask")(_to_pixels(parts, step, input_shape[:-1]))
+        found["mask"] = layers.Identity(name="mask")(to_pixels(parts, step, input_shape[:-1]))
     return keras.Model(inputs, found, name="heatmaps")
 
 
-def _to_pixels(x, step, shape):
+def to_pixels(x, step, shape):
     """Channels of a cell become its pixels (Shi et al. 2016, arXiv:1609.05158): (b, *shape, 1)."""
     axes, cells = len(step), x.shape[1:-1]
     order = [0, *itertools.chain.from_iterable((1 + k, 1 + axes + k) for k in range(axes))]

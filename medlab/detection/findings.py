@@ -5,7 +5,7 @@ import pandas as pd
 from scipy.stats import theilslopes
 
 from medlab.detection import lesions, matching, scores
-from medlab.imaging import resampling
+from medlab.imaging import resampling, slices
 
 OVERLAPS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)  # that non-maximum suppression may leave
 UNITS = {"volume_ml": "volume, mL", "area_mm2": "area, mm²", "voxels": "size, voxels",
@@ -173,7 +173,7 @@ def view(image, truth, candidates, window=None):
         return resampling.picture(image, None, window), truth, candidates
     depth, wanted = len(image.pixels), pd.concat([truth[truth["outcome"] == "miss"],
                                                   candidates[candidates["outcome"] == "false alarm"], truth])
-    z = depth // 2 if wanted.empty else int(np.clip(wanted.iloc[0][["z_min", "z_max"]].mean(), 0, depth - 1))
+    z = slices.middle(depth) if wanted.empty else slices.slice_through(*wanted.iloc[0][["z_min", "z_max"]], depth)
     cut = [table[(table["z_min"] < z + 1) & (table["z_max"] > z)] for table in (truth, candidates)]
     return resampling.picture(image, z, window), *cut
 
@@ -188,6 +188,6 @@ def slice_of(image, corners, heat):
     boxes = np.unique(corners[heat.max(-1) > 0.9999][:, :-1], axis=0)
     axes = boxes.shape[1] // 2
     if axes == 3:
-        z = int(np.clip(boxes[:1, [0, 3]].mean(), 0, len(image) - 1)) if len(boxes) else len(image) // 2
+        z = slices.slice_through(*boxes[0, [0, 3]], len(image)) if len(boxes) else slices.middle(len(image))
         image, boxes = image[z], boxes[(boxes[:, 0] < z + 1) & (boxes[:, 3] > z)][:, [1, 2, 4, 5]]
     return (image if image.shape[-1] == 3 else image[..., 0]).astype("uint8"), matching.box_table(boxes)

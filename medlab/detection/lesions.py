@@ -9,7 +9,6 @@ import pandas as pd
 
 from medlab.cohorts import datasets
 from medlab.detection import matching
-from medlab.detection.matching import box_table as boxed  # noqa: F401  columns of boxes
 from medlab.imaging import components, geometry, resampling
 
 ONE = "lesion"  # the class where lesions have no names of their own
@@ -271,7 +270,8 @@ def in_original(raw, table, where):
     g = where[places]
     corners = geometry.boxes_out(matching.corners(raw), g)
     known = table.iloc[places][[*keys(table), "patient_id"]].reset_index(drop=True)
-    found = pd.concat([known, raw[["label", "score", "place"]].reset_index(drop=True), boxed(corners)], axis=1)
+    said = raw[["label", "score", "place"]].reset_index(drop=True)
+    found = pd.concat([known, said, matching.box_table(corners)], axis=1)
     found["voxels"] = (raw["mass"].to_numpy(float) * g[:, :, 1].prod(axis=1))
     found = _in_mm(found, list(g[:, :, 3]))
     centre = ((corners[:, :axes] + corners[:, axes:]) / 2 - 0.5) * g[:, :, 3]

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, logit, softmax
 
-from medlab.statistics.intervals import exact_interval
+from medlab.statistics.intervals import exact_interval, percentiles
 from medlab.statistics.measures import N_BINS, SMALLEST, check, expected_calibration_error
 from medlab.statistics.metrics import scores
 
@@ -192,11 +192,11 @@ def predictive_values(sensitivity, specificity, prevalence, n_positive=None, n_n
 
     out = {"ppv": ppv(sensitivity, specificity, share), "npv": ppv(specificity, sensitivity, 1 - share)}
     if n_positive and n_negative:
-        rng, ends = np.random.default_rng(seed), [(1 - level) / 2, (1 + level) / 2]
+        rng = np.random.default_rng(seed)
         se, sp = (rng.beta(rate * n + 0.5, (1 - rate) * n + 0.5, (20_000, *[1] * share.ndim))
                   for rate, n in ((sensitivity, n_positive), (specificity, n_negative)))
         for name, draws in (("ppv", ppv(se, sp, share)), ("npv", ppv(sp, se, 1 - share))):
-            out[name + "_low"], out[name + "_high"] = np.quantile(draws, ends, axis=0)
+            out[name + "_low"], out[name + "_high"] = percentiles(draws, level)
     return {name: float(value) if np.ndim(value) == 0 else value for name, value in out.items()}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medlab.cohorts import cards
+from medlab.cohorts import cards, vocabulary
 
 
 def read_events(path, column="trial_type"):
@@ -35,9 +35,10 @@ def read_events(path, column="trial_type"):
     """
     path = Path(path)
     try:
-        table = pd.read_csv(path, sep="\t", na_values=["n/a", "N/A"], dtype=str)
+        table = pd.read_csv(path, sep="\t", keep_default_na=False, dtype=str)
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ValueError(f"{path.name}: not readable as a tab-separated table of events ({error})") from None
+    table = table.mask(table.map(lambda value: vocabulary.is_missing(value, vocabulary.EMPTY)))
     missing = [c for c in ("onset", "duration") if c not in table]
     if missing:
         comma = "; it seems to be separated by commas" if any("," in c for c in table.columns) else ""
@@ -175,7 +176,7 @@ def read_confounds(path, n_volumes, columns=(), first_missing_is_zero=False, dro
         For a table of another length, unknown columns, missing values and nothing but constants, naming them.
     """
     path = Path(path)
-    table = pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",", na_values=["n/a"])
+    table = pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",")
     unknown = [c for c in columns if c not in table]
     if unknown:
         raise ValueError(f"{path.name}: no column {unknown[0]!r}; found {', '.join(map(str, table.columns[:30]))}")

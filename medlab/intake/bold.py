@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from medlab import __version__
+from medlab import __version__, storage
 from medlab.fmri import bold as fmri_bold
 from medlab.fmri import paradigm
 from medlab.imaging.dicom import BadImage
@@ -68,7 +68,7 @@ def _run(draft, relative, number, is_dicom):
         image.header.set_xyzt_units("mm", "sec")
         (draft.folder / "func").mkdir(exist_ok=True)
         nib.save(image, draft.folder / name)
-        draft.sha256[name] = drafts.sha256(draft.folder / name)
+        draft.sha256[name] = storage.digest(draft.folder / name)
     else:
         name = f"func/{relative.rpartition('/')[2]}"
         name = f"func/run-{number:02d}_{name.removeprefix('func/')}" if name in draft.sha256 else name
@@ -111,9 +111,10 @@ def _events(draft, relative, row, template, files):
     return {"events": target}
 
 
-def synthetic(draft, seed=0):
+def synthetic(draft, seed=0, volumes=240):
     """The simulated run, written where it stays; for ``medlab import synthetic:fmri``."""
-    cohort, truth = bold_phantom.bold(draft.folder, seed=seed)
-    draft.card |= bold_phantom.CARD | {"import": {"kind": "synthetic", "medlab": __version__, "seed": seed}}
+    cohort, truth = bold_phantom.bold(draft.folder, seed=seed, volumes=volumes)
+    draft.card |= bold_phantom.CARD | {"import": {"kind": "synthetic", "medlab": __version__, "seed": seed,
+                                                  "volumes": volumes}}
     draft.say(cohort["image"][0], "taken")
     drafts.finish(draft, cohort, truth=truth)

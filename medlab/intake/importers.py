@@ -171,19 +171,21 @@ def medmnist(draft, source):
     drafts.finish(draft, cohort)
 
 
-def synthetic(draft, source, *, patients=None, seed=0):
+def synthetic(draft, source, *, patients=None, seed=0, volumes=240):
     """A synthetic cohort: written as raw DICOM into a temporary folder, then imported like any other (fMRI: one run).
 
     Parameters
     ----------
     patients : int, optional
         By default 240 for ``synthetic:thorax``, 20 for ``synthetic:pet``.
+    volumes : int, optional
+        Of ``synthetic:fmri``, one every 2 s.
     """
     name = str(source).split(":", 1)[-1]
     if name not in ("thorax", "pet", "fmri"):
         raise ValueError(f"synthetic:{name}: expected synthetic:thorax, synthetic:pet or synthetic:fmri")
     if name == "fmri":
-        return bold.synthetic(draft, int(seed))
+        return bold.synthetic(draft, int(seed), int(volumes))
     patients = {"thorax": 240, "pet": 20}[name] if patients is None else int(patients)
     with tempfile.TemporaryDirectory(prefix="medlab-") as raw:
         draft.source = Path(raw) / "raw"

@@ -10,7 +10,7 @@ RANKS = {"auc": "AUC", "c": "C", "dice": "Dice"}  # shares: 1 is best
 CHANCE = {"auc": 0.5, "c": 0.5}
 
 
-def draw(history, best, judged=None):
+def draw(history, best, judged=None) -> plt.Figure:
     """Learning curves, one panel per judged quantity, with a dotted line at the kept epoch.
 
     A gap that opens between the two lines is over-fitting; two lines that still fall together ask for more epochs.
@@ -69,7 +69,7 @@ def _panel(ax, history, best, name, text):
     ax.set(xlabel="epoch", ylabel=text)
 
 
-def in_words(name):
+def in_words(name) -> str:
     """What a column of a history holds, as a text: ``fused_c`` is 'C of fused', ``val_loss`` 'validation loss'."""
     part, name = ("validation ", name[4:]) if name.startswith("val_") else ("", name)
     output, _, kind = name.rpartition("_")

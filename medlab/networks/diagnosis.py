@@ -36,7 +36,7 @@ def sanity_gate(make, read, y, train, val, *, main=None, loss=None, seed=0, lear
         model.optimizer.build(model.trainable_variables)  # else the first step is traced twice
         return model
 
-    right, chance = (_ordered, _chance_of_c) if main else (_right, _chance)
+    right, chance = (_ordered, _chance_of_c) if main else (_right, chance_of_auc)
     random, few = np.random.default_rng(seed), _varied(y[:, -1:] if main else y, train, 16)
     memorised = float(np.mean(_memorise(network(), read(few), y[few], right, steps)))
     train, val = (np.sort(random.permutation(part)[:most]) for part in (train, val))
@@ -100,7 +100,7 @@ def _chance_of_c(y, risk, n=200):
     return (float(_ordered(y, risk).mean()), float(limit)) if limit < 0.4 else (None, None)  # wider says nothing
 
 
-def _chance(y, p):
+def chance_of_auc(y, p):
     """Mean one-vs-rest AUC and 3.3 standard errors of it under chance (Hanley and McNeil 1982)."""
     from sklearn.metrics import roc_auc_score
 

@@ -11,7 +11,7 @@ import pandas as pd
 from medlab.cohorts import vocabulary
 from medlab.networks import models, pipeline
 from medlab.networks.pipeline import keras
-from medlab.statistics.concordance import concordance
+from medlab.statistics import cox
 
 layers, ops = keras.layers, keras.ops
 FUSIONS, TABLES = ("equal", "joint"), ("table", "radiomics")
@@ -133,40 +133,16 @@ def penalty_of(prior, n_events):
     return float(1 / (2 * prior**2 * max(1, n_events))) if prior else 0.0
 
 
-PRIORS = (0.05, 0.08, 0.12, 0.2, 0.35, 0.6, 1.0)
-
-
-def ridge_cox(x, y, prior):
-    """Coefficients of a ridge Cox model, (columns,); y (m, 2) of time and event, prior as in `penalty_of`."""
-    from sksurv.linear_model import CoxPHSurvivalAnalysis
-    from sksurv.util import Surv
-
-    model = CoxPHSurvivalAnalysis(alpha=1 / prior**2, ties="efron")
-    return model.fit(x, Surv.from_arrays(y[:, 1] > 0, y[:, 0])).coef_
-
-
-def choose_prior(x, y, seed=0, folds=5, repeats=2):
-    """The prior of `PRIORS` with the best C in cross-validation within these (training) patients."""
-    random, found = np.random.default_rng(seed), np.zeros(len(PRIORS))
-    for _ in range(repeats):
-        order = random.permutation(len(y))
-        order, fold = order[np.argsort(y[order, 1], kind="stable")], np.empty(len(y), int)
-        fold[order] = np.arange(len(y)) % folds  # each fold gets its share of the events
-        for out in (fold == k for k in range(folds)):
-            if y[~out, 1].sum():
-                risks = (x[out] @ ridge_cox(x[~out], y[~out], prior) for prior in PRIORS)
-                each = [concordance(y[out, 0], y[out, 1] > 0, risk) for risk in risks]
-                found += np.nan_to_num(each, nan=0.5)
-    return PRIORS[int(np.argmax(found.round(6)))]
-
-
 def priors(given, y, prior=0.0):
-    """Prior of each table of `inputs_of` (of the training patients): the given one, or for 0 by `choose_prior`."""
+    """Prior of each table of `inputs_of` (of the training patients): the given one, or for 0 that of the ridge
+    which fits these patients best in cross-validation (`statistics.cox.choose_ridge`)."""
     known = (y > 0).any(axis=1)
     if not y[:, 1].any():
         raise ValueError(f"no event among {known.sum()} training patients with follow-up: nothing can be learnt; "
                          "choose another split (seed, n_folds) or another outcome")
-    return {part: prior or choose_prior(given[part][known], y[known]) for part in TABLES if part in given}
+    time, event = y[known, 0], y[known, 1] > 0
+    return {part: prior or float(cox.choose_ridge(time, event, given[part][known]) ** -0.5)
+            for part in TABLES if part in given}
 
 
 def hazard_level(y, cuts):
@@ -195,7 +171,7 @@ def start_at_cox(model, given, y, prior, cuts=None):
     for layer in model.layers:
         part, _, kind = layer.name.rpartition("_")
         if part in TABLES and kind in ("linear", "fused"):
-            coefficients = ridge_cox(given[part][known], y[known], prior[part])
+            coefficients = cox.coefficients(y[known, 0], y[known, 1] > 0, given[part][known], 1 / prior[part] ** 2)
             kernel = np.repeat(coefficients[:, None], layer.units, axis=1)
             layer.set_weights([kernel, *layer.get_weights()[1:]])
             alone = "encoder" not in names and not any(name.endswith("_network") for name in names)

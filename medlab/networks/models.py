@@ -147,7 +147,7 @@ def transfer(x, backbone, weights):
 
 def freeze(model, frozen=True):
     """Freeze or free the backbone of a `transfer` network; its batch normalisation always stays frozen."""
-    for layer in model._flatten_layers(include_self=False):
+    for layer in layers_within(model):
         if layer.name == "backbone":
             layer.trainable = not frozen
             for inner in layer.layers:
@@ -290,15 +290,23 @@ def loss(kind, label_smoothing=0.0):
     return keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing)
 
 
-def _leaves(model):
-    return [leaf for leaf in model._flatten_layers(include_self=False)
-            if not isinstance(leaf, keras.Model) and hasattr(leaf, "output")]
+def layers_within(model):
+    """All layers of a network, those of the networks inside it too."""
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from layers_within(layer)
+
+
+def leaves(model):
+    """The layers that calculate: all but the networks inside and layers that were never called."""
+    return [leaf for leaf in layers_within(model) if not isinstance(leaf, keras.Model) and hasattr(leaf, "output")]
 
 
 def flops(model):
     """Floating-point operations of one image's forward pass: convolutions and dense layers, 2 per product."""
     return sum(2 * math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
-               for layer in _leaves(model) if hasattr(layer, "kernel"))
+               for layer in leaves(model) if hasattr(layer, "kernel"))
 
 
 def memory_bytes(model, batch_size, copies=4):
@@ -307,6 +315,6 @@ def memory_bytes(model, batch_size, copies=4):
     `copies` of the parameters (value, gradient, two moments), two of every layer's output (value and gradient)
     and four batches on their way in.
     """
-    values = sum(math.prod(layer.output.shape[1:]) for layer in _leaves(model))
+    values = sum(math.prod(layer.output.shape[1:]) for layer in leaves(model))
     batches = 4 * math.prod(model.input_shape[1:])
     return int(4 * (copies * model.count_params() + batch_size * (2 * values + batches)))

@@ -223,7 +223,7 @@ def _resample(x, matrix, fill, nearest):
         matrix = tf.repeat(matrix, x.shape[1], axis=0)
     flat = tf.reshape(x, [-1, *x.shape[-3:]])
     if not nearest:
-        return tf.reshape(_bilinear(flat, matrix, fill), tf.shape(x))
+        return tf.reshape(bilinear(flat, matrix, fill), tf.shape(x))
     moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(flat, tf.uint8) if flat.dtype == tf.bool else flat, transforms=matrix,
         output_shape=tf.constant(list(x.shape[-3:-1]), tf.int32), fill_value=0.0, fill_mode=fill.upper(),
@@ -232,7 +232,7 @@ def _resample(x, matrix, fill, nearest):
 
 
 @tf.function(jit_compile=True)
-def _bilinear(images, matrix, fill):
+def bilinear(images, matrix, fill):
     """What `ImageProjectiveTransformV3` gives, compiled: 2.4 times its images per CPU second (180 x 180, grey)."""
     n, (height, width, channels) = tf.shape(images)[0], images.shape[1:]
     row, column = tf.meshgrid(*(tf.range(side, dtype=tf.float32) for side in (height, width)), indexing="ij")

@@ -5,7 +5,7 @@ Images are (d, h, w) SUV with ``spacing_mm`` in array order; a place in mm is x,
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage, special, stats
+from scipy import ndimage, special
 
 from medlab.imaging import components
 
@@ -233,19 +233,3 @@ def _spot(suv, spacing_mm, labels, own, threshold, fwhm_mm, long_mm):
         row |= {f"resolved_{k}": v for k, v in resolved(
             suv, spacing_mm, at, fwhm_mm, around, widest_mm=min(100.0, 15 + 1.2 * long_mm)).items()}
     return row
-
-
-def median_interval(values, level=0.95):
-    """Median with its distribution-free interval from order statistics (Hahn and Meeker 1991, 5.2).
-
-    Returns
-    -------
-    dict: value, low, high (NaN below 6 values), n
-    """
-    x = np.asarray(values, float)
-    x = np.sort(x[np.isfinite(x)])
-    n = len(x)
-    rank = int(stats.binom.ppf((1 - level) / 2, n, 0.5)) if n >= 6 else 0
-    inside = n >= 6 and rank >= 1
-    return {"value": float(np.median(x)) if n else float("nan"), "low": float(x[rank - 1]) if inside else float("nan"),
-            "high": float(x[n - rank]) if inside else float("nan"), "n": n}

@@ -125,7 +125,7 @@ def dataset(images, masks, patch, batch_size, *, rows=None, policy=None, foregro
     def fetch(position, chance, key):
         x, y, at = tf.numpy_function(load, [position, chance], [images.dtype, masks.dtype, tf.float32], stateful=False)
         x, y = (tf.ensure_shape(part, [None, *whole.shape[1:]]) for part, whole in zip((x, y), flat, strict=True))
-        matrix = pipeline.affine(chance, policy, *patch[-2:]) + _offset(tf.ensure_shape(at, [None, 2]))
+        matrix = pipeline.affine(chance, policy, *patch[-2:]) + offset(tf.ensure_shape(at, [None, 2]))
         x, y = crop(x, y, tf.repeat(matrix, depth, axis=0), *patch[-2:], policy.get("fill", "constant"))
         if volume:
             x, y = (tf.reshape(part, [-1, *patch, *part.shape[3:]]) for part in (x, y))
@@ -148,7 +148,7 @@ def _through(first, chance, depth, size, policy):
     return np.clip(np.where(reverse, place[:, ::-1], place), 0, size - 1)
 
 
-def _offset(at):
+def offset(at):
     """Rows to add to those of `pipeline.affine`, which stay within the patch: (b, 8)."""
     zero = tf.zeros_like(at[:, 0])
     return tf.stack([zero, zero, at[:, 1], zero, zero, at[:, 0], zero, zero], 1)

@@ -8,11 +8,10 @@ resamples in which a measure is undefined (no case of a class) are left out and 
 import numpy as np
 import pandas as pd
 
-from medlab.statistics.intervals import auc_interval, bca, exact_interval, left_out, weights
+from medlab.statistics.intervals import auc_interval, exact_interval, left_out, limits, percentiles, weights
 from medlab.statistics.measures import check, from_confusion, measure
 
 PROPORTIONS = ("accuracy", "recall", "specificity", "precision", "npv")
-MOST_UNDEFINED = 0.05  # share of undefined resamples above which no interval is given
 
 
 def value_of(y, p, **options):
@@ -48,11 +47,10 @@ def _interval(name, value, draws, without, shares, level):
             return np.nan, np.nan
         size = value * (1 - value) / good.var() if 0 < value < 1 and good.var() > 0 else m
         return exact_interval(value, np.clip(size, 1, n), level)
-    if not np.isfinite(value) or len(good) < (1 - MOST_UNDEFINED) * len(draws) or np.ptp(good) < 1e-12:
-        return np.nan, np.nan
-    if name == "ece":
-        return tuple(np.clip(2 * value - np.quantile(good, [(1 + level) / 2, (1 - level) / 2]), 0, 1))
-    return bca(value, good, without, level)
+    ends = limits(value, draws, without, level)
+    if name == "ece" and np.isfinite(ends).all():
+        return tuple(np.clip(2 * value - np.array(percentiles(good, level)[::-1]), 0, 1))
+    return ends
 
 
 def scores(y, p, patients=None, head="binary", threshold=0.5, n_bootstrap=2000, seed=0, level=0.95,
@@ -83,8 +81,8 @@ def scores(y, p, patients=None, head="binary", threshold=0.5, n_bootstrap=2000, 
     if head == "binary":
         shares = _denominators(y, p >= threshold if predicted is None else predicted, who)
     for name, value in table["value"].items():
-        limits = _interval(name, value, draws[name], without[name], shares, level)
-        table.loc[name, ["low", "high", "undefined"]] = *limits, np.isnan(draws[name]).mean()
+        ends = _interval(name, value, draws[name], without[name], shares, level)
+        table.loc[name, ["low", "high", "undefined"]] = *ends, np.isnan(draws[name]).mean()
     return _at_the_end(table, y, p, who, head, level)
 
 
@@ -139,7 +137,7 @@ def roc_band(y, p, patients=None, n_bootstrap=1000, seed=0, level=0.95):
         good = (hits[:, -1] > 0) & (false[:, -1] > 0)
         curves += [np.interp(grid, np.r_[0, f[last] / f[-1]], np.r_[0, h[last] / h[-1]])
                    for h, f in zip(hits[good], false[good], strict=True)]
-    low, high = np.quantile(curves, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    low, high = percentiles(curves, level)
     return pd.DataFrame({"false_positive_rate": grid, "low": low, "high": high})
 
 

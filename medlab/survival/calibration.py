@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from medlab.statistics.intervals import weights
+from medlab.statistics.intervals import percentiles, weights
 from medlab.survival import hazards
 
 SMALLEST = 1e-9  # probabilities are kept this far from 0 and 1 before a logarithm
@@ -146,23 +146,16 @@ def calibration(time, event, p, horizon, n_knots=3, n_groups=5, n_bootstrap=0, s
         size = max(1, BLOCK // (len(p) * n_knots**2))
         parts = [_summary(time, event, p, horizon, drawn[at:at + size], n_knots, grid)
                  for at in range(0, n_bootstrap, size)]
-        tails = [(1 - level) / 2, (1 + level) / 2]
         for name, k in (("ici", 0), ("slope", 3)):
-            out[name + "_low"], out[name + "_high"] = _tails(np.concatenate([one[k] for one in parts])[:, None], tails)
-        # resamples of a distance lie too high: reflected, as the ECE in `metrics`. In 60 simulated cohorts of
-        # 150 with a true ICI of 0 this held it in 87 %, percentiles never; with 0.06 and 0.10 both in 90 to 93 %
+            ends = percentiles(np.concatenate([one[k] for one in parts]), level)
+            out[name + "_low"], out[name + "_high"] = map(float, ends)
+        # resamples of a distance lie too high: reflected, as the ECE in `statistics.metrics`. In 60 simulated
+        # cohorts of 150 with a true ICI of 0 this held it in 87 %, percentiles never; with 0.06 and 0.10 both in 90 to
+        # 93 %
         out["ici_low"], out["ici_high"] = np.clip([2 * out["ici"] - out["ici_high"], 2 * out["ici"] - out["ici_low"]],
                                                   0, 1).tolist()
-        table["low"], table["high"] = _tails(np.concatenate([one[4] for one in parts]), tails)
+        table["low"], table["high"] = percentiles(np.concatenate([one[4] for one in parts]), level)
     return out | {"curve": table, "groups": _grouped(time, event, p, horizon, n_groups)}
-
-
-def _tails(draws, tails):
-    good = draws[np.isfinite(draws).all(1)]
-    if len(good) < 0.95 * len(draws):
-        return np.full((2, draws.shape[1]), np.nan) if draws.shape[1] > 1 else (np.nan, np.nan)
-    found = np.quantile(good, tails, axis=0)
-    return found if draws.shape[1] > 1 else (float(found[0, 0]), float(found[1, 0]))
 
 
 def _observed(time, event, horizon):

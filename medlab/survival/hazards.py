@@ -7,6 +7,10 @@ event-free, which never rises. Follow-up that IPCW cannot use is cut with a note
 import numpy as np
 import pandas as pd
 
+from medlab.cohorts import cards
+from medlab.statistics.cox import log_at_risk
+from medlab.statistics.intervals import percentiles, weights
+
 LEAST_AT_RISK = 5  # patients of train and of test followed beyond a horizon (a tenth of the patients if that is fewer)
 
 
@@ -46,21 +50,20 @@ def follow_up(table):
         notes.append(f"{total - len(found)} of {total} patients have no known time or event and are left out.")
     if found["event"].all():
         notes.append("Every patient had the event: nobody is censored. Is that so, or were the others left out?")
-    zero = found.index[time == 0]
+    found["time_days"], rows = cards.positive_times(time)
+    zero = found.index[rows]
     if len(zero):
-        half = float(time[time > 0].min()) / 2 if (time > 0).any() else 0.5
-        found.loc[zero, "time_days"] = half
-        notes.append(f"{len(zero)} patients with time 0 are set to {half:g} days: {', '.join(map(str, zero[:10]))}"
+        notes.append(f"{len(zero)} patients with time 0 are set to {found['time_days'].min():g} days: "
+                     f"{', '.join(map(str, zero[:10]))}"
                      f"{' ...' if len(zero) > 10 else ''}.")
     found.attrs["notes"] = notes
     return found
 
 
 def _seen(value):
-    words = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
-    if str(value).strip().lower() not in words:
+    if str(value).strip().lower() not in cards.EVENTS:
         raise ValueError(f"event is {value!r}; expected true or false (1 or 0), or an empty cell where unknown")
-    return words[str(value).strip().lower()]
+    return cards.EVENTS[str(value).strip().lower()]
 
 
 def _checked(time, event, risk):
@@ -73,13 +76,6 @@ def _checked(time, event, risk):
     if not event.any():
         raise ValueError(f"no event among {len(time)} patients: nothing can be estimated")
     return time, event, risk
-
-
-def log_at_risk(time, risk):
-    """log of the sum of exp(risk) over those still followed at each patient's time; all of one time together."""
-    order = np.argsort(-time, kind="stable")
-    total = np.logaddexp.accumulate(risk[order])
-    return total[np.searchsorted(-time[order], -time, side="right") - 1]
 
 
 def breslow(time, event, risk):
@@ -212,8 +208,6 @@ def group_times(time, event, horizon, n_bootstrap=1000, seed=0, level=0.95):
     -------
     DataFrame index median_days, rmst_days: value, low, high; inf = not reached, NaN = follow-up ends before it.
     """
-    from medlab.statistics.intervals import weights
-
     time, event = np.asarray(time, float), np.asarray(event).astype(bool)
     grid = np.unique(time)
     rows = [np.ones((1, len(time))), *(weights(np.arange(len(time)), n_bootstrap, seed) if n_bootstrap else ())]
@@ -226,8 +220,5 @@ def group_times(time, event, horizon, n_bootstrap=1000, seed=0, level=0.95):
     found = np.vstack(found)
     out = pd.DataFrame({"value": found[0]}, ["median_days", "rmst_days"]).assign(low=np.nan, high=np.nan)
     for k, draws in enumerate(found[1:].T):
-        good = draws[~np.isnan(draws)]
-        if len(good) and len(good) >= 0.95 * len(draws):
-            tails = [(1 - level) / 2, (1 + level) / 2]
-            out.iloc[k, 1:] = np.quantile(good, tails, method="inverted_cdf")
+        out.iloc[k, 1:] = percentiles(draws, level, "inverted_cdf")
     return out

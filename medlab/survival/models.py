@@ -9,26 +9,15 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from medlab.survival.hazards import log_at_risk
+from medlab.statistics import cox
 
-RIDGES = (0.01, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # added to the log partial likelihood: ridge / 2 * sum(b^2)
 FEWEST_EVENTS = 3  # below this nothing is fitted
 MOST_TIMES = 150  # distinct times a forest keeps in each leaf
 WIDEST = 4.0  # standard error of a log hazard ratio above which it is not estimated but diverging
 
 
-def log_likelihood(time, event, risk):
-    """Log partial likelihood of a log risk (Breslow's ties), a sum over the events.
-
-    Cox, J R Stat Soc B 1972;34:187-220. Patients leave the risk set after their time, so all who share a time
-    are at risk together.
-    """
-    time, event, risk = np.asarray(time, float), np.asarray(event, bool), np.asarray(risk, float)
-    return float((risk - log_at_risk(time, risk))[event].sum())
-
-
-def fit_cox(time, event, table, ridges=RIDGES, seed=0):
-    """Cox model (Efron's ties) with a ridge chosen by the cross-validated partial likelihood of the given rows.
+def fit_cox(time, event, table, ridges=cox.RIDGES, seed=0):
+    """Cox model (Efron's ties) with a ridge chosen within the given rows (`statistics.cox.choose_ridge`).
 
     Parameters
     ----------
@@ -43,8 +32,7 @@ def fit_cox(time, event, table, ridges=RIDGES, seed=0):
 
     Notes
     -----
-    Without a ridge a level that is seen in few patients, none of whom died, gets an infinite coefficient. The
-    choice is that of Verweij and van Houwelingen, Stat Med 1993;12:2305-14.
+    Without a ridge a level that is seen in few patients, none of whom died, gets an infinite coefficient.
     """
     time, event = np.asarray(time, float), np.asarray(event, bool)
     if event.sum() < FEWEST_EVENTS:
@@ -54,8 +42,8 @@ def fit_cox(time, event, table, ridges=RIDGES, seed=0):
     if not use:
         raise ValueError(f"no column varies in the {len(table)} patients: {', '.join(table) or 'the table is empty'}")
     x = ((table[use] - centre[use]) / spread[use]).to_numpy(float)
-    ridge = ridges[0] if len(ridges) == 1 else _choose_ridge(time, event, x, ridges, seed)
-    b = pd.Series(_newton(time, event, x, ridge), use) / spread[use]
+    ridge = cox.choose_ridge(time, event, x, ridges, seed)
+    b = pd.Series(cox.coefficients(time, event, x, ridge), use) / spread[use]
     return {"coefficients": b.reindex(table.columns, fill_value=0.0), "centre": centre, "ridge": ridge,
             "n": len(time), "events": int(event.sum())}
 
@@ -63,31 +51,6 @@ def fit_cox(time, event, table, ridges=RIDGES, seed=0):
 def cox_risk(fit, table):
     """Log risk of rows by `fit_cox`, (n,); 0 is the mean patient of the fitted rows, higher is worse."""
     return ((table - fit["centre"]) @ fit["coefficients"]).to_numpy(float)
-
-
-def _newton(time, event, x, ridge):
-    from sksurv.linear_model import CoxPHSurvivalAnalysis
-    from sksurv.util import Surv
-
-    model = CoxPHSurvivalAnalysis(alpha=ridge, ties="efron", n_iter=200)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return model.fit(x, Surv.from_arrays(event, time)).coef_
-
-
-def _choose_ridge(time, event, x, ridges, seed):
-    """The ridge with the highest cross-validated log partial likelihood; folds hold equal shares of the events."""
-    rng, fold = np.random.default_rng(seed), np.empty(len(time), int)
-    n_folds = int(min(10, event.sum()))
-    for part in (event, ~event):
-        fold[part] = rng.permutation(part.sum()) % n_folds
-    gained = np.zeros(len(ridges))
-    for i, ridge in enumerate(ridges):
-        for k in range(n_folds):
-            rest = fold != k
-            risk = x @ _newton(time[rest], event[rest], x[rest], ridge)
-            gained[i] += log_likelihood(time, event, risk) - log_likelihood(time[rest], event[rest], risk[rest])
-    return ridges[int(np.argmax(gained))]
 
 
 def hazard_ratios(time, event, table, units):

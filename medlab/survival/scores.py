@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from medlab.statistics import concordance
-from medlab.statistics.intervals import bca, left_out, weights
+from medlab.statistics.intervals import left_out, limits, weights
+from medlab.statistics.measures import ratio
 from medlab.survival import hazards
 
-MOST_UNDEFINED = 0.05  # share of undefined resamples above which no interval is given
 MOST_WEIGHTS = 20_000_000  # resamples times patients: larger tests get fewer resamples (200 for 100,000 patients)
 
 
@@ -37,7 +37,7 @@ def _inverse(g):
 def _auc(time, event, risk, w, t, inverse, strata):
     """Cumulative/dynamic AUC at t: events up to t (weighted by IPCW) against those followed beyond t; (b,)."""
     good, all_ = 0.0, 0.0
-    for s in concordance._groups(strata, len(time)):
+    for s in concordance.groups(strata, len(time)):
         s = s[np.argsort(-risk[s], kind="stable")]
         starts = np.flatnonzero(np.r_[True, -np.diff(risk[s]) > concordance.TIED])
         case = np.add.reduceat(w[:, s] * (inverse * (event & (time <= t)))[s], starts, axis=1)
@@ -45,7 +45,7 @@ def _auc(time, event, risk, w, t, inverse, strata):
         below = control.sum(1, keepdims=True) - np.cumsum(control, axis=1)
         good = good + (case * (below + control / 2)).sum(1)
         all_ = all_ + case.sum(1) * control.sum(1)
-    return concordance._ratio(good, all_)
+    return ratio(good, all_)
 
 
 def _losses(time, event, p, t, inverse, inverse_t):
@@ -72,8 +72,8 @@ def _all_losses(train, test, grid, S, times):
     return _losses(time, event, p, times, _inverse(censoring(train, time)), _inverse(censoring(train, times)))
 
 
-def _prepare(train, test, risk, grid, S, horizons, strata):
-    """A function of weights (b, n) that gives all scores as dict of (b,)."""
+def weighted(train, test, risk, grid, S, horizons, strata):
+    """The scores by name, each a function of the weights of the test patients, (b, n) to (b,); see `scores`."""
     time, event = test["time_days"].to_numpy(float), test["event"].to_numpy(bool)
     strata, jobs = None if strata is None else np.asarray(strata), {}
     inverse = _inverse(censoring(train, time))
@@ -90,7 +90,7 @@ def _prepare(train, test, risk, grid, S, horizons, strata):
         if len(times):
             part = np.trapezoid(_all_losses(train, test, grid, S, times), times, axis=1)
             parts["integrated_brier"] = part / (times[-1] - times[0])
-        jobs |= {name: lambda w, one=one: concordance._ratio(w @ one, w.sum(1)) for name, one in parts.items()}
+        jobs |= {name: lambda w, one=one: ratio(w @ one, w.sum(1)) for name, one in parts.items()}
     return jobs
 
 
@@ -98,7 +98,7 @@ def _check(train, test, horizons, *risks):
     for name, table in (("train", train), ("test", test)):
         if not len(table) or table[["time_days", "event"]].isna().any().any() or not (table["time_days"] > 0).all():
             raise ValueError(f"{name}: {len(table)} patients; each needs a time above 0 and an event that is known "
-                             "(see survival.follow_up)")
+                             "(see survival.hazards.follow_up)")
     if not test["event"].any():
         raise ValueError(f"no event among the {len(test)} evaluated patients: nothing can be ranked; use more patients")
     for risk in risks:
@@ -110,13 +110,6 @@ def _check(train, test, horizons, *risks):
 
 def _who(test):
     return pd.factorize(test.index)[0] if test.index.name == "patient_id" else np.arange(len(test))
-
-
-def _limits(value, draws, without, level):
-    good = draws[np.isfinite(draws)]
-    if not np.isfinite(value) or len(good) < max(1, (1 - MOST_UNDEFINED) * len(draws)) or np.ptp(good) < 1e-12:
-        return np.nan, np.nan
-    return bca(value, good, without, level)
 
 
 def _rows(who, n_bootstrap, seed):
@@ -146,11 +139,11 @@ def scores(train, test, risk, grid=None, S=None, horizons=(365.0,), strata=None,
     who = _who(test)
     w, b = _rows(who, n_bootstrap, seed)
     out = {}
-    for name, job in _prepare(train, test, risk, grid, S, horizons, strata).items():
+    for name, job in weighted(train, test, risk, grid, S, horizons, strata).items():
         found = job(w)
         value, draws = job(np.ones((1, len(who))))[0], found[1:1 + b]
-        limits = _limits(value, draws, found[1 + b:], level) if b else (np.nan, np.nan)
-        out[name] = value, *limits, np.isnan(draws).mean() if b else np.nan
+        ends = limits(value, draws, found[1 + b:], level) if b else (np.nan, np.nan)
+        out[name] = value, *ends, np.isnan(draws).mean() if b else np.nan
     table = pd.DataFrame.from_dict(out, orient="index", columns=["value", "low", "high", "undefined"])
     table.attrs |= {"notes": notes, "horizons": horizons}
     return table
@@ -160,13 +153,13 @@ def difference(train, test, risk_a, risk_b, name="c_harrell", grid=None, S_a=Non
                strata=None, n_bootstrap=1000, seed=0, level=0.95):
     """Paired difference a - b of one score on the same patients, same resamples: dict value, low, high."""
     horizons, _ = _check(train, test, horizons, risk_a, risk_b)
-    one, two = (_prepare(train, test, r, grid, s, horizons, strata) for r, s in ((risk_a, S_a), (risk_b, S_b)))
+    one, two = (weighted(train, test, r, grid, s, horizons, strata) for r, s in ((risk_a, S_a), (risk_b, S_b)))
     if name not in one or name not in two:
         raise ValueError(f"{name!r} is not among the scores: {', '.join(k for k in one if k in two)}")
     w, b = _rows(_who(test), n_bootstrap, seed)
     found = one[name](w) - two[name](w)
     value = (one[name](np.ones((1, len(test)))) - two[name](np.ones((1, len(test)))))[0]
-    low, high = _limits(value, found[1:1 + b], found[1 + b:], level) if b else (np.nan, np.nan)
+    low, high = limits(value, found[1:1 + b], found[1 + b:], level) if b else (np.nan, np.nan)
     return {"value": float(value), "low": float(low), "high": float(high)}
 
 
