@@ -423,7 +423,7 @@ def test_numbers_are_told_in_words_and_as_plain_keys():
     assert half["label"] == "all" and half["at"] == 0.5
     assert scores.text(half).startswith(f"{half['value']:.3f} (")
     row = pd.Series({"value": 0.5, "low": np.nan, "high": 0.75})
-    assert scores.interval_of(row, "map50") == {"map50": 0.5, "map50_low": None, "map50_high": 0.75}
+    assert scores.as_keys(row, "map50") == {"map50": 0.5, "map50_low": None, "map50_high": 0.75}
     table = scores.average_precision_written(ap, ["b", "a"])
     assert list(table.index) == ["b", "a", "all"] and list(table)[::5] == ["AP at IoU 0.1", "n lesions"]
     rates = scores.froc_written(froc, ["all"])

@@ -28,9 +28,8 @@ def trained(folder, until=None, **options):
 
 def test_the_rate_rises_to_its_peak_and_falls_to_nothing_and_averages_are_kept_where_asked():
     optimizer = fitting.adamw(0.01, 100, warmup=0.1, ema=0.9, clipnorm=1.0)
-    schedule = keras.optimizers.schedules.deserialize(optimizer.get_config()["learning_rate"])
-    rate = [float(schedule(step)) for step in (0, 10, 100)]
-    assert rate == pytest.approx([0.0005, 0.01, 0.0], abs=1e-6)
+    rate = keras.optimizers.schedules.deserialize(optimizer.get_config()["learning_rate"])
+    assert [float(rate(step)) for step in (0, 10, 100)] == pytest.approx([0.0005, 0.01, 0.0], abs=1e-6)
     assert optimizer.use_ema and optimizer.ema_momentum == 0.9 and optimizer.global_clipnorm == 1.0
     assert optimizer.weight_decay == fitting.WEIGHT_DECAY and not fitting.adamw(0.01, 100).use_ema
 

@@ -285,7 +285,7 @@ def text(row: pd.Series) -> str:
     return metrics.written(row.to_frame().T).iloc[0]
 
 
-def interval_of(row: pd.Series, name: str) -> dict:
+def as_keys(row: pd.Series, name: str) -> dict:
     """A row of a table as plain keys for JSON: name, name_low, name_high; None where it is not defined."""
     return {name + end: float(row[column]) if np.isfinite(row[column]) else None
             for end, column in (("", "value"), ("_low", "low"), ("_high", "high"))}
