@@ -18,7 +18,7 @@ setup: .venv/installed  ## install everything into .venv (done by the other targ
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
 	{ echo "make: python3 -m venv failed; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	@echo "installing the packages of requirements.lock into .venv (about 3 GB, some minutes, once)"
-	@$(BIN)/python -m pip install --quiet --no-deps --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements.lock
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -51,7 +51,7 @@ lint: .venv/installed  ## check and sort the code, strip the notebooks
 lock: .venv/installed  ## resolve pyproject.toml anew into requirements.lock (needs the uv package)
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
-	--no-header --no-annotate --quiet --output-file requirements.lock
+	--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --output-file requirements.lock
 
 clean:  ## remove what runs wrote; keep params.yaml, datasets and the ledger of test openings
 	@find reports -mindepth 1 ! -name params.yaml ! -name README.md ! -path "*/.openings/*" -type f -delete

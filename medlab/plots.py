@@ -13,7 +13,6 @@ from matplotlib import pyplot as plt
 
 # Okabe & Ito 2008 without the yellow, which is lost on white paper
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#5B6776", "#000000")
-SPLIT_COLOURS = {"train": "#5B6776", "val": "#56B4E9", "test": "#D55E00"}
 STYLE = {
     "figure.figsize": (7.2, 3.6), "figure.dpi": 110, "figure.constrained_layout.use": True,
     "savefig.bbox": "tight", "savefig.dpi": 200, "font.size": 10, "axes.titlesize": 10.5,

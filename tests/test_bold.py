@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from medlab.fmri import bold, bold_dicom, motion, paradigm
+from medlab.fmri import bold, conversion, motion, paradigm
 from medlab.imaging.dicom import BadImage
 
 SHAPE, TR = (8, 10, 4), 2.0  # columns, rows, slices: different, so that a swapped axis shows
@@ -74,7 +74,7 @@ def classic(folder, data, skip=(), **extra):
             save(ds, folder / f"MR.{(37 * t + 11 * k) % 101:03d}")
 
 
-def enhanced(path, data, mixed=True):
+def enhanced(path, data, mixed=True, time_first=False):
     """One multi-frame file; mixed: all volumes of a slice one after the other."""
     ds, frames = header(ENHANCED, InstanceNumber=1), []
     shared, content = Dataset(), []
@@ -88,14 +88,15 @@ def enhanced(path, data, mixed=True):
     for k, t in order if mixed else sorted(order, key=lambda kt: kt[::-1]):
         frame, place, where = Dataset(), Dataset(), Dataset()
         place.StackID, place.InStackPositionNumber, place.TemporalPositionIndex = "1", k + 1, t + 1
-        place.DimensionIndexValues = [1, k + 1, t + 1]
+        place.DimensionIndexValues = [1, t + 1, k + 1] if time_first else [1, k + 1, t + 1]
         where.ImagePositionPatient = [round(float(v), 8) for v in CORNER + k * GAP * NORMAL]
         frame.FrameContentSequence, frame.PlanePositionSequence = Sequence([place]), Sequence([where])
         frames.append(data[k, :, :, t])
         content.append(frame)
     ds.SharedFunctionalGroupsSequence, ds.PerFrameFunctionalGroupsSequence = Sequence([shared]), Sequence(content)
     dimensions = []
-    for tag in (0x00209056, 0x00209057, 0x00209128):  # stack, position in it, time
+    tags = (0x00209056, 0x00209057, 0x00209128)  # stack, position in it, time
+    for tag in (tags[0], tags[2], tags[1]) if time_first else tags:
         one = Dataset()
         one.DimensionIndexPointer, one.FunctionalGroupPointer = tag, 0x00209111
         dimensions.append(one)
@@ -121,7 +122,8 @@ def mosaic(folder, data, downwards=False):
         CORNER, NORMAL, data)
     side, (w, h, n) = int(np.ceil(np.sqrt(SHAPE[2]))), SHAPE
     for t in range(data.shape[3]):
-        ds = header(MR, InstanceNumber=t + 1, AcquisitionTime=f"1015{10 + TR * t:09.6f}")
+        ds = header(MR, InstanceNumber=t + 1, AcquisitionTime=f"1015{10 + TR * t:09.6f}",
+                    Manufacturer="SIEMENS")
         ds.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
         shift = DOWN * SPACING[0] * (side * h - h) / 2 + ACROSS * SPACING[1] * (side * w - w) / 2
         plane(ds, start - shift)
@@ -198,8 +200,8 @@ def untimed(ds):
 @pytest.mark.parametrize("change", [None, untimed])
 @pytest.mark.parametrize("skip, words", [
     ([(4, 2), (4, 3)], None), ([(1, 0)], "volume 2 of 5 lacks slice 1 of 4"), ([(1, 2)], "volume 2 of 5 lacks slice 3"),
-    ([(2, 3)], "volume 3 of 5 lacks slice 4"), ([(1, 2), (2, 2)], "volume 2 of 5 lacks slice 3 .*2 incomplete"),
-    ([(1, 0), (4, 1), (4, 2), (4, 3)], "volume 2 of 5 lacks slice 1"),
+    ([(2, 3)], "volume 3 of 5 lacks slice 4"), ([(1, 2), (2, 2)], "volume 2 of 5 lacks slice 3"),
+    ([(1, 0), (4, 1), (4, 2), (4, 3)], "volume 2 of [45] lacks slice 1"),
     ([(0, 0)], "volume 1 of 5 lacks slice 1|do not begin with a whole volume"),
     ([(0, 2)], "volume 1 of 5 lacks slice 3|do not begin with a whole volume")])
 def test_a_lost_slice_is_refused_and_a_short_last_volume_left_out(tmp_path, change, skip, words):
@@ -236,30 +238,120 @@ def test_the_order_of_the_file_where_no_temporal_position_is_stated(tmp_path):
         t, k = divmod(ds.InstanceNumber - 1, n)
         ds.InstanceNumber, ds.TemporalPositionIdentifier = 1 + k * data.shape[3] + t, 1
 
-    def by_clock(ds):
+    def interleaved(ds):
+        t, k = divmod(ds.InstanceNumber - 1, n)
+        ds.InstanceNumber = 1 + n * t + [1, 3, 0, 2][k]
+
+    def backwards(ds):  # the files state another order than the numbers by which dcm2niix sorts
+        ds.TemporalPositionIdentifier = 6 - ds.TemporalPositionIdentifier
+
+    def unknown(ds):
         t, k = divmod(ds.InstanceNumber - 1, n)
         ds.InstanceNumber, ds.AcquisitionTime = 1, f"1015{2 * t:02d}.{k % 2}"
         untimed(ds)
 
-    def unknown(ds):
-        ds.InstanceNumber = 1
-        untimed(ds)
-
-    for change in (by_slice, by_clock, unknown):
+    for change in (by_slice, interleaved, backwards, unknown):
         (tmp_path / change.__name__).mkdir()
         classic(tmp_path / change.__name__, data)
         edited(tmp_path / change.__name__, change)
     check(bold.read(tmp_path / "by_slice", fewest=3), data)
-    check(bold.read(tmp_path / "by_clock", fewest=3), data)
+    check(bold.read(tmp_path / "interleaved", fewest=3), data)
+    with pytest.raises(BadImage, match="contradict each other"):
+        bold.read(tmp_path / "backwards", fewest=3)
     with pytest.raises(BadImage, match="the order of the volumes is not known"):
         bold.read(tmp_path / "unknown", fewest=3)
+
+
+def test_multiframe_by_its_dimension_indices_or_not_at_all(tmp_path):
+    data, path = values(), tmp_path / "e.dcm"
+
+    def change(item):
+        enhanced(path, data)
+        ds = pydicom.dcmread(path)
+        for one in ds.PerFrameFunctionalGroupsSequence:
+            item(one.FrameContentSequence[0])
+        save(ds, path)
+
+    def other_way_round(content):  # not as the list of dimensions says
+        content.DimensionIndexValues = [1, content.TemporalPositionIndex, content.InStackPositionNumber]
+
+    def one_time(content):
+        content.DimensionIndexValues = [1, content.InStackPositionNumber, 1]
+
+    def without(content):
+        del content.DimensionIndexValues
+
+    def contradiction(content):
+        content.TemporalPositionIndex = 6 - content.TemporalPositionIndex
+
+    enhanced(path, data, time_first=True)
+    check(bold.read(path, fewest=3), data)
+    for item, words in ((one_time, "one dimension index"), (without, "one dimension index"),
+                        (other_way_round, "other values than the file"),
+                        (contradiction, "contradict each other")):
+        change(item)
+        with pytest.raises(BadImage, match=words):  # dcm2niix makes wrong volumes of the first two without a word
+            bold.read(path, fewest=3)
+    enhanced(path, data)
+    ds = pydicom.dcmread(path)
+    ds.PixelData, ds.NumberOfFrames = np.delete(ds.pixel_array, 7, 0).tobytes(), 19
+    del ds.PerFrameFunctionalGroupsSequence[7]
+    save(ds, path)
+    with pytest.raises(BadImage, match="volume 3 of 5 lacks slice 2"):
+        bold.read(path, fewest=3)
+
+
+@pytest.mark.parametrize("slope", [lambda number: 2.5, lambda number: 1.0 + number % 3])
+def test_rescale_slopes_that_are_the_same_or_not(tmp_path, slope):
+    data = values()
+    classic(tmp_path, data)
+
+    def rescaled(ds):
+        ds.RescaleSlope, ds.RescaleIntercept = slope(ds.InstanceNumber), 5
+
+    edited(tmp_path, rescaled)
+    numbers = 1 + np.arange(5) * SHAPE[2] + np.arange(SHAPE[2])[:, None, None, None]
+    check(bold.read(tmp_path, fewest=3), (data * np.vectorize(slope)(numbers) + 5).astype(np.float32))
+
+
+def unsaid(ds):
+    del ds.Manufacturer
+
+
+def inverted(ds):
+    ds.PhotometricInterpretation = "MONOCHROME1"
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[:-40])
+
+
+@pytest.mark.parametrize("write, change, spoil, words", [
+    (mosaic, unsaid, None, "dcm2niix: .*please check whether slices are flipped"),
+    (classic, inverted, None, "inverted picture"), (classic, None, cut, "dcm2niix: .*not large enough")])
+def test_what_dcm2niix_warns_of_is_refused(tmp_path, write, change, spoil, words):
+    write(tmp_path, values())
+    if change:
+        edited(tmp_path, change)
+    if spoil:
+        spoil(next(tmp_path.iterdir()))
+    with pytest.raises(BadImage, match=words) as refused:
+        bold.read(tmp_path, fewest=3)
+    assert "medlab-" not in str(refused.value), "no path of the temporary folder"
+
+
+def test_a_conversion_without_end_is_stopped(tmp_path, monkeypatch):
+    classic(tmp_path, values())
+    monkeypatch.setattr(conversion, "MAX_SECONDS", 0)
+    with pytest.raises(BadImage, match="does not end within 0 s"):
+        bold.read(tmp_path, fewest=3)
 
 
 def test_offsets_from_utc_on_both_sides_of_it():
     for text in ("20200102101510.5", "20200102101510.5+0100", "20200102101510.5-0500"):
         ds = Dataset()
         ds.FrameAcquisitionDateTime = text
-        assert bold_dicom._clock(ds, "FrameAcquisitionDateTime") == 36910.5
+        assert conversion.clock_of(ds, "FrameAcquisitionDateTime") == 36910.5
 
 
 def test_a_lost_volume_of_a_mosaic_is_told_by_the_clock(tmp_path):
@@ -408,11 +500,14 @@ def test_events_that_do_not_fit_the_run(tmp_path):
 def test_confounds_with_missing_values_are_named(tmp_path):
     table = pd.DataFrame({"x": np.arange(10.0), "dvars": [np.nan, *range(9)], "still": 1.0})
     table.to_csv(tmp_path / "c.tsv", sep="\t", index=False, na_rep="n/a")
-    with pytest.raises(ValueError, match=r"1 confounds with missing values \(dvars\).*fmri_confounds_first_zero"):
-        paradigm.read_confounds(tmp_path / "c.tsv", 10)
-    found = paradigm.read_confounds(tmp_path / "c.tsv", 10, first_missing_is_zero=True)
+    found = paradigm.read_confounds(tmp_path / "c.tsv", 10)
     assert list(found) == ["x", "dvars"] and found["dvars"][0] == 0, "a constant column explains nothing"
-    assert found.attrs["notes"] == ["confounds left out because constant: still"]
+    assert found.attrs["notes"] == ["differences without a first value, 0 there: dvars",
+                                    "confounds left out because constant: still"]
+    table.rename(columns={"dvars": "csf_mean"}).to_csv(tmp_path / "d.tsv", sep="\t", index=False, na_rep="n/a")
+    with pytest.raises(ValueError, match=r"1 confounds with missing values \(csf_mean\) in 1 rows, first row 0"):
+        paradigm.read_confounds(tmp_path / "d.tsv", 10)
+    assert list(paradigm.confounds(tmp_path, "d.tsv: x", 10)) == ["x"] and len(paradigm.confounds(tmp_path, "", 9)) == 9
     assert list(paradigm.read_confounds(tmp_path / "c.tsv", 10, ["x"])) == ["x"]
     with pytest.raises(ValueError, match=r"every confound is constant in the 10 volumes of the model \(still\)"):
         paradigm.read_confounds(tmp_path / "c.tsv", 10, ["still"])
@@ -422,10 +517,19 @@ def test_confounds_with_missing_values_are_named(tmp_path):
         paradigm.read_confounds(tmp_path / "c.tsv", 10, ["csf"])
     table.loc[4, "x"] = np.inf
     table.to_csv(tmp_path / "c.tsv", sep="\t", index=False)
-    with pytest.raises(ValueError, match="first row 4.*fmri_confounds_columns"):
+    with pytest.raises(ValueError, match="first row 4.*name the columns to use: fmri_confounds"):
         paradigm.read_confounds(tmp_path / "c.tsv", 10, ["x"])
     with pytest.raises(ValueError, match="below the dataset"):
         paradigm.below(tmp_path, "../c.tsv")
+
+
+def test_a_design_needs_degrees_of_freedom():
+    free = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 5)), columns=list("abcde"))
+    assert paradigm.freedom(free) == 35
+    with pytest.raises(ValueError, match="40 volumes for 6 regressors .rank 5. leave 35 degrees of freedom"):
+        paradigm.freedom(free.assign(f=free["a"] + free["b"]))
+    with pytest.raises(ValueError, match="leave 17 degrees of freedom; expected at least 20"):
+        paradigm.freedom(free.iloc[:22])
 
 
 def test_confounds_are_judged_in_the_volumes_that_stay(tmp_path):

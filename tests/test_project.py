@@ -17,7 +17,8 @@ from medlab import ROOT
 from medlab.engine import parameters
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DEPENDENCIES = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
+EXTRAS = PROJECT["optional-dependencies"]
+DEPENDENCIES = PROJECT["dependencies"] + EXTRAS["dev"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
@@ -33,10 +34,16 @@ def test_environment_names_the_same_versions_as_pyproject():
     assert f"python{PROJECT['requires-python']}" in conda
 
 
+def test_the_cluster_is_an_extra_that_the_tests_have_too():
+    named = [re.split("[<>=]", line)[0] for line in PROJECT["dependencies"]]
+    assert "snakemake" not in named and set(EXTRAS["cluster"]) <= set(EXTRAS["dev"])
+
+
 def test_the_lock_satisfies_pyproject():
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    entries = re.sub(r"\\\n\s*", "", (ROOT / "requirements.lock").read_text()).splitlines()
     locked = {}
-    for requirement in map(Requirement, filter(None, lines)):
+    for requirement, hashes in ((Requirement(head), rest) for head, *rest in (e.split("--hash=") for e in entries)):
+        assert hashes and all(text.startswith("sha256:") for text in hashes), requirement
         locked.setdefault(canonicalize_name(requirement.name), []).append(requirement)
     for wanted in map(Requirement, DEPENDENCIES):
         versions = [next(iter(found.specifier)).version for found in locked[canonicalize_name(wanted.name)]]
@@ -58,7 +65,7 @@ def test_every_import_is_declared():
     declared = {canonicalize_name(Requirement(line).name) for line in DEPENDENCIES}
     notebooks = ["".join(c["source"]) for p in NOTEBOOKS for c in json.loads(p.read_text())["cells"]
                  if c["cell_type"] == "code"]
-    for text in [p.read_text() for p in (ROOT / "medlab").glob("*.py")] + notebooks:
+    for text in [p.read_text() for p in (ROOT / "medlab").rglob("*.py")] + notebooks:
         for module in imported(text):
             if module not in sys.stdlib_module_names and module != "medlab":
                 assert canonicalize_name(names.get(module, module)) in declared, module
@@ -139,7 +146,9 @@ def test_stored_parameter_files_are_known():
 def test_no_path_of_a_machine_and_no_data_in_the_repository():
     for path in tracked():
         if path.exists() and path.suffix not in {".png", ".jpg"}:
-            assert not re.search(r"/(home|root|work|Users)/\w", path.read_text(encoding="utf-8")), path
+            text = path.read_text(encoding="utf-8")
+            assert not re.search(r"/(home|root|work|Users)/\w", text), path
+            assert path.name != "requirements.lock" or not re.search(r"://|--(extra-)?index|--find-links", text), path
         assert Path(path).suffix.lower() not in {".dcm", ".npy", ".npz", ".nii", ".gz", ".h5", ".keras"}, path
 
 

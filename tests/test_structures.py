@@ -155,24 +155,37 @@ def test_which_series_a_structure_set_belongs_to(workspace):
         importers.import_source(root, "none", kind="dicom", patient_pattern="nobody")
 
 
+def code():
+    return [sequence(CodeValue="85756007", CodingSchemeDesignator="SCT", CodeMeaning="Tissue")]
+
+
 def seg(path, frames, labels=("Liver",), kind="BINARY", series=SERIES, along=(1, 0, 0, 0, 1, 0), **values):
     """frames: list of (segment, position, pixels of 0/1, of 0..100 (FRACTIONAL) or of numbers (LABELMAP))."""
     stack = np.stack([f[2] for f in frames]).astype(np.uint8)
     bits = 1 if kind == "BINARY" else 8
     data = np.packbits(stack.ravel(), bitorder="little") if bits == 1 else stack
-    data = data.tobytes()
-    number = {n: {} if kind == "LABELMAP" else {"SegmentIdentificationSequence": [sequence(ReferencedSegmentNumber=n)]}
-              for n, _, _ in frames}
-    file(path, pydicom.uid.SegmentationStorage, Modality="SEG", SegmentationType=kind, FrameOfReferenceUID=FRAME,
+    data, maps = data.tobytes(), kind == "LABELMAP"
+    heights = sorted({p[2] for _, p, _ in frames})
+    group = [sequence(
+        PlanePositionSequence=[sequence(ImagePositionPatient=[float(v) for v in p])],
+        FrameContentSequence=[sequence(DimensionIndexValues=[*([] if maps else [n]), 1 + heights.index(p[2])])],
+        **{} if maps else {"SegmentIdentificationSequence": [sequence(ReferencedSegmentNumber=n)]})
+        for n, p, _ in frames]
+    dimensions = [*([] if maps else [(0x0062000B, 0x0062000A)]), (0x00200032, 0x00209113)]  # segment, position
+    kind_of_file = pydicom.uid.UID("1.2.840.10008.5.1.4.1.1.66.7") if maps else pydicom.uid.SegmentationStorage
+    file(path, kind_of_file, Modality="SEG", SegmentationType=kind, FrameOfReferenceUID=FRAME,
          ReferencedSeriesSequence=[sequence(SeriesInstanceUID=series)], NumberOfFrames=len(stack), BitsAllocated=bits,
          BitsStored=bits, HighBit=bits - 1, PixelRepresentation=0, SamplesPerPixel=1, Rows=stack.shape[1],
          Columns=stack.shape[2], PhotometricInterpretation="MONOCHROME2", PixelData=data + bytes(len(data) % 2),
-         SegmentSequence=[sequence(SegmentNumber=n, SegmentLabel=t) for n, t in enumerate(labels, 1)],
+         SegmentSequence=[sequence(SegmentNumber=n, SegmentLabel=t, SegmentAlgorithmType="MANUAL",
+                                   SegmentedPropertyCategoryCodeSequence=code(),
+                                   SegmentedPropertyTypeCodeSequence=code()) for n, t in enumerate(labels, 1)],
+         DimensionIndexSequence=[sequence(DimensionIndexPointer=a, FunctionalGroupPointer=b) for a, b in dimensions],
          SharedFunctionalGroupsSequence=[sequence(
              PixelMeasuresSequence=[sequence(PixelSpacing=[0.7, 0.8], SliceThickness=2.5)],
              PlaneOrientationSequence=[sequence(ImageOrientationPatient=list(along))])],
-         PerFrameFunctionalGroupsSequence=[sequence(PlanePositionSequence=[sequence(
-             ImagePositionPatient=[float(v) for v in p])], **number[n]) for n, p, _ in frames], **values)
+         PerFrameFunctionalGroupsSequence=group,
+         **({"SegmentationFractionalType": "OCCUPANCY"} if kind == "FRACTIONAL" else {}), **values)
 
 
 def at(k):
@@ -191,6 +204,10 @@ def test_segmentation_frames_in_any_order_with_missing_ones(workspace):
     data = importers.import_source(workspace / "src", "toy")
     np.testing.assert_array_equal(datasets.read_mask(data, data.cohort.iloc[0]), expected)
     assert "from 1 SEG: Liver as lesion (1)" in data.card["notes"][0]
+    expected[2] = False  # a frame on every other slice: the slices in between are empty, not the frames thicker
+    seg(workspace / "src/seg.dcm", [(1, at(k), expected[k]) for k in (3, 1)])
+    data = importers.import_source(workspace / "src", "sparse")
+    np.testing.assert_array_equal(datasets.read_mask(data, data.cohort.iloc[0]), expected)
 
 
 def test_fractional_label_maps_overlaps_and_turned_frames(workspace):
@@ -228,6 +245,31 @@ def test_segmentations_of_another_grid_are_refused(workspace, position, reason):
     seg(workspace / "src/seg.dcm", [(1, position, truth()[0])])
     data = importers.import_source(workspace / "src", "toy")
     assert "mask" not in data.cohort and reason in " ".join(log(data)["reason"])
+
+
+def small_turn(degrees):
+    a = np.radians(degrees)
+    return (np.cos(a), np.sin(a), 0, -np.sin(a), np.cos(a), 0)
+
+
+@pytest.mark.parametrize("change, reason", [
+    ({"frames": [(2, 0)]}, "frames of segment 2, which is not described"),
+    ({"frames": [(0, 0)], "kind": "LABELMAP", "factor": 7}, "frames of segment 7, which is not described"),
+    ({"along": small_turn(3)}, "another grid"), ({"along": small_turn(0.05)}, None),
+    ({"DimensionIndexSequence": None}, "incomplete"), ({"kind": "SURFACE"}, "unknown type")])
+def test_segmentations_that_cannot_be_trusted(workspace, change, reason):
+    ct(workspace / "src")
+    change, factor = dict(change), change.get("factor", 1)
+    change.pop("factor", None)
+    frames = [(n, at(k), factor * truth()[k]) for n, k in change.pop("frames", [(1, 0)])]
+    lost = "DimensionIndexSequence" in change and change.pop("DimensionIndexSequence") is None
+    seg(workspace / "src/seg.dcm", frames, **change)
+    if lost:
+        ds = pydicom.dcmread(workspace / "src/seg.dcm")
+        del ds.DimensionIndexSequence
+        ds.save_as(workspace / "src/seg.dcm")
+    data = importers.import_source(workspace / "src", "toy")
+    assert ("mask" in data.cohort) == (reason is None) and (reason or "mask of") in " ".join(log(data)["reason"])
 
 
 def test_structure_set_and_segmentation_of_one_series(workspace):

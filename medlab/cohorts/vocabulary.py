@@ -147,7 +147,7 @@ def acquisition(cohort) -> list:
     """Columns of cohort.parquet that say how an image was taken, not what is on it, and that vary."""
     clinical, _ = parts_of(cohort)  # a texture feature may be called contrast
     return varied(cohort, [name for name in clinical if is_site(name) or name in SIZE
-                            or any(phrase <= words_of(name) for phrase in ACQUISITION)])
+                           or any(phrase <= words_of(name) for phrase in ACQUISITION)])
 
 
 LATER = re.compile(r"death|dead|vital|deceased|last.?contact|follow.?up|progress|relaps|recur"

@@ -20,6 +20,34 @@ def keys(table):
     return ["image", "frame"] if "frame" in table and table["frame"].notna().any() else ["image"]
 
 
+def within(found: pd.DataFrame, table: pd.DataFrame, rows) -> pd.DataFrame:
+    """The rows of a table of lesions or candidates that belong to some images.
+
+    Parameters
+    ----------
+    table : rows of all images; rows : (m,) int, which of them
+    """
+    by = keys(table)
+    return found.merge(table.iloc[rows][by].drop_duplicates(by), on=by)
+
+
+def counts(marked: dict, parts: dict, table: pd.DataFrame, names: list, patients_known: bool = True) -> pd.DataFrame:
+    """What there is to find, a column per part: images, those without lesions, patients, lesions of each class.
+
+    Parameters
+    ----------
+    marked : part -> lesions of its images (`within`); parts : part -> (m,) int, which images
+    """
+    found = {}
+    for part, rows in parts.items():
+        mine = marked[part]
+        empty = len(rows) - len(mine[keys(table)].drop_duplicates())
+        found[part] = {"images": len(rows), "of them without lesions": empty}
+        found[part] |= {"patients": table["patient_id"].iloc[rows].nunique()} if patients_known else {}
+        found[part] |= {f"lesions: {name}": int((mine["label"] == name).sum()) for name in names}
+    return pd.DataFrame(found)
+
+
 def truth(data, table, classes="auto"):
     """All lesions of the images of a run.
 
@@ -155,6 +183,23 @@ def drawn(table, found, covers):
     by = keys(table)
     boxes = pd.MultiIndex.from_frame(table[by]).isin(pd.MultiIndex.from_frame(found[by]))
     return np.array([one.any() for one in covers], bool) | ~boxes
+
+
+def masks_in_words(covers: np.ndarray, known: np.ndarray, train) -> str:
+    """How many images have masks, and what is learnt from them.
+
+    Parameters
+    ----------
+    covers : of `cover`; known : of `drawn`; train : images of the training part
+    """
+    some, learnt = sum(one.any() for one in covers), any(covers[i].any() for i in train)
+    text = f"Masks: {some} of {len(covers)} images have lesion pixels"
+    text += ("; the network also learns their extent." if learnt else
+             ", but none of the training part: the extent is not learnt.")
+    if not known.all():
+        text += (f"\n{(~known).sum()} images have boxes and no mask that marks anything: of them only the boxes are "
+                 "learnt.")
+    return text
 
 
 def sizes(data, table, found, where):

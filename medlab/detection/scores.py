@@ -15,6 +15,7 @@ import pandas as pd
 from scipy.sparse import csr_array
 
 from medlab.detection import matching
+from medlab.statistics import metrics
 from medlab.statistics.intervals import enough, exact_interval, left_out, limits, percentiles, weights
 from medlab.statistics.measures import ratio
 
@@ -270,3 +271,44 @@ def precision_recall(truth, candidates, images, overlap=0.5):
                                    "precision": precision, "interpolated": best}))
     columns = ["label", "threshold", "recall", "precision", "interpolated"]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
+# ---------------------------------------------------------------- as text
+
+def of_all(table: pd.DataFrame, at: float) -> pd.Series:
+    """The row over all classes of `average_precision` at an overlap, or of `froc` at a rate."""
+    return table[(table["label"] == "all") & (table["at"] == at)].iloc[0]
+
+
+def text(row: pd.Series) -> str:
+    """A row of a table as "0.912 (0.871 to 0.947)"."""
+    return metrics.written(row.to_frame().T).iloc[0]
+
+
+def as_keys(row: pd.Series, name: str) -> dict:
+    """A row of a table as plain keys for JSON: name, name_low, name_high; None where it is not defined."""
+    return {name + end: float(row[column]) if np.isfinite(row[column]) else None
+            for end, column in (("", "value"), ("_low", "low"), ("_high", "high"))}
+
+
+def average_precision_written(table: pd.DataFrame, names: list) -> pd.DataFrame:
+    """The table of `average_precision` as text, a row per class and a column per overlap."""
+    texts = table.assign(text=metrics.written(table)).pivot(index="label", columns="at", values="text")
+    texts = texts.reindex([*names, "all"]).rename(columns=lambda at: f"AP at IoU {at}")
+    return texts.assign(**{"n lesions": table.drop_duplicates("label").set_index("label")["lesions"]})
+
+
+def froc_written(table: pd.DataFrame, labels: list) -> pd.DataFrame:
+    """The table of `froc` as text, a row per class and a column per rate of false alarms, the mean at the end."""
+    rows = {}
+    for label in labels:
+        mine = table[table["label"] == label]
+        rates = mine["at"].map("{:g}".format).where(mine["measure"] != "cpm", "mean")
+        rows[label] = metrics.written(mine.set_index(rates))
+    return pd.DataFrame(rows).T.rename_axis(columns="false alarms per image")
+
+
+def difference_in_words(found: dict, who: str) -> str:
+    """What `difference` found, in half a sentence."""
+    return (f"the same {who} drawn for both: {found['value']:+.3f} ({found['low']:+.3f} to "
+            f"{found['high']:+.3f})")

@@ -8,13 +8,14 @@ import gzip
 import json
 import math
 import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
-from medlab.fmri import bold_dicom
+from medlab.fmri import conversion
 from medlab.imaging import nifti
 from medlab.imaging.dicom import BadImage, guard
 
@@ -52,8 +53,7 @@ def read(path, tr_s=0.0, fewest=FEWEST_VOLUMES):
     ----------
     path : Path
         A 4-D NIfTI file (with a BIDS ``.json`` of the same name beside it, if there is one), an enhanced multi-frame
-        DICOM file, or a folder with the DICOM files of one series: a file per slice, a mosaic per volume (Siemens), or
-        multi-frame.
+        DICOM file, or a folder with the DICOM files of one series (`conversion`).
     tr_s : float
         Repetition time that counts instead of what the files say; 0: what they say.
     fewest : int
@@ -68,9 +68,9 @@ def read(path, tr_s=0.0, fewest=FEWEST_VOLUMES):
     """
     path = Path(path)
     if path.is_dir() or not path.name.lower().endswith((".nii", ".nii.gz")):
-        found = bold_dicom.read(path)
-        image, times, notes = found.image, found.slice_times_s, list(found.notes)
-        stated = {"DICOM RepetitionTime": found.tr_s, "the times of the volumes": found.measured_tr_s}
+        with tempfile.TemporaryDirectory(prefix="medlab-") as folder:
+            found = conversion.convert(path, folder)
+        image, stated, times, notes = found.image, found.stated, found.slice_times_s, list(found.notes)
     else:
         image, header_tr, notes = _nifti(path)
         sidecar = _sidecar(path)

@@ -5,8 +5,8 @@ import numpy as np
 from medlab.imaging.dicom import COLOURS, BadImage, group, library, whole
 
 
-def _rescale(ds, frame, path):
-    """Slope, intercept, and the unit that they lead to (C.11.1, RT dose C.8.8.3)."""
+def rescale(ds, frame, path) -> tuple[float, float, str]:
+    """Slope, intercept, and the unit that they lead to (C.11.1, RT dose C.8.8.3); BadImage for slope 0 or NaN."""
     source = group(ds, frame, "PixelValueTransformationSequence")
     slope = source.get("RescaleSlope", ds.get("DoseGridScaling"))
     intercept, unit = source.get("RescaleIntercept"), source.get("RescaleType") or "HU"
@@ -18,7 +18,7 @@ def _rescale(ds, frame, path):
     return slope, intercept, "SUV" if ds.get("Modality") == "PT" and ds.get("Units") == "GML" else quantity
 
 
-def _linear(stored, slope, intercept):
+def linear(stored, slope, intercept) -> np.ndarray:
     """slope * stored + intercept in the smallest type that holds it exactly."""
     if (slope, intercept) == (1, 0):
         return stored
@@ -63,13 +63,13 @@ def to_units(stored, sources, path):
     for values, (source, frame) in zip(stored, sources, strict=True):
         masks.append(_padding(source, values))
         table = "ModalityLUTSequence" in source and source.ModalityLUTSequence
-        slope, intercept, unit = _rescale(source, frame, path)
+        slope, intercept, unit = rescale(source, frame, path)
         units.add("arbitrary" if table else unit)
         # Photometric interpretation is about display only: Hounsfield units and SUV are right as they are.
         if photometric == "MONOCHROME1" and unit == "arbitrary":
             values = _invert(source, values)
         lut = library().pixels.apply_modality_lut
-        slices.append(lut(values, source) if table else _linear(values, slope, intercept))
+        slices.append(lut(values, source) if table else linear(values, slope, intercept))
     pixels, unit = np.stack(slices), units.pop() if len(units) == 1 else "arbitrary"
     if photometric == "MONOCHROME1":
         notes.append("MONOCHROME1 inverted" if unit == "arbitrary" else f"MONOCHROME1: {unit} kept as they are")

@@ -225,6 +225,12 @@ def _channels(pixels, channels):
     raise ValueError(f"{channels} channels from {have}: expected 1 or {have}")
 
 
+def shown_window(prepared: dict) -> str:
+    """CT window in which originals of a run are shown: that of its preparation (preprocessing.json), of several the
+    first."""
+    return (prepared.get("window") or {"lungs": "lung"}.get(prepared.get("region"), "full")).split(",")[0].strip()
+
+
 def picture(image, index=None, window=None):
     """Slice for display.
 

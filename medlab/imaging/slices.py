@@ -54,3 +54,15 @@ def slices_to_show(cohort, boxes, depth) -> np.ndarray:
             place = largest.loc[image, ["z_min", "z_max"]].mean() - 0.5  # between the numbers of two slices
             found[i] = after_preparation(place, original, depth)
     return found
+
+
+def pictures(images, cohort, boxes=None) -> list[np.ndarray]:
+    """One picture per prepared image, (h, w) or (h, w, 3); of a volume the slice of `slices_to_show`.
+
+    Parameters
+    ----------
+    images : (n, h, w, c) or (n, d, h, w, c); cohort : DataFrame aligned with them; boxes : boxes.csv or None
+    """
+    if images.ndim == 5:
+        images = images[np.arange(len(images)), slices_to_show(cohort, boxes, images.shape[1])]
+    return list(images if images.shape[-1] == 3 else images[..., 0])

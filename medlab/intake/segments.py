@@ -1,12 +1,14 @@
-"""DICOM segmentations (PS3.3 C.8.20, C.7.6.16 and label maps, C.8.20.4): frames placed on the grid of a series."""
+"""DICOM segmentations (PS3.3 C.8.20 and label maps, C.8.20.4), read by highdicom, on the grid of a series."""
+
+import itertools
 
 import numpy as np
 
-from medlab.imaging import dicom, series
+from medlab.imaging import dicom
 from medlab.imaging.dicom import BadImage
 
 KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
-OFF = 0.3  # voxels that a frame may lie beside the grid of the series
+OFF = 0.3  # voxels that a segmentation may lie beside the grid of the series
 
 
 def names(ds) -> dict:
@@ -28,6 +30,7 @@ def masks(ds, affine, shape, path="") -> dict:
 
     Parameters
     ----------
+    ds : pydicom.Dataset, changed in place
     affine : (4, 4), index (d, h, w, 1) to LPS mm
     shape : (d, h, w)
 
@@ -38,42 +41,49 @@ def masks(ds, affine, shape, path="") -> dict:
     Raises
     ------
     BadImage
-        Frames without position, on another grid, or marked pixels outside of the series.
+        Files that lack what the standard demands, another grid, or marked pixels outside of the series.
     """
+    import highdicom
+
     kind = str(ds.get("SegmentationType") or "BINARY")
     if kind not in KINDS:
         raise BadImage(path, f"a segmentation of an unknown type: expected {', '.join(KINDS)}")
-    stored = dicom.decode(ds, path)[..., 0]
-    found = {n: np.zeros(shape, bool) for n in names(ds)}
-    for i, frame in enumerate(stored):
-        if kind == "LABELMAP":
-            marked = {int(n): frame == n for n in np.unique(frame[frame > 0])}
-        else:
-            least = (dicom.whole(ds, "MaximumFractionalValue", 255) + 1) // 2 if kind == "FRACTIONAL" else 1
-            number = dicom.group(ds, i, "SegmentIdentificationSequence").get("ReferencedSegmentNumber")
-            only = next(iter(found)) if len(found) == 1 else 0
-            marked = {int(number or only): frame >= least}
-        unknown = marked.keys() - found.keys()
-        if unknown:
-            raise BadImage(path, f"frame {i} belongs to segment {min(unknown)}, which is not described")
-        for number, pixels in marked.items():
-            if pixels.any():
-                found[number][_grid(ds, i, pixels, affine, shape, path)] = True
-    return found
-
-
-def _grid(ds, i, pixels, affine, shape, path):
-    """Indices (d, h, w) in the series of the marked pixels of frame i."""
-    plane = series.plane_of(ds, i)
-    if plane.position is None or plane.along is None or plane.spacing is None:
-        raise BadImage(path, f"frame {i} without position, orientation or spacing")
-    turn = np.linalg.inv(affine)
-    steps = turn[:3, :3] @ (plane.along[::-1].T * plane.spacing)  # one row on, one column on
-    start = turn[:3] @ np.append(plane.position, 1)
-    drift = np.abs(steps - np.round(steps)).max(axis=0) @ pixels.shape
-    if drift > OFF or np.abs(np.round(steps)).sum() != 2 or np.abs(start - np.round(start)).max() > OFF:
-        raise BadImage(path, "frames lie on another grid than the images of the series: resample them first")
-    index = (np.round(start)[:, None] + np.round(steps) @ np.nonzero(pixels)).astype(int)
-    if (index < 0).any() or (index >= np.array(shape)[:, None]).any():
+    dicom.decode(ds, path, 0)  # for its checks of size and length
+    _described(ds, kind, path)
+    least = (dicom.whole(ds, "MaximumFractionalValue", 255) + 1) // 2 if kind == "FRACTIONAL" else 1
+    for group in (*ds.SharedFunctionalGroupsSequence, *ds.PerFrameFunctionalGroupsSequence):
+        for measures in group.get("PixelMeasuresSequence") or ():  # empty slices have no frame: not the distance of two
+            measures.SpacingBetweenSlices = f"{np.linalg.norm(affine[:3, 0]):.10g}"
+    with dicom.guard(path, "incomplete", quote=False):
+        segmentation = highdicom.seg.Segmentation.from_dataset(ds, copy=False)
+        geometry = segmentation.get_volume_geometry(rtol=OFF / shape[0])
+        grid = highdicom.VolumeGeometry(affine, shape, coordinate_system="PATIENT")
+    off_grid = BadImage(path, "frames lie on another grid than the images of the series: resample them first")
+    if geometry is None:
+        raise off_grid
+    if np.prod(geometry.spatial_shape) * len(segmentation.segment_numbers) > dicom.MAX_BYTES:
+        raise BadImage(path, f"segments of {geometry.spatial_shape} voxels are more than {dicom.MAX_BYTES} values")
+    with dicom.guard(path, "incomplete, or pixel data cannot be decoded", quote=False):
+        volume = segmentation.get_volume(rescale_fractional=False, rtol=OFF / shape[0])
+    try:
+        placed = volume.match_geometry(grid, tol=OFF)
+    except RuntimeError:
+        raise off_grid from None
+    corners = np.array([(*c, 1) for c in itertools.product(*((0, n - 1) for n in shape))]).T
+    beside = np.abs(np.linalg.solve(affine, placed.affine @ corners) - corners).max()
+    if beside > OFF:
+        raise off_grid
+    if np.count_nonzero(placed.array) < np.count_nonzero(volume.array):
         raise BadImage(path, "marks voxels outside of the images of the series")
-    return tuple(index)
+    return {n: placed.array[..., i] >= least for i, n in enumerate(segmentation.segment_numbers) if n > 0}
+
+
+def _described(ds, kind, path):
+    """Refuse frames of segments that are not described; highdicom leaves them out."""
+    if kind == "LABELMAP":
+        used = set(np.unique(dicom.decode(ds, path)).tolist()) - {0}
+    else:
+        used = {int(dicom.group(ds, i, "SegmentIdentificationSequence").get("ReferencedSegmentNumber") or 0)
+                for i in range(dicom.frames_of(ds))}
+    if unknown := used - names(ds).keys():
+        raise BadImage(path, f"frames of segment {min(unknown)}, which is not described")

@@ -26,7 +26,6 @@ TAGS = {"injected_dose_bq": "RadionuclideTotalDose (0018,1074)", "half_life_s": 
         "RadiopharmaceuticalStartDateTime (0018,1078), SeriesTime (0008,0031), DecayCorrection (0054,1102)"}
 COLUMNS = ("pet_units", "suv_type", "decay_correction", "injected_dose_bq", "half_life_s", "uptake_time_s",
            "decay_time_s", "weight_kg", "height_cm", "sex", "philips_suv", "philips_bqml", "attenuation_corrected")
-NORMALISATIONS = {"SUVbw": "g/ml", "SUL": "g/ml", "SUVbsa": "cm²/ml"}
 
 
 def factor(row, small_doses="refuse", lean="janmahasatian", intensity=None):
@@ -149,7 +148,7 @@ def body_surface(row):
 
 
 def normalisations(row, lean="janmahasatian"):
-    """What SUVbw is multiplied by to become each of `NORMALISATIONS`; NaN where height or sex is missing.
+    """What SUVbw (g/ml) is multiplied by to become SUL (g/ml) or SUVbsa (cm²/ml); NaN where height or sex is missing.
 
     Returns
     -------

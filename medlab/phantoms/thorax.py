@@ -14,7 +14,6 @@ from medlab import storage
 from medlab.imaging import regions
 from medlab.phantoms import chest, common
 
-CLASSES = ["none", "benign", "malignant"]
 CORNERS = ["x_min", "y_min", "z_min", "x_max", "y_max", "z_max"]
 STAGES = ["I", "II", "III", "IV"]
 # what the import has to find: index of the patient -> defect
@@ -295,34 +294,3 @@ def brightest_pixel(volume):
     """
     lungs = ndimage.binary_erosion(regions.lungs(volume), np.ones((1, 3, 3)), iterations=2)
     return float(np.max(volume, where=lungs, initial=np.min(volume)))
-
-
-def otsu_blobs(volume, most=20):
-    """Trivial detector: what is bright in the lungs by Otsu's threshold of the whole volume, connected.
-
-    Parameters
-    ----------
-    volume : (d, h, w) array
-        HU, or prepared grey values that grow with HU.
-    most : int
-        At most so many blobs.
-
-    Returns
-    -------
-    DataFrame
-        x_min, y_min, z_min, x_max, y_max, z_max (pixels, half-open) and score (higher = more suspicious: the
-        number of voxels times the share they fill of a ball as long as the blob), best first.
-    """
-    from skimage.filters import threshold_otsu
-
-    volume = np.asarray(volume, float)
-    lungs = ndimage.binary_erosion(regions.lungs(volume), np.ones((1, 3, 3)))
-    groups, _ = ndimage.label(lungs & (volume > threshold_otsu(volume)))
-    rows = []
-    for k, cuts in enumerate(ndimage.find_objects(groups), 1):
-        d, h, w = (cut.stop - cut.start for cut in cuts)
-        n = int((groups[cuts] == k).sum())
-        ball = 0.52 * max(h, w, 2 * d) ** 3 / 2  # a slice is about twice as thick as a pixel is wide
-        rows.append({**_corners(cuts), "score": n * min(1.0, n / ball)})
-    blobs = pd.DataFrame(rows, columns=[*CORNERS, "score"])
-    return blobs.sort_values("score", ascending=False, kind="stable").head(most).reset_index(drop=True)

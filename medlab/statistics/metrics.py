@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from medlab.statistics.intervals import auc_interval, exact_interval, left_out, limits, percentiles, weights
-from medlab.statistics.measures import check, from_confusion, measure
+from medlab.statistics.measures import NAMES, check, from_confusion, measure
 
 PROPORTIONS = ("accuracy", "recall", "specificity", "precision", "npv")
 
 
-def value_of(y, p, **options):
+def value_of(y, p, **options) -> dict[str, float]:
     return {name: v[0] for name, v in measure(y, p, np.ones((1, len(y))), **options).items()}
 
 
@@ -54,7 +54,7 @@ def _interval(name, value, draws, without, shares, level):
 
 
 def scores(y, p, patients=None, head="binary", threshold=0.5, n_bootstrap=2000, seed=0, level=0.95,
-           predicted=None):
+           predicted=None) -> pd.DataFrame:
     """All measures with their intervals.
 
     Parameters
@@ -103,7 +103,7 @@ def _at_the_end(table, y, p, who, head, level):
     return table
 
 
-def difference(y, p, q, patients=None, name="auc", n_bootstrap=2000, seed=0, level=0.95, **options):
+def difference(y, p, q, patients=None, name="auc", n_bootstrap=2000, seed=0, level=0.95, **options) -> dict[str, float]:
     """Paired difference of one measure between two sets of probabilities for the same images.
 
     Returns
@@ -122,7 +122,7 @@ def difference(y, p, q, patients=None, name="auc", n_bootstrap=2000, seed=0, lev
     return {"value": value, "low": low, "high": high}
 
 
-def roc_band(y, p, patients=None, n_bootstrap=1000, seed=0, level=0.95):
+def roc_band(y, p, patients=None, n_bootstrap=1000, seed=0, level=0.95) -> pd.DataFrame:
     """Pointwise interval of the sensitivity at each false-positive rate, for the ROC figure.
 
     Returns
@@ -141,7 +141,7 @@ def roc_band(y, p, patients=None, n_bootstrap=1000, seed=0, level=0.95):
     return pd.DataFrame({"false_positive_rate": grid, "low": low, "high": high})
 
 
-def per_class(y, p, patients, head, names, n_bootstrap=2000, seed=0):
+def per_class(y, p, patients, head, names, n_bootstrap=2000, seed=0) -> dict[str, pd.DataFrame]:
     """Each class against the rest (calls: the most probable class), each label on its own.
 
     Returns
@@ -159,7 +159,7 @@ def per_class(y, p, patients, head, names, n_bootstrap=2000, seed=0):
     return found
 
 
-def subgroups(levels, y, p, patients, head="binary", threshold=0.5, least=10, n_bootstrap=2000, seed=0):
+def subgroups(levels, y, p, patients, head="binary", threshold=0.5, least=10, n_bootstrap=2000, seed=0) -> pd.DataFrame:
     """AUC and accuracy within each level of each column.
 
     Parameters
@@ -187,13 +187,13 @@ def subgroups(levels, y, p, patients, head="binary", threshold=0.5, least=10, n_
     return pd.DataFrame(rows, columns=["column", "level", "images", "patients", *names])
 
 
-def flat(table, prefix=""):
+def flat(table, prefix="") -> dict[str, float]:
     """The table of `scores` as plain keys for a JSON file: auc, auc_low, auc_high, ..."""
     return {prefix + name + end: row[column] for name, row in table.iterrows()
             for end, column in (("", "value"), ("_low", "low"), ("_high", "high"))}
 
 
-def written(table, digits=3):
+def written(table, digits=3) -> pd.Series:
     """The table of `scores` as text: "0.912 (0.871 to 0.947)"; without an interval where there is none."""
     def one(row):
         if not np.isfinite(row["value"]):
@@ -203,3 +203,41 @@ def written(table, digits=3):
         return f"{row['value']:.{digits}f} ({row['low']:.{digits}f} to {row['high']:.{digits}f})"
 
     return table.apply(one, axis=1)
+
+
+def beside(table, others: dict, name="95 % interval") -> pd.DataFrame:
+    """The table of `scores` as text beside other values of the same measures, as a table to read.
+
+    Parameters
+    ----------
+    others : dict title -> Series of values by measure; name : title of the first column
+    """
+    shown = {name: written(table)} | {title: values.round(3) for title, values in others.items()}
+    return pd.DataFrame(shown).loc[table.index].rename(NAMES).fillna("-")
+
+
+def class_table(per_class: dict, counts) -> pd.DataFrame:
+    """The tables of `per_class` as one table to read; counts : dict or Series class -> images."""
+    keep = ["auc", "average_precision", "recall", "specificity", "precision", "f1"]
+    texts = {f"{name} (n = {counts[name]})": written(one).loc[keep] for name, one in per_class.items()}
+    return pd.DataFrame(texts).T.rename(columns=NAMES)
+
+
+def limits_of(subgroups, name: str) -> pd.DataFrame:
+    """One measure of the table of `subgroups`: value, low, high, indexed "column: level (n = patients)"."""
+    names = [f"{row.column}: {row.level} (n = {row.patients})" for row in subgroups.itertuples()]
+    found = subgroups[[name, f"{name}_low", f"{name}_high"]].set_axis(["value", "low", "high"], axis=1)
+    return found.set_axis(names)
+
+
+def subgroup_table(subgroups) -> pd.DataFrame:
+    """The table of `subgroups` (not empty) as a table to read."""
+    texts = {NAMES.get(name, name): written(limits_of(subgroups, name)).to_numpy() for name in ("auc", "accuracy")}
+    return subgroups.set_index(["column", "level"])[["images", "patients"]].assign(**texts)
+
+
+def apart_in_words(drawn, overall: float) -> str:
+    """Which intervals (value, low, high by name) leave out the overall AUC, and how many would by chance."""
+    apart = drawn.index[(drawn["low"] > overall) | (drawn["high"] < overall)]
+    return (f"{len(apart)} of {len(drawn)} intervals leave out the overall AUC {overall:.3f}; by chance about "
+            f"{0.05 * len(drawn):.1f} would. {', '.join(apart)}")

@@ -3,14 +3,16 @@
 import numpy as np
 import pandas as pd
 
+from medlab.statistics import metrics
 from medlab.statistics.intervals import percentiles, weights
 from medlab.survival import hazards
 
+THRESHOLDS = np.arange(0.02, 0.96, 0.02)  # of a decision curve
 SMALLEST = 1e-9  # probabilities are kept this far from 0 and 1 before a logarithm
 BLOCK = 2_000_000  # numbers held at a time while resampling
 
 
-def cox(time, event, x, w, steps=30):
+def cox(time, event, x, w, steps=30) -> np.ndarray:
     """Cox models (Breslow's ties) of the same patients for many rows of weights, by Newton's method.
 
     Parameters
@@ -54,7 +56,7 @@ def _baseline(time, event, score, w, horizon):
     return np.divide(died, s0, out=np.zeros_like(s0), where=s0 > 0).sum(1)
 
 
-def spline(x, knots):
+def spline(x, knots) -> np.ndarray:
     """Restricted cubic spline: x and k - 2 columns, straight beyond the outer knots (Harrell 2015, 2.4.5)."""
     def cube(t):
         return np.maximum(x - t, 0) ** 3
@@ -118,7 +120,7 @@ def _checked(time, event, p, horizon):
     return time, event, p
 
 
-def calibration(time, event, p, horizon, n_knots=3, n_groups=5, n_bootstrap=0, seed=0, level=0.95):
+def calibration(time, event, p, horizon, n_knots=3, n_groups=5, n_bootstrap=0, seed=0, level=0.95) -> dict:
     """Observed against predicted event probability at a horizon.
 
     Parameters
@@ -177,7 +179,7 @@ def _grouped(time, event, p, horizon, n_groups):
     return pd.DataFrame(rows, columns=["predicted", "observed", "low", "high", "n"])
 
 
-def d_calibration(time, event, grid, S, n_bins=10):
+def d_calibration(time, event, grid, S, n_bins=10) -> dict:
     """Are the survival probabilities at the patients' own times spread evenly over 0..1, as they must be?
 
     A censored patient counts in parts for all bins below the survival at the censoring; follow-up beyond the grid is
@@ -205,7 +207,7 @@ def d_calibration(time, event, grid, S, n_bins=10):
     return {"statistic": float(statistic), "p": float(chi2.sf(statistic, n_bins - 1)), "shares": shares}
 
 
-def net_benefit(time, event, p, horizon, thresholds):
+def net_benefit(time, event, p, horizon, thresholds=THRESHOLDS) -> pd.DataFrame:
     """Decision curve: net benefit of treating those whose predicted probability exceeds a threshold.
 
     Vickers et al., BMC Med Inform Decis Mak 2008;8:53 with censoring: the events by the horizon among the treated come
@@ -225,3 +227,51 @@ def net_benefit(time, event, p, horizon, thresholds):
         model = treated.mean() * ((1 - rate) - rate * odds)
         rows.append((threshold, model, everyone - (1 - everyone) * odds, 0.0, treated.mean()))
     return pd.DataFrame(rows, columns=["threshold", "model", "all", "none", "treated"])
+
+
+def table(calibrated: dict) -> pd.DataFrame:
+    """Calibration of several models at one horizon, as a table to read.
+
+    Parameters
+    ----------
+    calibrated : dict model -> `calibration`
+    """
+    rows = {name: {"observed": one["observed"], "mean predicted": one["predicted"]} for name, one in calibrated.items()}
+    found = pd.DataFrame(rows).T.astype(float).round(3)
+    for key, word in (("ici", "ICI"), ("slope", "slope")):
+        limits = {name: [one[key], one.get(f"{key}_low"), one.get(f"{key}_high")] for name, one in calibrated.items()}
+        found[word] = metrics.written(pd.DataFrame(limits, index=["value", "low", "high"]).T.astype(float))
+    return found.rename(index=lambda name: name.replace("_", " "))
+
+
+def plain(one: dict, horizon: float) -> dict[str, float]:
+    """The numbers of `calibration` as plain keys for a JSON file: ici_365, ici_365_low, ..."""
+    return {f"{key}_{horizon:.0f}{end}": one[key + end] for key in ("ici", "slope") for end in ("", "_low", "_high")
+            if key + end in one}
+
+
+def side_by_side(decided: dict) -> pd.DataFrame:
+    """Decision curves of several models in one table: threshold, a column per model, all, none; empty for none.
+
+    Parameters
+    ----------
+    decided : dict model -> `net_benefit` at the same thresholds
+    """
+    if not decided:
+        return pd.DataFrame()
+    first = next(iter(decided.values()))
+    models = {name: one["model"] for name, one in decided.items()}
+    return pd.concat([first["threshold"], pd.DataFrame(models), first[["all", "none"]]], axis=1)
+
+
+def use_in_words(decision, main: str, least=0.005) -> str:
+    """At how many thresholds a model is above both rules without one, by over `least`.
+
+    Parameters
+    ----------
+    decision : of `side_by_side`
+    """
+    useful = decision["threshold"][decision[main] > decision[["all", "none"]].max(axis=1) + least]
+    name = main.replace("_", " ")
+    said = f"{name}: above both rules (by over {least:g}) at {len(useful)} of {len(decision)} thresholds"
+    return said + (f", from {useful.min():.2f} to {useful.max():.2f}." if len(useful) else ".")

@@ -8,15 +8,21 @@ weights (IPCW) is fitted on the training part and held fixed. No score is turned
 import numpy as np
 import pandas as pd
 
-from medlab.statistics import concordance
+from medlab.statistics import concordance, metrics
 from medlab.statistics.intervals import left_out, limits, weights
 from medlab.statistics.measures import ratio
 from medlab.survival import hazards
 
+BASELINES = ("kaplan_meier", "truth")  # no models to choose
+PAIRS = (("fused", "clinical"), ("fused", "clinical_volume"), ("fused", "clinical_radiomics"), ("fused", "image"),
+         ("image", "volume"), ("image", "source"), ("table", "clinical"), ("forest", "clinical"),
+         ("clinical_volume", "clinical"), ("clinical_radiomics", "clinical"), ("clinical", "source"))
+TITLES = {"c_harrell": "C, Harrell", "c_uno": "C, Uno", "integrated_brier": "IBS"}
+MOST_LOST = 0.03  # of C within one source before it is said
 MOST_WEIGHTS = 20_000_000  # resamples times patients: larger tests get fewer resamples (200 for 100,000 patients)
 
 
-def censoring(train, t):
+def censoring(train, t) -> np.ndarray:
     """Share of the training patients not yet censored at t days (Kaplan-Meier of the censoring); 0 beyond its end."""
     from sksurv.nonparametric import CensoringDistributionEstimator
 
@@ -54,16 +60,11 @@ def _losses(time, event, p, t, inverse, inverse_t):
     return p**2 * dead * inverse[:, None] + (1 - p) ** 2 * alive * inverse_t
 
 
-def brier_times(test, grid, horizon):
+def brier_times(test, grid, horizon) -> np.ndarray:
     """Times over which the Brier score is integrated: first event of test, the grid days between, the horizon."""
     first = test.loc[test["event"].astype(bool), "time_days"].min()
     grid = np.asarray(grid, float)
     return np.r_[first, grid[(grid > first) & (grid < horizon)], horizon] if first < horizon else np.empty(0)
-
-
-def brier_curve(train, test, grid, S, times):
-    """Brier score at each of times (m,), for a figure; lower is better, 0.25 is a coin."""
-    return _all_losses(train, test, grid, S, np.asarray(times, float)).mean(0)
 
 
 def _all_losses(train, test, grid, S, times):
@@ -119,7 +120,8 @@ def _rows(who, n_bootstrap, seed):
     return np.vstack([np.ones((1, len(who)), np.float32), *drawn, left_out(who).astype(np.float32)]), b
 
 
-def scores(train, test, risk, grid=None, S=None, horizons=(365.0,), strata=None, n_bootstrap=1000, seed=0, level=0.95):
+def scores(train, test, risk, grid=None, S=None, horizons=(365.0,), strata=None, n_bootstrap=1000,
+           seed=0, level=0.95) -> pd.DataFrame:
     """All scores of a model with their intervals (BCa, patients resampled).
 
     Parameters
@@ -150,7 +152,7 @@ def scores(train, test, risk, grid=None, S=None, horizons=(365.0,), strata=None,
 
 
 def difference(train, test, risk_a, risk_b, name="c_harrell", grid=None, S_a=None, S_b=None, horizons=(365.0,),
-               strata=None, n_bootstrap=1000, seed=0, level=0.95):
+               strata=None, n_bootstrap=1000, seed=0, level=0.95) -> dict[str, float]:
     """Paired difference a - b of one score on the same patients, same resamples: dict value, low, high."""
     horizons, _ = _check(train, test, horizons, risk_a, risk_b)
     one, two = (weighted(train, test, r, grid, s, horizons, strata) for r, s in ((risk_a, S_a), (risk_b, S_b)))
@@ -163,7 +165,142 @@ def difference(train, test, risk_a, risk_b, name="c_harrell", grid=None, S_a=Non
     return {"value": float(value), "low": float(low), "high": float(high)}
 
 
-def kaplan_meier_curve(train, grid):
+def kaplan_meier_curve(train, grid) -> np.ndarray:
     """The baseline without any covariate: Kaplan-Meier of the training part on the grid, (g,), flat after its end."""
     last = train["time_days"].max()
     return hazards.kaplan_meier(train["time_days"], train["event"], np.minimum(grid, last))[0]
+
+
+def possible(people, horizons) -> bool:
+    """Whether these patients (time_days, event) can be scored: two of them, one with the event before the last horizon.
+    """
+    return bool(len(people) > 1 and len(horizons) and (people["time_days"][people["event"]] < max(horizons)).any())
+
+
+def title(measure: str) -> str:
+    """A measure in words; days become years.
+
+    >>> title("brier_365"), title("c_uno")
+    ('Brier, 1 year', 'C, Uno')
+    """
+    if measure in TITLES:
+        return TITLES[measure]
+    word, _, days = measure.partition("_")
+    years = round(float(days) / 365.25, 2)
+    return f"{word.upper() if word == 'auc' else word.title()}, {years:g} year{'s' * (years != 1)}"
+
+
+def tables(scored: dict) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """All scores with their intervals as two tables to read, of the ranks and of the probabilities; a row per model.
+
+    Parameters
+    ----------
+    scored : dict model -> table of `scores`
+    """
+    texts = pd.DataFrame({name.replace("_", " "): metrics.written(one) for name, one in scored.items()}).T
+    ranks = [name for name in texts if name.startswith(("c_", "auc"))]
+    return (texts[ranks].drop(index="kaplan meier", errors="ignore").rename(columns=title),
+            texts.drop(columns=ranks).rename(columns=title))
+
+
+def one_of_each(scored: dict, measure: str = "c_harrell") -> pd.DataFrame:
+    """One measure of every model: DataFrame by model with value, low, high."""
+    return pd.DataFrame({name: one.loc[measure] for name, one in scored.items()}).T.astype(float)
+
+
+def in_words(scored: dict, main: str) -> str:
+    """Which models rank better than chance and predict better than Kaplan-Meier, and what the truth would reach."""
+    ranked = {name: one for name, one in scored.items() if name not in BASELINES}
+    level = scored["kaplan_meier"].loc["integrated_brier", "value"]
+    better = [name for name, one in ranked.items() if one.loc["c_harrell", "low"] > 0.5]
+    below = [name for name, one in ranked.items() if one.loc["integrated_brier", "value"] < level]
+    said = [f"Shown to rank better than chance: {', '.join(better) or 'none'}.",
+            f"IBS below Kaplan-Meier's ({level:.3f}): {', '.join(below) or 'none'}."]
+    if "truth" in scored:
+        truth, own = (metrics.written(scored[name]).loc["c_harrell"] for name in ("truth", main))
+        said.append(f"The simulation's own hazard reaches a C of {truth}; {main} {own}.")
+    return "\n".join(said).replace("_", " ")
+
+
+def over_time(train, test, risks, grid, curves, horizon, n_times=16) -> pd.DataFrame:
+    """AUC and Brier score at times from the first tenth of the events to the horizon, without intervals.
+
+    Parameters
+    ----------
+    train, test : as `scores`; risks, curves : dict model -> (n,), (n, g); grid : (g,) days; horizon : days
+
+    Returns
+    -------
+    DataFrame by day with columns (auc or brier, model); empty where there are not two such times.
+    """
+    seen = test["time_days"][test["event"]]
+    times = np.linspace(seen.quantile(0.1), horizon, n_times) if len(seen) else np.empty(0)
+    times = np.unique(np.floor(times[times >= 1]))
+    found = {}
+    for name in risks if len(times) > 1 else ():
+        one = scores(train, test, risks[name], grid, curves[name], times, n_bootstrap=0)["value"]
+        found |= {(kind, name): one[[f"{kind}_{t:.0f}" for t in times]].to_numpy() for kind in ("auc", "brier")}
+    return pd.DataFrame(found, index=times if found else None)
+
+
+def differences(train, test, risks, pairs=PAIRS, n_bootstrap=1000, seed=0) -> pd.DataFrame:
+    """`difference` of Harrell's C for each pair of models that both exist: DataFrame by "a minus b": value, low, high.
+
+    Parameters
+    ----------
+    risks : dict model -> (n,)
+    """
+    found = {f"{a} minus {b}".replace("_", " "):
+             difference(train, test, risks[a], risks[b], "c_harrell", n_bootstrap=n_bootstrap, seed=seed)
+             for a, b in pairs if a in risks and b in risks}
+    return pd.DataFrame(found, index=["value", "low", "high"]).T.astype(float)
+
+
+def within_sources(train, test, risks, sources, horizons, n_bootstrap=1000, seed=0) -> pd.DataFrame:
+    """Harrell's C of each model, only pairs of patients from one source compared.
+
+    Parameters
+    ----------
+    risks : dict model -> (n,); sources : DataFrame (n rows) of columns that name a source; who has no known one is
+        compared with nobody
+
+    Returns
+    -------
+    DataFrame by (model, column): value, low, high, undefined.
+    """
+    found = {}
+    for column in sources:
+        level = sources[column].astype(object)
+        strata = level.where(level.notna(), [f"unknown {i}" for i in range(len(level))]).astype(str).to_numpy()
+        for name, risk in risks.items():
+            found[name, column] = scores(train, test, risk, horizons=horizons, strata=strata, n_bootstrap=n_bootstrap,
+                                         seed=seed).loc["c_harrell"]
+    return pd.DataFrame(found).T
+
+
+def within_table(over_all, within) -> pd.DataFrame:
+    """C over all (`one_of_each`) beside C `within_sources`, as a table to read."""
+    names = within.index.get_level_values(0)
+    return pd.DataFrame({"C over all": metrics.written(over_all).reindex(names).to_numpy(),
+                         "C within one source": metrics.written(within)}, within.index)
+
+
+def within_in_words(over_all, within, main: str) -> str:
+    """How much of the C of a model is lost within one source (`MOST_LOST` and more is said to be the source)."""
+    lost = over_all.loc[main, "value"] - within.loc[main, "value"].astype(float)
+    said = "; ".join(f"{main.replace('_', ' ')} within {column}: {-fall:+.3f}" for column, fall in lost.items())
+    return said + (". Part of what it seems to know is the source." if lost.max() > MOST_LOST else ".")
+
+
+def true_risk(truth, patients) -> np.ndarray | None:
+    """Log hazard from which a simulation drew the times, (n,); None where it is not known of every patient.
+
+    Parameters
+    ----------
+    truth : DataFrame of truth.csv with patient_id, log_hazard, or None; patients : (n,) identifiers as text
+    """
+    if truth is None or not {"patient_id", "log_hazard"} <= set(truth):
+        return None
+    found = truth.astype({"patient_id": str}).drop_duplicates("patient_id").set_index("patient_id")["log_hazard"]
+    found = found.reindex(patients)
+    return found.to_numpy(float) if found.notna().all() else None
