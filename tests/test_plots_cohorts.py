@@ -27,7 +27,8 @@ def table():
     rng = np.random.default_rng(0)
     age = rng.normal(60, 10, 300)
     return pd.DataFrame({"age_years": age, "size_mm": age / 3 + rng.normal(0, 1, 300),
-                         "sex": rng.choice(["f", "m"], 300), "smoker": rng.integers(0, 2, 300), "stage": rng.integers(1, 5, 300),
+                         "sex": rng.choice(["f", "m"], 300), "smoker": rng.integers(0, 2, 300),
+                         "stage": rng.integers(1, 5, 300),
                          "crp_mg_dl": np.where(rng.random(300) < 0.2, np.nan, rng.gamma(2, size=300)),
                          "label": pd.Categorical(rng.choice(["none", "benign"], 300), ["none", "benign", "malignant"])})
 
@@ -39,8 +40,9 @@ def marks(figure):
 def test_numeric_covariates_that_vary_and_their_units(table):
     assert figures.numeric(table, table.columns) == ["age_years", "size_mm", "stage", "crp_mg_dl"]
     assert figures.numeric(table, ["crp_mg_dl", "nothing", "stage"], 1) == ["stage"]
-    assert [figures.labelled(c) for c in ("age_years", "crp_mg_dl", "stage", "share_percent", "tumour_stage")] == [
-        "age (years)", "crp (mg/dl)", "stage", "share (%)", "tumour stage"]
+    assert [figures.labelled(c) for c in ("age_years", "crp_mg_dl", "stage", "share_percent", "tumour_stage",
+                                               "smoking_pack_years")] == [
+        "age (years)", "crp (mg/dl)", "stage", "share (%)", "tumour stage", "smoking (pack-years)"]
 
 
 def test_distributions_show_each_patient_of_each_class(table):
@@ -87,7 +89,8 @@ def test_large_tables_are_sampled_and_the_same_each_time(table):
 
 @pytest.mark.parametrize("draw, columns, words", [
     (figures.distributions, ["sex", "smoker"], "no numeric covariate"),
-    (figures.pairs, ["sex"], "no numeric covariate"), (figures.pairs, ["age_years"], "needs two"), (figures.correlations, ["age_years", "sex"], "needs two"),
+    (figures.pairs, ["sex"], "no numeric covariate"),
+    (figures.pairs, ["age_years"], "needs two"), (figures.correlations, ["age_years", "sex"], "needs two"),
     (lambda table, columns: figures.distributions(table, columns, by="class"), ["age_years"], "no column 'class'"),
     (lambda table, columns: figures.distributions(table[:0], columns), ["age_years"], "no numeric covariate")])
 def test_what_cannot_be_drawn_is_said(table, draw, columns, words):

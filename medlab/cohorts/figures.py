@@ -6,6 +6,7 @@ images of a patient would count as several persons.
 
 import re
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,6 +14,8 @@ from matplotlib.axes import Axes
 from medlab import plots
 
 MOST = 6  # covariates in one figure
+UNITS = {"pack_years": "pack-years", "mg_dl": "mg/dl", "g_dl": "g/dl", "mmhg": "mmHg", "hu": "HU", "mbq": "MBq",
+         "percent": "%"} | {u: u for u in ("years", "months", "days", "hours", "mm", "cm", "m", "ml", "kg", "g", "min")}
 ROWS = 2000  # more are sampled: a figure with more points shows less
 
 
@@ -35,10 +38,8 @@ def numeric(table, columns, most=MOST) -> list:
 
 def labelled(column) -> str:
     """A column's name with its unit, if it ends with one, in brackets: ``age_years`` is age (years)."""
-    found = re.fullmatch(r"(.+)_(years|months|days|hours|mm|cm|m|ml|kg|g|hu|percent|mg_dl|g_dl|mmhg|mbq|min|s)", column)
-    unit = found and {"hu": "HU", "percent": "%", "mg_dl": "mg/dl", "g_dl": "g/dl", "mmhg": "mmHg", "mbq": "MBq"}.get(
-        found[2], found[2])
-    return f"{found[1].replace('_', ' ')} ({unit})" if found else str(column).replace("_", " ")
+    found = re.fullmatch(rf"(.+?)_({'|'.join(UNITS)})", str(column))
+    return f"{found[1].replace('_', ' ')} ({UNITS[found[2]]})" if found else str(column).replace("_", " ")
 
 
 def distributions(table, columns, by=None) -> np.ndarray:
@@ -102,9 +103,10 @@ def pairs(table, columns, by=None) -> np.ndarray:
     hue = {} if groups is None else {"hue": "class", "hue_order": _order(shown[by]), "palette": _palette(shown[by])}
     if hue:
         data["class"] = groups.to_numpy()
-    grid = seaborn.pairplot(data, **hue, corner=True, diag_kind="hist", height=max(1.3, 6.6 / len(columns)),
-                            plot_kws={"s": 9, "alpha": 0.5, "linewidth": 0},
-                            diag_kws={"element": "step", "stat": "density", "common_norm": False, "alpha": 0.25})
+    with mpl.rc_context({"figure.constrained_layout.use": False}):  # seaborn has its own
+        grid = seaborn.pairplot(data, **hue, corner=True, diag_kind="hist", height=max(1.3, 6.6 / len(columns)),
+                                plot_kws={"s": 9, "alpha": 0.5, "linewidth": 0},
+                                diag_kws={"element": "step", "stat": "density", "common_norm": False, "alpha": 0.25})
     if grid.legend is not None:
         grid.legend.set_title(by)
     return grid.axes
@@ -134,8 +136,9 @@ def correlations(table, columns, ax=None) -> Axes:
         raise ValueError(f"{len(columns)} numeric covariates that vary: a correlation needs two")
     found = table[columns].rename(columns=labelled).corr("spearman", min_periods=5)
     ax = plots.axes(ax, figsize=(2.6 + 0.75 * len(columns), 0.9 + 0.55 * len(columns)))
-    return seaborn.heatmap(found.iloc[1:, :-1], mask=np.triu(np.ones(found.shape, bool))[1:, :-1], vmin=-1, vmax=1, cmap="RdBu_r", annot=True,
-                           fmt=".2f", linewidths=1, ax=ax, cbar_kws={"label": "Spearman's rank correlation"})
+    twice = np.triu(np.ones(found.shape, bool))[1:, :-1]
+    return seaborn.heatmap(found.iloc[1:, :-1], mask=twice, vmin=-1, vmax=1, cmap="RdBu_r", annot=True, fmt=".2f",
+                           linewidths=1, ax=ax, cbar_kws={"label": "Spearman's rank correlation"})
 
 
 def _shown(table, columns, by):
