@@ -4,7 +4,7 @@ import argparse
 import sys
 
 
-def main(arguments=None):
+def main(arguments=None) -> int:
     """Entry point of the ``medlab`` command.
 
     Returns
@@ -46,8 +46,14 @@ def main(arguments=None):
         return 130
 
 
-def read_options(words):
-    """Options ``--some-name value`` as keyword arguments; a value is read as YAML, a lone option is true."""
+def read_options(words) -> dict:
+    """Options ``--some-name value`` as keyword arguments; a value is read as YAML, a lone option is true.
+
+    Examples
+    --------
+    >>> read_options(["--mask-classes", "liver:1", "--fold=3", "--all"])
+    {'mask_classes': 'liver:1', 'fold': 3, 'all': True}
+    """
     options, name = {}, None
     for word in words:
         if word.startswith("--"):

@@ -25,7 +25,7 @@ STYLE = {
 _mark = "research use only"
 
 
-def setup(folder=None, synthetic=None):
+def setup(folder=None, synthetic=None) -> None:
     """Set the style and the mark of all following figures.
 
     Parameters
@@ -43,17 +43,17 @@ def setup(folder=None, synthetic=None):
     mpl.rcParams["figure.hooks"] = ["medlab.plots:mark"]
 
 
-def mark(figure):
+def mark(figure) -> None:
     """Write the mark below the lower right corner (called by Matplotlib for each new figure)."""
     figure.text(1, -0.005, _mark, ha="right", va="top", fontsize=6.5, color="#8a94a0", gid="medlab-mark")
 
 
-def axes(ax=None, **options):
+def axes(ax=None, **options) -> plt.Axes:
     """The given Axes, or those of a new figure."""
     return plt.subplots(**options)[1] if ax is None else ax
 
 
-def scale_bar(ax, spacing_mm=None, width=None):
+def scale_bar(ax, spacing_mm=None, width=None) -> plt.Axes:
     """A bar of a round length, about a quarter of the picture wide, at its lower left.
 
     Parameters
@@ -84,7 +84,8 @@ def _outline(width):
     return [patheffects.withStroke(linewidth=width, foreground="k")]
 
 
-def gallery(pictures, titles=None, spacing_mm=None, columns=6, colours=None, title=None, size=1.35, sides=None):
+def gallery(pictures, titles=None, spacing_mm=None, columns=6, colours=None, title=None, size=1.35,
+            sides=None) -> np.ndarray:
     """Pictures in rows, each with a title and a scale bar.
 
     Parameters
@@ -123,7 +124,7 @@ def gallery(pictures, titles=None, spacing_mm=None, columns=6, colours=None, tit
     return grid
 
 
-def pairs(groups, titles, spacing_mm=None, most=8):
+def pairs(groups, titles, spacing_mm=None, most=8) -> np.ndarray:
     """Groups of look-alike pictures side by side, one group per row of the figure's two columns.
 
     Parameters
@@ -140,7 +141,7 @@ def pairs(groups, titles, spacing_mm=None, most=8):
     return gallery(flat, names, bars, columns=4 if len(shown) > 1 else 2, size=1.8)
 
 
-def histogram_by_class(edges, counts, xlabel="value", ax=None, colours=COLOURS):
+def histogram_by_class(edges, counts, xlabel="value", ax=None, colours=COLOURS) -> plt.Axes:
     """Share of pixels per grey-level bin, one line per class.
 
     Parameters
@@ -162,7 +163,7 @@ def _cycle(colours):
         yield from colours
 
 
-def kaplan_meier(time_days, event, group=None, ax=None, unit_days=365.25, unit="years", at_risk=True):
+def kaplan_meier(time_days, event, group=None, ax=None, unit_days=365.25, unit="years", at_risk=True) -> plt.Axes:
     """Kaplan-Meier curves with 95 % bands and the numbers at risk below.
 
     Parameters
@@ -198,7 +199,7 @@ def kaplan_meier(time_days, event, group=None, ax=None, unit_days=365.25, unit="
     return ax
 
 
-def forest(table, reference=0.5, xlabel="AUC", ax=None):
+def forest(table, reference=0.5, xlabel="AUC", ax=None) -> plt.Axes:
     """Estimates with intervals, one line each; filled where the whole interval is above the reference.
 
     Parameters
@@ -246,7 +247,7 @@ def share_panels(tables) -> np.ndarray:
     return grid
 
 
-def shares(table, ax=None, colours=None, xlabel="share of images"):
+def shares(table, ax=None, colours=None, xlabel="share of images") -> plt.Axes:
     """Stacked horizontal bars: each row of a table of counts as shares, with the counts written inside.
 
     Parameters

@@ -8,12 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 
 
-def read_json(path):
+def read_json(path) -> dict:
     """Parsed JSON file, or an empty dict where there is none."""
     return json.loads(Path(path).read_text(encoding="utf-8")) if Path(path).exists() else {}
 
 
-def fresh(folder, *parts):
+def fresh(folder, *parts) -> Path:
     """The folder as a path, with its subfolders made; ValueError where it already holds something."""
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
@@ -23,8 +23,14 @@ def fresh(folder, *parts):
     return folder
 
 
-def plain(value):
-    """Value made of plain Python types: NumPy scalars and arrays, paths and NaN (becomes None) included."""
+def plain(value) -> dict | list | str | float | None:
+    """Value made of plain Python types: NumPy scalars and arrays, paths and NaN (becomes None) included.
+
+    Examples
+    --------
+    >>> plain({1: (Path("a"), float("nan"))})
+    {'1': ['a', None]}
+    """
     if isinstance(value, dict):
         return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple, set)):
@@ -36,7 +42,7 @@ def plain(value):
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
-def write_atomically(path, writer):
+def write_atomically(path, writer) -> None:
     """Write beside, force to disk, then rename: a full disk or a kill never leaves half a file.
 
     Parameters
@@ -57,12 +63,12 @@ def write_atomically(path, writer):
         beside.unlink(missing_ok=True)
 
 
-def write_json(path, data):
+def write_json(path, data) -> None:
     """Write plain JSON atomically; NumPy values are converted and NaN becomes null."""
     write_text(path, json.dumps(plain(data), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_text(path, text):
+def write_text(path, text) -> None:
     """Write text atomically as UTF-8."""
     write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 

@@ -94,7 +94,7 @@ def _chance_of_c(y, risk, n=200):
     return (float(_ordered(y, risk).mean()), float(limit)) if limit < 0.4 else (None, None)  # wider says nothing
 
 
-def chance_of_auc(y, p):
+def chance_of_auc(y, p) -> tuple[float, float] | tuple[None, None]:
     """Mean one-vs-rest AUC and 3.3 standard errors of it under chance (Hanley and McNeil 1982)."""
     from sklearn.metrics import roc_auc_score
 

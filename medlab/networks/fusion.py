@@ -292,14 +292,14 @@ class Scaled(layers.Layer):
         super().__init__(**kwargs)
         self.start, self.with_level = start, level
 
-    def build(self, shape):
+    def build(self, shape) -> None:
         self.scale = self.add_weight(shape=(), initializer=keras.initializers.Constant(self.start), name="scale")
         self.level = self.add_weight(shape=(shape[-1],), initializer="zeros", name="level") if self.with_level else 0.0
 
-    def call(self, x):
+    def call(self, x) -> keras.KerasTensor:
         return self.scale * x + self.level
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return super().get_config() | {"start": self.start, "level": self.with_level}
 
 

@@ -90,7 +90,7 @@ class Journal(keras.callbacks.Callback):
             except (OSError, ValueError, KeyError, TypeError) as error:
                 self.note = f"the saved state was unusable ({error}); training starts anew"
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs=None) -> None:
         if not self.model.optimizer.built:  # Keras builds it only with the first step; the averages live there
             self.model.optimizer.build(self.model.trainable_variables)
         if self._pending:
@@ -108,39 +108,39 @@ class Journal(keras.callbacks.Callback):
         weights = {id(weight) for weight in self.model.weights}
         return [state for state in self.model.variables if id(state) not in weights]
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch, logs=None) -> None:
         self.start = time.perf_counter()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch, logs=None) -> None:
         if not np.isfinite(logs["loss"]):
             raise ValueError(f"the training loss became {logs['loss']} in epoch {self.epoch + 1}, batch "
                              f"{batch + 1}; expected a finite number: lower learning_rate, or look for broken "
                              "images in 01 and 02")
 
-    def swap(self):
+    def swap(self) -> None:
         """Exchange weights and their running averages."""
         for weight, average in zip(self.model.trainable_variables, self._averages or [], strict=False):
             value = tf.identity(weight.value)
             weight.assign(average.value)
             average.assign(value)
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs=None) -> None:
         self.swap()
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs=None) -> None:
         self.swap()
 
     def _judged(self):
         return f"val_{self.rank if self.checkpoint == 'auc' else self.checkpoint}"
 
-    def better(self, logs):
+    def better(self, logs) -> bool:
         """Is this epoch the one to keep so far?"""
         value = logs.get(self._judged())
         rule = METRICS[self.checkpoint]
         first = self.best is None or np.isnan(self.best["value"])
         return rule is None or value is None or first or bool(rule(value, self.best["value"]))
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch, logs=None) -> None:
         seconds = time.perf_counter() - self.start
         self.epoch = epoch + 1
         row = {"epoch": self.epoch, **{name: float(value) for name, value in logs.items()},
@@ -155,7 +155,7 @@ class Journal(keras.callbacks.Callback):
         if self.patience and self.epoch - self.best["epoch"] >= self.patience:
             self.model.stop_training = self.stopped = True
 
-    def line(self, row):
+    def line(self, row) -> str:
         """Progress of one epoch in one line."""
         shown = [name for name in ("loss", "val_loss", f"val_{self.rank}") if name in row]
         values = "  ".join(f"{name} {row[name]:.4f}" for name in shown)
@@ -189,11 +189,11 @@ class Journal(keras.callbacks.Callback):
     def _show_history(self, place):
         storage.write_atomically(self.history_file, lambda path: shutil.copy2(place / "history.csv", path))
 
-    def history(self):
+    def history(self) -> pd.DataFrame:
         """One row per epoch, earlier parts of a resumed training included."""
         return pd.DataFrame(self.rows)
 
-    def finish(self, model):
+    def finish(self, model) -> keras.Model:
         """Give `model` the weights chosen by the checkpoint rule.
 
         They and the history stay in the state, what only an unfinished training needs is removed: the same training

@@ -110,7 +110,7 @@ class _SurvivalLoss(keras.losses.Loss):
     def __call__(self, y_true, y_pred, sample_weight=None):
         return super().__call__(_taking_part(ops.convert_to_tensor(y_true), sample_weight), y_pred)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {"name": self.name, "dtype": self.dtype}
 
     def _check(self, y_true, y_pred, columns, outputs):
@@ -152,7 +152,7 @@ class Cox(_SurvivalLoss):
             raise ValueError(f"ties {ties!r} is unknown; expected one of {', '.join(TIES)}")
         self.ties, self.strata = ties, bool(strata)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true, y_pred) -> keras.KerasTensor:
         self._check(y_true, y_pred, 3 if self.strata else 2, 1)
         known = _known(y_true)
         time = ops.where(known, y_true[:, 0], -1)
@@ -167,7 +167,7 @@ class Cox(_SurvivalLoss):
         n_events = ops.maximum(ops.sum(ops.cast(event, risk.dtype)), 1)
         return (value + ops.sum(gradient * (risk - fixed))) / n_events  # the second sum is 0; its gradient is not
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return super().get_config() | {"ties": self.ties, "strata": self.strata}
 
 
@@ -203,7 +203,7 @@ class Hazard(_SurvivalLoss):
             raise ValueError(f"cuts must begin with 0 and increase strictly, found {self.cuts}; "
                              "losses.cuts makes them from the training part")
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true, y_pred) -> keras.KerasTensor:
         self._check(y_true, y_pred, 2, len(self.cuts) - 1)
         known = _known(y_true)[:, None]
         logits, time = ops.where(known, y_pred, 0), ops.where(known, y_true[:, :1], 0)
@@ -215,14 +215,14 @@ class Hazard(_SurvivalLoss):
         loss = ops.where(here, ops.softplus(-logits), survived * ops.softplus(logits))
         return ops.sum(loss) / ops.maximum(ops.sum(ops.cast(known, loss.dtype)), 1)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return super().get_config() | {"cuts": self.cuts}
 
 
 cox, hazard = Cox, Hazard  # as Keras spells its losses: losses.cox(ties="efron")
 
 
-def cuts(time, event, n, least=5):
+def cuts(time, event, n, least=5) -> np.ndarray:
     """Edges of the intervals of `Hazard`: quantiles of the event times of the training part.
 
     Parameters
@@ -287,7 +287,7 @@ class Concordance(keras.metrics.Metric):
         self.concordant = self.add_weight(name="concordant", initializer="zeros")
         self.comparable = self.add_weight(name="comparable", initializer="zeros")
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true, y_pred, sample_weight=None) -> None:
         y_true, y_pred = (ops.convert_to_tensor(v, self.dtype) for v in (y_true, y_pred))
         y_true = _taking_part(y_true, sample_weight)
         known = _known(y_true)
@@ -305,5 +305,5 @@ class Concordance(keras.metrics.Metric):
         self.concordant.assign_add(sums[1])
         self.comparable.assign_add(sums[2])
 
-    def result(self):
+    def result(self) -> keras.KerasTensor:
         return self.concordant / self.comparable

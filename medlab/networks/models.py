@@ -9,6 +9,7 @@ axis much shorter than the longest one gets neither a wide kernel nor a stride u
 import functools
 import inspect
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ def _wide(x):
     return [2 * side >= max(x.shape[1:-1]) for side in x.shape[1:-1]]
 
 
-def conv(x, filters, size=3, stride=1, relu=True, gamma="ones"):
+def conv(x, filters, size=3, stride=1, relu=True, gamma="ones") -> keras.KerasTensor:
     """Convolution, batch normalisation (momentum 0.9: the default 0.99 lags behind short runs), ReLU."""
     wide = _wide(x)
     layer = layers.Conv2D if len(wide) == 2 else layers.Conv3D
@@ -36,14 +37,14 @@ def conv(x, filters, size=3, stride=1, relu=True, gamma="ones"):
     return layers.ReLU()(x) if relu else x
 
 
-def shrink(x, how="max"):
+def shrink(x, how="max") -> keras.KerasTensor:
     """Halve every axis that is long enough."""
     size = [2 if w and side >= 4 else 1 for w, side in zip(_wide(x), x.shape[1:-1], strict=True)]
     name = f"{'Max' if how == 'max' else 'Average'}Pooling{len(size)}D"
     return getattr(layers, name)(size, padding="same")(x) if max(size) > 1 else x
 
 
-def squeeze_excite(x, ratio=8):
+def squeeze_excite(x, ratio=8) -> keras.KerasTensor:
     """Channel attention (Hu et al. 2018, arXiv:1709.01507): the whole image says how much a channel counts."""
     channels = x.shape[-1]
     scale = pool(x, ("average",), keepdims=True)
@@ -51,14 +52,14 @@ def squeeze_excite(x, ratio=8):
     return layers.Multiply()([x, layers.Dense(channels, activation="sigmoid")(scale)])
 
 
-def pool(x, how=("average", "max"), keepdims=False):
+def pool(x, how=("average", "max"), keepdims=False) -> keras.KerasTensor:
     """Global pooling; the maximum beside the average keeps a small lesion from being averaged away."""
     rank = len(x.shape) - 2
     pooled = [getattr(layers, f"Global{name.title()}Pooling{rank}D")(keepdims=keepdims)(x) for name in how]
     return layers.Concatenate()(pooled) if len(pooled) > 1 else pooled[0]
 
 
-def residual(x, filters, stride=1, attention=False):
+def residual(x, filters, stride=1, attention=False) -> keras.KerasTensor:
     """Two convolutions beside a short cut (He et al. 2016, arXiv:1512.03385); they start at zero, so that a deep
     network begins as a shallow one (Goyal et al. 2017, arXiv:1706.02677)."""
     short = x
@@ -69,7 +70,7 @@ def residual(x, filters, stride=1, attention=False):
     return layers.ReLU()(layers.Add()([y, short]))
 
 
-def simple(x, width, attention):
+def simple(x, width, attention) -> keras.KerasTensor:
     """Three blocks of convolution and pooling."""
     for filters in (width, 2 * width, 4 * width):
         x = shrink(conv(x, filters))
@@ -77,7 +78,7 @@ def simple(x, width, attention):
     return pool(x, ("average",))
 
 
-def multiscale(x, width, attention):
+def multiscale(x, width, attention) -> keras.KerasTensor:
     """Three blocks of kernels of 3, 5 and 7 pixels side by side (after Szegedy et al., arXiv:1409.4842)."""
     x = conv(x, width, stride=2)
     for filters in (width, 2 * width, 4 * width):
@@ -88,7 +89,7 @@ def multiscale(x, width, attention):
     return pool(x)
 
 
-def resnet18(x, width, attention):
+def resnet18(x, width, attention) -> keras.KerasTensor:
     """ResNet-18; images up to 64 pixels keep their resolution in the stem, larger are shrunk four-fold."""
     small = max(x.shape[1:-1]) <= 64
     x = conv(x, 2 * width) if small else shrink(conv(x, 2 * width, 7, stride=2))
@@ -99,7 +100,7 @@ def resnet18(x, width, attention):
     return pool(x, ("average",))
 
 
-def compact(x, width, attention):
+def compact(x, width, attention) -> keras.KerasTensor:
     """Residual network for few images and few processor seconds.
 
     Most arithmetic sits where the grid is coarse: a narrow block near full resolution, then blocks of half the
@@ -141,7 +142,7 @@ def parsed(network) -> tuple:
                      f"known are {', '.join(ready)}")
 
 
-def transfer(x, backbone, weights):
+def transfer(x, backbone, weights) -> keras.KerasTensor:
     """A backbone of keras.applications without its top, fed as it was trained; x is grey values 0..255."""
     make = getattr(keras.applications, backbone)
     if len(x.shape) != 4:
@@ -189,24 +190,24 @@ class CumulativeLink(layers.Layer):
         super().__init__(**kwargs)
         self.n_classes = n_classes
 
-    def build(self, shape):
+    def build(self, shape) -> None:
         start = np.full(self.n_classes - 1, np.log(np.expm1(1.0)), "float32")
         start[0] = -(self.n_classes - 2) / 2
         self.steps = self.add_weight(shape=start.shape, name="steps",
                                      initializer=lambda shape, dtype=None: ops.convert_to_tensor(start, dtype))
 
-    def call(self, score):
+    def call(self, score) -> keras.KerasTensor:
         thresholds = ops.cumsum(ops.concatenate([self.steps[:1], ops.softplus(self.steps[1:])]))
         above = ops.sigmoid(score - thresholds)
         edge = ops.ones_like(score)
         upper, lower = ops.concatenate([edge, above], -1), ops.concatenate([above, 0 * edge], -1)
         return ops.clip(upper - lower, 1e-7, 1.0)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return super().get_config() | {"n_classes": self.n_classes}
 
 
-def head(x, kind, n_outputs):
+def head(x, kind, n_outputs) -> keras.KerasTensor:
     """Feature vector to probabilities: binary (n, 1), multiclass and ordinal (n, K), multilabel (n, L)."""
     if kind not in HEADS:
         raise ValueError(f"head {kind!r} is unknown; expected one of {', '.join(HEADS)}")
@@ -219,7 +220,7 @@ def head(x, kind, n_outputs):
     return layers.Dense(columns, activation, kernel_initializer=small, name="probabilities")(x)
 
 
-def features(inputs, network, *, capacity=1.0, mean=0.0, std=1.0, view="auto"):
+def features(inputs, network, *, capacity=1.0, mean=0.0, std=1.0, view="auto") -> keras.KerasTensor:
     """Feature vectors (b, f) of images of grey values 0..255.
 
     Parameters
@@ -274,7 +275,7 @@ def _planes(x, network):
     return ops.mean(ops.reshape(each, (-1, 3, each.shape[-1])), axis=1)
 
 
-def over_instances(x, present, how="attention"):
+def over_instances(x, present, how="attention") -> keras.KerasTensor:
     """Several feature vectors of a patient or volume (b, k, f) to one (b, f).
 
     Gated attention (Ilse et al. 2018, arXiv:1802.04712) or the mean; `present` (b, k) of 1/0 says which count, a
@@ -296,7 +297,7 @@ def loss(kind, label_smoothing=0.0) -> keras.losses.Loss:
     return keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing)
 
 
-def layers_within(model):
+def layers_within(model) -> Iterator[keras.layers.Layer]:
     """All layers of a network, those of the networks inside it too."""
     for layer in model.layers:
         yield layer
@@ -304,7 +305,7 @@ def layers_within(model):
             yield from layers_within(layer)
 
 
-def leaves(model):
+def leaves(model) -> list[keras.layers.Layer]:
     """The layers that calculate: all but the networks inside and layers that were never called."""
     return [leaf for leaf in layers_within(model) if not isinstance(leaf, keras.Model) and hasattr(leaf, "output")]
 

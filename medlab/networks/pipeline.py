@@ -10,12 +10,13 @@ imports TensorFlow.
 import contextlib
 import itertools
 import os
+from collections.abc import Iterator
 
 import numpy as np
 
 
 @contextlib.contextmanager
-def silence():
+def silence() -> Iterator[None]:
     """Silence file descriptor 2: TensorFlow's C++ lines bypass sys.stderr and would be in every report."""
     saved, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(sink, 2)
@@ -37,7 +38,7 @@ with silence():
     keras.ops.convert_to_tensor(0)
 
 
-def read_rows(images, rows):
+def read_rows(images, rows) -> np.ndarray:
     """Rows of an array, ``images[rows]``; of a memory-mapped ``.npy`` by reading the file.
 
     Pages touched through a mapping count as memory of the process until the kernel takes them back; reading
@@ -57,7 +58,7 @@ def read_rows(images, rows):
     return batch
 
 
-def batches(n, batch_size, seed=0, epoch=0, shuffle=False, spread=None):
+def batches(n, batch_size, seed=0, epoch=0, shuffle=False, spread=None) -> list[np.ndarray]:
     """Positions 0..n-1 of one epoch as a list of arrays of nearly equal size (never one left-over image).
 
     With `spread` (n,) bool, such as the events of a Cox loss, every batch gets its share of them.
@@ -71,7 +72,7 @@ def batches(n, batch_size, seed=0, epoch=0, shuffle=False, spread=None):
     return [dealt[k::count] for k in range(count)]
 
 
-def steps(n, batch_size):
+def steps(n, batch_size) -> int:
     """Batches per epoch."""
     return max(1, -(-n // batch_size))
 
@@ -123,7 +124,7 @@ def _floats(part):
 
 
 def dataset(images, targets=None, batch_size=32, *, rows=None, weights=None, masks=None, inputs=None, policy=None,
-            seed=0, shuffle=False, repeat=False, first_epoch=0, spread=None, marks=0):
+            seed=0, shuffle=False, repeat=False, first_epoch=0, spread=None, marks=0) -> tf.data.Dataset:
     """Batches of images, augmented.
 
     Parameters
@@ -202,7 +203,7 @@ def dataset(images, targets=None, batch_size=32, *, rows=None, weights=None, mas
     return source.map(fetch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
 
 
-def augment(images, chance, key, policy, mask=False):
+def augment(images, chance, key, policy, mask=False) -> tf.Tensor:
     """One batch through the policy: one resampling, then gamma, contrast, brightness and noise in float.
 
     images (b, h, w, c) or (b, d, h, w, c); chance (b, 12) uniform numbers; key (2,) int for the noise.
@@ -221,7 +222,7 @@ def augment(images, chance, key, policy, mask=False):
         x, chance, key, policy)
 
 
-def affine(chance, policy, height, width):
+def affine(chance, policy, height, width) -> tf.Tensor:
     """(b, 8) rows as `ImageProjectiveTransformV3` takes them: where each output pixel (x, y) is read in the input."""
     u = chance * 2 - 1
     turn, shear = (u[:, i] * (policy.get(name, 0) * np.pi / 180)
@@ -255,7 +256,7 @@ def _resample(x, matrix, fill, nearest):
 
 
 @tf.function(jit_compile=True)
-def bilinear(images, matrix, fill):
+def bilinear(images, matrix, fill) -> tf.Tensor:
     """What `ImageProjectiveTransformV3` gives, compiled: 2.4 times its images per CPU second (180 x 180, grey)."""
     n, (height, width, channels) = tf.shape(images)[0], images.shape[1:]
     row, column = tf.meshgrid(*(tf.range(side, dtype=tf.float32) for side in (height, width)), indexing="ij")
@@ -272,7 +273,7 @@ def bilinear(images, matrix, fill):
     return total
 
 
-def neighbours(place, side, fill):
+def neighbours(place, side, fill) -> tuple:
     """The two neighbours of each place along one axis and their weights, beyond the edge as `fill` says."""
     if fill == "reflect":
         place = side - tf.abs(tf.math.floormod(place + 0.5, 2.0 * side) - side) - 0.5
@@ -292,7 +293,7 @@ def _through_plane(images, chance, policy):
     return tf.gather(images, tf.clip_by_value(place, 0, depth - 1), batch_dims=1)
 
 
-def vary_grey(x, chance, key, policy):
+def vary_grey(x, chance, key, policy) -> tf.Tensor:
     each = [-1] + [1] * (x.shape.rank - 1)
     if policy.get("gamma"):
         shape = [tf.shape(x)[0], *[1] * (x.shape.rank - 2), x.shape[-1]]

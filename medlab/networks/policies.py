@@ -35,7 +35,7 @@ NUMBERS = ("rotation_deg", "shift", "zoom", "shear_deg", "brightness", "contrast
 FILLS = ("constant", "nearest", "reflect")
 
 
-def policy(text="auto", modality=None, card=None):
+def policy(text="auto", modality=None, card=None) -> dict:
     """Augmentation policy as a dict, from the parameter ``augmentation``.
 
     Parameters

@@ -208,7 +208,7 @@ def has_events(y, places) -> bool:
     return bool(len(places) and ("survival" not in y or y["survival"][places, 1].any()))
 
 
-def rows_of(arrays, places):
+def rows_of(arrays, places) -> dict | np.ndarray | None:
     """Some rows of an array, or of each in a dict, of dicts too; None stays None."""
     if isinstance(arrays, dict):
         return {name: rows_of(part, places) for name, part in arrays.items()}
@@ -296,7 +296,7 @@ def class_weights(y, how="balanced") -> np.ndarray:
     return (weight / weight.mean()).astype("float32")
 
 
-def schedule(learning_rate, steps, warmup=0.1):
+def schedule(learning_rate, steps, warmup=0.1) -> keras.optimizers.schedules.CosineDecay:
     """Linear warm-up over the share `warmup` of all `steps`, then a half cosine to 0 (arXiv:1608.03983)."""
     first = max(1, int(warmup * steps))
     return keras.optimizers.schedules.CosineDecay(learning_rate / 20, max(1, steps - first), alpha=0.0,

@@ -7,6 +7,7 @@ import pandas as pd
 from scipy import ndimage
 
 from medlab.cohorts import datasets
+from medlab.imaging import dicom
 from medlab.pet import suv, uptake, uptake_maps
 from medlab.statistics.intervals import median_interval
 
@@ -16,14 +17,14 @@ FEWEST_NORMAL = 6  # so that each of them is compared with at least five others
 REFERENCES = ("reference", "liver", "cerebellum", "cerebellar grey", "pons", "blood pool", "aorta")
 
 
-def rows_of(dataset, modality="PT"):
+def rows_of(dataset, modality="PT") -> pd.DataFrame:
     """Rows of the cohort with images of one modality (column ``modality``, else that of the card)."""
     cohort = dataset.cohort[dataset.cohort["image"].notna()]
     kinds = cohort["modality"] if "modality" in cohort else pd.Series(dataset.card.get("modality"), cohort.index)
     return cohort[kinds.astype(str).str.upper() == modality]
 
 
-def scans(dataset, small_doses="refuse", lean="janmahasatian"):
+def scans(dataset, small_doses="refuse", lean="janmahasatian") -> pd.DataFrame:
     """What each PET scan says of its dose and body, the factor to SUVbw, and why there is none.
 
     Returns
@@ -70,7 +71,7 @@ def _scan(dataset, row, small_doses, lean):
                    "SUVbsa": ratios["SUVbsa"], "remarks": "; ".join(said)}
 
 
-def read(dataset, index, factor):
+def read(dataset, index, factor) -> dicom.Image:
     """The image of a cohort row as (d, h, w) float32 SUVbw in an `dicom.Image`.
 
     Raises
@@ -86,7 +87,7 @@ def read(dataset, index, factor):
     return replace(image, pixels=pixels, intensity="SUV")
 
 
-def reference(dataset, index, image, named="auto"):
+def reference(dataset, index, image, named="auto") -> tuple[np.ndarray | None, str]:
     """Mask of the reference region and how it was found; None where there is none.
 
     Parameters
@@ -174,7 +175,7 @@ def all_spots(used: pd.DataFrame, found: dict) -> pd.DataFrame:
     return spots.assign(suvr_peak=spots["suv_peak"] / spots["row"].map(used["reference"]))
 
 
-def anatomy(dataset, index, image):
+def anatomy(dataset, index, image) -> np.ndarray | None:
     """The CT of the same patient (and study) on the grid of a PET image, HU; None where there is none."""
     row = dataset.cohort.loc[index]
     found = rows_of(dataset, "CT")
@@ -190,7 +191,7 @@ def anatomy(dataset, index, image):
                                     image.pixels.shape, order=1, cval=-1000)
 
 
-def match(spots, truth, within_mm=10.0):
+def match(spots, truth, within_mm=10.0) -> tuple[pd.DataFrame, list]:
     """Hot spots beside the known lesions, of all scans: both tables with ``scan`` and x_mm, y_mm, z_mm.
 
     Each lesion takes the nearest spot that is left, at most ``within_mm`` (or its radius) away.
@@ -211,7 +212,7 @@ def match(spots, truth, within_mm=10.0):
     return truth.assign(spot=found), [i for i in spots.index if i not in taken]
 
 
-def total(spots, column, by, index):
+def total(spots, column, by, index) -> pd.Series:
     """Sum of a column over the hot spots of each patient (or scan).
 
     Parameters
@@ -226,7 +227,7 @@ def total(spots, column, by, index):
     return sums.astype(float).reindex(index, fill_value=0.0)
 
 
-def one_per_study(used):
+def one_per_study(used) -> pd.DataFrame:
     """One scan of each study of a patient: of several the one with the largest field of view, of equal ones the first.
 
     Series of one study (other reconstructions, a bed of its own) are no repeats of each other. Scans whose study is not
@@ -347,7 +348,7 @@ def hot_spheres(dataset: datasets.Dataset, counted: pd.DataFrame) -> pd.DataFram
     return truth[truth["scan"].notna() & (truth["suv"] > truth["background_suv"])]
 
 
-def repeats(used, spots):
+def repeats(used, spots) -> pd.DataFrame:
     """The hot spots of the first study of each patient beside those of the second at the same place.
 
     Parameters

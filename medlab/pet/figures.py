@@ -7,6 +7,8 @@ edges, read from the affine: R and L of the patient, A front, P back, S head, I 
 import numpy as np
 from matplotlib import patheffects
 from matplotlib import pyplot as plt
+from matplotlib.colorbar import Colorbar
+from matplotlib.image import AxesImage
 
 from medlab import plots
 from medlab.pet.uptake import recovery
@@ -17,7 +19,7 @@ PLANES = {"axial": 0, "coronal": 1, "sagittal": 2}
 CONVENTION = "radiological: the patient's right is on the left of axial and coronal pictures"
 
 
-def ends(affine, axis):
+def ends(affine, axis) -> tuple[str, str]:
     """Letters at the beginning and the end of an array axis (0 d, 1 h, 2 w)."""
     if affine is None:
         return "?", "?"
@@ -26,7 +28,7 @@ def ends(affine, axis):
     return LETTERS[way] if along[way] > 0 else LETTERS[way][::-1]
 
 
-def picture(ax, values, plane, spacing_mm, affine, **options):
+def picture(ax, values, plane, spacing_mm, affine, **options) -> AxesImage:
     """Show a picture of one plane with aspect, letters, and head or front on top.
 
     Parameters
@@ -51,7 +53,7 @@ def picture(ax, values, plane, spacing_mm, affine, **options):
     return shown
 
 
-def colour_bar(figure, shown, axes, label="SUV"):
+def colour_bar(figure, shown, axes, label="SUV") -> Colorbar:
     """SUV bar beside the pictures."""
     bar = figure.colorbar(shown, ax=axes, fraction=0.035, pad=0.02)
     bar.set_label(label)
@@ -59,7 +61,7 @@ def colour_bar(figure, shown, axes, label="SUV"):
     return bar
 
 
-def projections(suv, spacing_mm, affine, spots=None, highest=None, title="", label="SUVbw (g/ml)"):
+def projections(suv, spacing_mm, affine, spots=None, highest=None, title="", label="SUVbw (g/ml)") -> np.ndarray:
     """Maximum intensity projections from the front and from the side, inverted grey.
 
     Parameters
@@ -84,7 +86,7 @@ def projections(suv, spacing_mm, affine, spots=None, highest=None, title="", lab
     return axes
 
 
-def rings(ax, plane, spots, spacing_mm):
+def rings(ax, plane, spots, spacing_mm) -> None:
     """Ring and number of each hot spot in a picture of a plane."""
     rows, columns = (axis for axis in range(3) if axis != PLANES[plane])
     for spot in () if spots is None else spots.itertuples():
@@ -95,7 +97,7 @@ def rings(ax, plane, spots, spacing_mm):
 
 
 def slices(suv, spacing_mm, affine, at, anatomy=None, highest=None, title="", label="SUVbw (g/ml)", window=(40, 400),
-           centred=False):
+           centred=False) -> np.ndarray:
     """Axial, coronal and sagittal slice through a voxel: PET, and below it the fusion where an anatomy is given.
 
     Parameters
@@ -142,7 +144,7 @@ def _cross(ax, plane_axis, at, spacing_mm):
     ax.axvline((at[columns] + 0.5) * spacing_mm[columns], color=MARK, lw=0.5, alpha=0.7)
 
 
-def gallery(volumes, spacings, affines, titles, highest=8.0, columns=5, label="SUVbw (g/ml)"):
+def gallery(volumes, spacings, affines, titles, highest=8.0, columns=5, label="SUVbw (g/ml)") -> np.ndarray:
     """Projections from the front of many patients on one scale, inverted grey.
 
     Parameters
@@ -167,7 +169,7 @@ def gallery(volumes, spacings, affines, titles, highest=8.0, columns=5, label="S
     return axes
 
 
-def all_scans(used, found, highest=8.0):
+def all_scans(used, found, highest=8.0) -> np.ndarray:
     """`gallery` of scans with their labels.
 
     Parameters
@@ -181,7 +183,7 @@ def all_scans(used, found, highest=8.0):
     return gallery(pictures, spacings, affines, titles, highest)
 
 
-def histograms(columns):
+def histograms(columns) -> np.ndarray:
     """Histograms of scans side by side: dict words -> values."""
     _, grid = plt.subplots(1, len(columns), figsize=(4.2 * len(columns), 2.6), squeeze=False)
     for ax, (text, values) in zip(grid[0], columns.items(), strict=True):
@@ -190,7 +192,7 @@ def histograms(columns):
     return grid[0]
 
 
-def volumes_by_threshold(table, names, truth=None, ax=None):
+def volumes_by_threshold(table, names, truth=None, ax=None) -> plt.Axes:
     """Metabolic volume of each lesion by each threshold, a line per lesion; log scale.
 
     Parameters
@@ -210,7 +212,7 @@ def volumes_by_threshold(table, names, truth=None, ax=None):
     return ax
 
 
-def recovery_curve(diameters, measured, ax=None, fwhm_mm=0.0):
+def recovery_curve(diameters, measured, ax=None, fwhm_mm=0.0) -> plt.Axes:
     """Share of the true contrast that each measure keeps, over the diameter of the sphere.
 
     Parameters
@@ -229,7 +231,7 @@ def recovery_curve(diameters, measured, ax=None, fwhm_mm=0.0):
     return ax
 
 
-def repeats(first, second, limits=None, ax=None, name="SUVpeak"):
+def repeats(first, second, limits=None, ax=None, name="SUVpeak") -> plt.Axes:
     """Relative change between two scans over the mean of both; dashed: limits of repeatability."""
     ax = plots.axes(ax, figsize=(7.2, 3.2))
     first, second = np.asarray(first, float), np.asarray(second, float)

@@ -16,7 +16,7 @@ HALF_LIVES = {"O-15": 122.24, "N-13": 597.9, "C-11": 1223.4, "Ga-68": 4057.7, "F
 LONG_LIVED_S = 10800.0  # above 3 hours more than 1/256 is left after a day: a scan on another day is possible
 
 
-def numbers(headers):
+def numbers(headers) -> tuple[dict, list[str]]:
     """What the SUV needs of the series, as columns of a cohort.
 
     Parameters
@@ -73,14 +73,14 @@ def _corrections(headers):
     return set.intersection(*told) if told else None
 
 
-def of_series(modality, files):
+def of_series(modality, files) -> tuple[dict | None, list[str]]:
     """`numbers` of the files of a series; nothing where it is no PET."""
     from medlab.imaging import dicom
 
     return numbers([dicom.dicom_header(file) for file in files]) if modality == "PT" else (None, [])
 
 
-def keep(cohort):
+def keep(cohort) -> None:
     """Turn the column ``_pet`` of dicts from `numbers` into columns of the cohort, in place.
 
     Height in centimetres takes the place of ``height_m``; a number of the headers wins over one that is there already.
@@ -95,7 +95,7 @@ def keep(cohort):
         cohort.drop(columns="height_m", errors="ignore", inplace=True)
 
 
-def times(headers, info, found):
+def times(headers, info, found) -> tuple[float | None, float | None, list[str]]:
     """Seconds from the injection to the scan start and to the reference of the decay correction, and notes."""
     start, notes = scan_start(headers, found["half_life_s"])
     if start is None:
@@ -114,7 +114,7 @@ def times(headers, info, found):
     return uptake, {"START": uptake, "ADMIN": 0.0}.get(kind), notes
 
 
-def scan_start(headers, half_life=None):
+def scan_start(headers, half_life=None) -> tuple[datetime | None, list[str]]:
     """The moment that decay correction to START means, as a naive datetime in the clock of the file, and notes.
 
     Series date and time, unless they lie after the first acquisition (a post-processed series: its time is that of the
@@ -138,7 +138,7 @@ def scan_start(headers, half_life=None):
     return min(taken), [text + "the first AcquisitionTime"]
 
 
-def injection(first, info, start):
+def injection(first, info, start) -> tuple[datetime | None, list[str]]:
     """When the tracer was injected, in the clock of the file, and notes; None where tags are missing or disagree.
 
     RadiopharmaceuticalStartDateTime may carry an offset from UTC, and then counts only where the file says its own
@@ -174,8 +174,14 @@ def injection(first, info, start):
     return dated or clock, notes
 
 
-def moment(date, time):
-    """Datetime of DICOM date and time, None where one is missing or not legal."""
+def moment(date, time) -> datetime | None:
+    """Datetime of DICOM date and time, None where one is missing or not legal.
+
+    Examples
+    --------
+    >>> moment("20240229", "0815"), moment("2024.02.29", "08:15:00.5"), moment("20230229", "0815")
+    (datetime.datetime(2024, 2, 29, 8, 15), datetime.datetime(2024, 2, 29, 8, 15, 0, 500000), None)
+    """
     date, time = str(date or "").strip().replace(".", ""), str(time or "").strip().replace(":", "")
     whole, _, part = time.partition(".")
     if not re.fullmatch(r"\d{8}", date) or not re.fullmatch(r"\d{2}|\d{4}|\d{6}", whole):
@@ -186,7 +192,7 @@ def moment(date, time):
         return None
 
 
-def average_count_rate(duration_s, half_life_s):
+def average_count_rate(duration_s, half_life_s) -> float:
     """Seconds from the start of a frame to the moment at which the decaying tracer has its average rate."""
     constant = np.log(2) / half_life_s
     return float(np.log(constant * duration_s / -np.expm1(-constant * duration_s)) / constant)

@@ -28,7 +28,7 @@ COLUMNS = ("pet_units", "suv_type", "decay_correction", "injected_dose_bq", "hal
            "decay_time_s", "weight_kg", "height_cm", "sex", "philips_suv", "philips_bqml", "attenuation_corrected")
 
 
-def factor(row, small_doses="refuse", lean="janmahasatian", intensity=None):
+def factor(row, small_doses="refuse", lean="janmahasatian", intensity=None) -> tuple[float, str]:
     """What a pixel value is multiplied by to become SUVbw (g/ml), and how it was found.
 
     Parameters
@@ -74,7 +74,7 @@ def factor(row, small_doses="refuse", lean="janmahasatian", intensity=None):
     return scale * 1000 * weight / dose, how + "weight / dose left"
 
 
-def check(small_doses="refuse", formula="janmahasatian"):
+def check(small_doses="refuse", formula="janmahasatian") -> None:
     """ValueError where one of the two choices is none."""
     if small_doses not in ("refuse", *DOSE_UNITS):
         raise ValueError(f"small doses {small_doses!r}: expected refuse, {', '.join(DOSE_UNITS)}")
@@ -93,7 +93,7 @@ def _from_gml(row, lean):
     raise ValueError(f"no SUV: SUVType (0054,1006) is {kind}, expected BW, LBM or LBMJANMA; reconstruct in BQML")
 
 
-def left(row, small_doses="refuse"):
+def left(row, small_doses="refuse") -> float:
     """Injected activity (Bq) that is left at the moment the pixels are corrected to."""
     half_life, seconds = need(row, "half_life_s"), _number(row, "decay_time_s", zero=True)
     if seconds is None and _text(row, "decay_correction") in (None, "START"):
@@ -111,7 +111,7 @@ def left(row, small_doses="refuse"):
     return dose_bq(row, small_doses) * 2 ** (-seconds / half_life)
 
 
-def dose_bq(row, small_doses="refuse"):
+def dose_bq(row, small_doses="refuse") -> float:
     """Injected dose in Bq; a number too small to be Bq is refused, or taken in the unit that `small_doses` names."""
     check(small_doses)
     dose = need(row, "injected_dose_bq")
@@ -125,7 +125,7 @@ def dose_bq(row, small_doses="refuse"):
     return dose
 
 
-def lean_mass(row, formula="janmahasatian"):
+def lean_mass(row, formula="janmahasatian") -> float:
     """Lean body mass in kg from weight (kg), height (cm) and sex; see the module for the two formulas."""
     check(formula=formula)
     weight, height, sex = need(row, "weight_kg"), need(row, "height_cm"), _text(row, "sex")
@@ -142,12 +142,12 @@ def lean_mass(row, formula="janmahasatian"):
     return mass
 
 
-def body_surface(row):
+def body_surface(row) -> float:
     """Body surface in m²: 0.007184 * kg^0.425 * cm^0.725 (Du Bois)."""
     return 0.007184 * need(row, "weight_kg") ** 0.425 * need(row, "height_cm") ** 0.725
 
 
-def normalisations(row, lean="janmahasatian"):
+def normalisations(row, lean="janmahasatian") -> tuple[dict[str, float], dict[str, str]]:
     """What SUVbw (g/ml) is multiplied by to become SUL (g/ml) or SUVbsa (cm²/ml); NaN where height or sex is missing.
 
     Returns
@@ -164,7 +164,7 @@ def normalisations(row, lean="janmahasatian"):
     return ratios, why
 
 
-def share_in_view(total_suv_ml, row):
+def share_in_view(total_suv_ml, row) -> float:
     """Activity in the field of view as a share of what is left of the dose; above 1 something is wrong.
 
     Parameters
@@ -174,7 +174,7 @@ def share_in_view(total_suv_ml, row):
     return float(total_suv_ml / (1000 * need(row, "weight_kg")))
 
 
-def remarks(row, share=None):
+def remarks(row, share=None) -> list[str]:
     """What a reader must know before believing the SUV of an image: list of str."""
     found, uptake = [], _number(row, "uptake_time_s", zero=True)
     if uptake is None:
@@ -198,7 +198,7 @@ def remarks(row, share=None):
     return found
 
 
-def attenuation_corrected(row):
+def attenuation_corrected(row) -> bool | None:
     """True, False, or None where the cohort does not say."""
     text = _told(row, "attenuation_corrected")
     if text not in (None, "true", "false", "1", "0", "1.0", "0.0", "yes", "no"):
@@ -207,7 +207,7 @@ def attenuation_corrected(row):
     return None if text is None else text in ("true", "1", "1.0", "yes")
 
 
-def need(row, column):
+def need(row, column) -> float:
     """A number above 0 of a row; ValueError naming the DICOM tag and the column to fill in."""
     value = _number(row, column)
     if value is None and column == "height_cm" and _number(row, "height_m"):

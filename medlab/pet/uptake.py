@@ -18,7 +18,7 @@ LEAK_MM = 20.0  # a contour that goes further beyond the hot spot has leaked int
 RESOLVED = ("diameter_mm", "volume_ml", "suv", "threshold")
 
 
-def sphere(spacing_mm, radius_mm=PEAK_RADIUS_MM, parts=7):
+def sphere(spacing_mm, radius_mm=PEAK_RADIUS_MM, parts=7) -> np.ndarray:
     """Weights of the voxels around a voxel's centre that a sphere covers, edges by their share; they add up to 1."""
     step = np.asarray(spacing_mm, float)
     reach = np.ceil(radius_mm / step - 0.5).astype(int)
@@ -29,7 +29,7 @@ def sphere(spacing_mm, radius_mm=PEAK_RADIUS_MM, parts=7):
     return weights / weights.sum()
 
 
-def peak(suv, spacing_mm, where, radius_mm=PEAK_RADIUS_MM):
+def peak(suv, spacing_mm, where, radius_mm=PEAK_RADIUS_MM) -> tuple[float, tuple[int, int, int]]:
     """SUVpeak: the highest mean in a sphere of 1 ml whose centre is a voxel of a lesion.
 
     PERCIST 1.0 (Wahl 2009) and EANM 2.0 (Boellaard 2015): the sphere need not be about the hottest voxel. Voxels at its
@@ -61,7 +61,7 @@ def _around(mask, margin):
     return wide, tuple(slice(t.start - w.start, t.stop - w.start) for t, w in zip(tight, wide, strict=True))
 
 
-def measures(suv, mask, spacing_mm):
+def measures(suv, mask, spacing_mm) -> dict[str, float]:
     """SUVmax, SUVmean, SUVpeak, volume and total lesion glycolysis (SUVmean times ml) of one region; a dict."""
     values = np.asarray(suv, float)[mask]
     volume = values.size * np.prod(spacing_mm) / 1000
@@ -70,13 +70,13 @@ def measures(suv, mask, spacing_mm):
             "tlg_g": float(values.mean() * volume)}
 
 
-def delineate(suv, at, threshold):
+def delineate(suv, at, threshold) -> np.ndarray:
     """Voxels from the threshold on that hang together with a voxel, bool; empty where that voxel lies below."""
     labels = components.label(np.asarray(suv) >= threshold)
     return labels == labels[at] if labels[at] else np.zeros(np.shape(suv), bool)
 
 
-def background(suv, mask, spacing_mm, near_mm=8.0, far_mm=20.0, below=np.inf):
+def background(suv, mask, spacing_mm, near_mm=8.0, far_mm=20.0, below=np.inf) -> float:
     """Median of the shell around a lesion, without voxels from ``below`` on (neighbouring lesions); NaN if empty."""
     margin = np.ceil(far_mm / np.asarray(spacing_mm)).astype(int)
     box, _ = _around(mask, margin)
@@ -85,11 +85,16 @@ def background(suv, mask, spacing_mm, near_mm=8.0, far_mm=20.0, below=np.inf):
     return float(np.median(shell)) if len(shell) else float("nan")
 
 
-def thresholds(maximum, around):
+def thresholds(maximum, around) -> dict[str, float]:
     """Thresholds of SUV for the metabolic volume of one lesion, by name.
 
     ``suv_2.5``, ``suv_4.0``: fixed; ``41 %``: of the maximum; ``41 % adapted``: that share of the way from the
     background to the maximum (both EANM 2.0).
+
+    Examples
+    --------
+    >>> {name: round(suv, 2) for name, suv in thresholds(10.0, 2.0).items()}
+    {'suv_2.5': 2.5, 'suv_4.0': 4.0, '41 %': 4.1, '41 % adapted': 5.28}
     """
     named = {f"suv_{t}": t for t in FIXED} | {"41 %": SHARE * maximum}
     return named | {"41 % adapted": around + SHARE * (maximum - around)}
@@ -101,7 +106,7 @@ def methods(fwhm_mm: float = 0.0) -> dict:
     return named | ({"resolved_volume_ml": "resolved"} if fwhm_mm else {})
 
 
-def profile(radius_mm, at_mm, fwhm_mm):
+def profile(radius_mm, at_mm, fwhm_mm) -> np.ndarray | float:
     """Share of its contrast that a uniform sphere keeps at a distance from its centre under a Gaussian resolution.
 
     Closed form of the convolution of a ball with a Gaussian of three axes.
@@ -113,7 +118,7 @@ def profile(radius_mm, at_mm, fwhm_mm):
     return edge / 2 - s / (r * np.sqrt(2 * np.pi)) * tail
 
 
-def recovery(diameter_mm, fwhm_mm, roi_mm=2 * PEAK_RADIUS_MM):
+def recovery(diameter_mm, fwhm_mm, roi_mm=2 * PEAK_RADIUS_MM) -> float:
     """Recovery coefficient: the mean in a concentric ball of diameter ``roi_mm`` as a share of the true contrast.
 
     Below 1 (partial volume); the default is what SUVpeak keeps. ``roi_mm=0``: the value at the centre.
@@ -124,7 +129,7 @@ def recovery(diameter_mm, fwhm_mm, roi_mm=2 * PEAK_RADIUS_MM):
     return float(np.average(profile(diameter_mm / 2, r, fwhm_mm), weights=r**2))
 
 
-def resolved(suv, spacing_mm, at, fwhm_mm, around, step_mm=1.0, widest_mm=60.0):
+def resolved(suv, spacing_mm, at, fwhm_mm, around, step_mm=1.0, widest_mm=60.0) -> dict[str, float]:
     """Volume and uptake of a round lesion with the resolution of the scanner taken into account.
 
     The relative threshold at which a blurred ball has its true volume depends on its size: both are found in turn
@@ -166,7 +171,7 @@ def resolved(suv, spacing_mm, at, fwhm_mm, around, step_mm=1.0, widest_mm=60.0):
     return nothing
 
 
-def hot_spots(suv, spacing_mm, threshold, least_ml=0.3, affine=None, fwhm_mm=0.0):
+def hot_spots(suv, spacing_mm, threshold, least_ml=0.3, affine=None, fwhm_mm=0.0) -> pd.DataFrame:
     """Candidates: what hangs together from a threshold on, hottest first, with all measures. Not a diagnosis.
 
     Parameters
@@ -252,7 +257,7 @@ def errors(beside: pd.DataFrame, hit: pd.DataFrame, above_mm: float, volumes: di
     return found
 
 
-def nearest(labels, own, spacing_mm):
+def nearest(labels, own, spacing_mm) -> np.ndarray:
     """Voxels that lie nearer to one region of a label map than to all others; at equal distance the lower label's."""
     lower, higher = (labels > 0) & (labels < own), labels > own
     if not (lower.any() or higher.any()):

@@ -16,20 +16,20 @@ SMOOTH_MM = 8.0  # full width at half maximum of the smoothing before maps are c
 GRID_MM = 5.0
 
 
-def ball(shape, spacing_mm, affine, centre_mm, radius_mm):
+def ball(shape, spacing_mm, affine, centre_mm, radius_mm) -> np.ndarray:
     """Voxels whose centre lies within a ball about a point x, y, z of LPS (mm); bool of ``shape``."""
     at = np.linalg.solve(affine, [*centre_mm, 1.0])[:3]
     lines = [(np.arange(n) - a) * s for n, a, s in zip(shape, at, spacing_mm, strict=True)]
     return sum(g**2 for g in np.meshgrid(*lines, indexing="ij", sparse=True)) <= radius_mm**2
 
 
-def smooth(suv, spacing_mm, fwhm_mm=SMOOTH_MM, grid_mm=GRID_MM):
+def smooth(suv, spacing_mm, fwhm_mm=SMOOTH_MM, grid_mm=GRID_MM) -> np.ndarray:
     """Smoothed by a Gaussian of ``fwhm_mm`` and resampled about the same centre to ``grid_mm`` in all axes."""
     soft = ndimage.gaussian_filter(np.asarray(suv, np.float32), fwhm_mm / 2.3548 / np.asarray(spacing_mm))
     return resampling.resample(soft, spacing_mm, grid_mm)
 
 
-def grid_affine(affine, shape, spacing_mm, grid_mm=GRID_MM):
+def grid_affine(affine, shape, spacing_mm, grid_mm=GRID_MM) -> np.ndarray | None:
     """Index of a `smooth` map (z, y, x, 1) to LPS mm from the affine of its image; None stays None."""
     if affine is None:
         return None
@@ -41,7 +41,7 @@ def grid_affine(affine, shape, spacing_mm, grid_mm=GRID_MM):
     return np.asarray(affine) @ scale
 
 
-def aligned(fixed, moving, grid_mm=GRID_MM, kind="rigid", seed=0):
+def aligned(fixed, moving, grid_mm=GRID_MM, kind="rigid", seed=0) -> tuple[np.ndarray, registration.Registration]:
     """A moving map on the grid of a fixed one.
 
     Returns
@@ -57,7 +57,7 @@ def aligned(fixed, moving, grid_mm=GRID_MM, kind="rigid", seed=0):
     return np.where(reach > 0.999, moved, np.nan), found
 
 
-def mirrored(suv_map, grid_mm=GRID_MM, seed=0):
+def mirrored(suv_map, grid_mm=GRID_MM, seed=0) -> tuple[np.ndarray, registration.Registration]:
     """The map with left and right exchanged, laid over itself rigidly: a body is never exactly in the middle.
 
     The last axis must run between right and left, as `formats.read` turns it.
@@ -65,7 +65,7 @@ def mirrored(suv_map, grid_mm=GRID_MM, seed=0):
     return aligned(suv_map, np.ascontiguousarray(suv_map[..., ::-1]), grid_mm, "rigid", seed)
 
 
-def asymmetry(suv_map, mirror, floor=0.2):
+def asymmetry(suv_map, mirror, floor=0.2) -> np.ndarray:
     """Asymmetry index in percent, 200 (here - there) / (here + there); NaN where neither side reaches the floor.
 
     +: more uptake here than at the mirrored place.
@@ -75,7 +75,7 @@ def asymmetry(suv_map, mirror, floor=0.2):
         return np.where(high, 200 * (suv_map - mirror) / (suv_map + mirror), np.nan)
 
 
-def robust_z(values):
+def robust_z(values) -> np.ndarray:
     """Deviation from the median in robust standard deviations (1.4826 MAD) of the same map; NaN stays NaN.
 
     Says which places stand out from the rest of one body, not how rare that is among persons.
@@ -85,7 +85,7 @@ def robust_z(values):
     return off / spread if spread > 0 else np.full(off.shape, np.nan)
 
 
-def z_scores(value, normals):
+def z_scores(value, normals) -> np.ndarray:
     """How unusual a map is against those of normal persons, as a z that allows for how few they are.
 
     The t of Crawford and Howell (Clin Neuropsychol 1998), (x - mean) / (sd sqrt(1 + 1/n)) with n - 1 degrees of
@@ -108,7 +108,7 @@ def z_scores(value, normals):
     return np.sign(t) * stats.norm.isf(stats.t.sf(np.abs(t), n - 1))
 
 
-def body(normals):
+def body(normals) -> np.ndarray:
     """Where all normal maps reach and hold tissue, without the outermost voxel (the skin is where bodies differ)."""
     normals = np.asarray(normals)
     reached = np.isfinite(normals).all(axis=0)
@@ -116,7 +116,7 @@ def body(normals):
     return reached & ndimage.binary_erosion(np.nan_to_num(normals).mean(axis=0) > level, np.ones((3, 3, 3)))
 
 
-def clusters(z, inside, least=4.0, affine=None, grid_mm=GRID_MM, least_ml=1.0):
+def clusters(z, inside, least=4.0, affine=None, grid_mm=GRID_MM, least_ml=1.0) -> pd.DataFrame:
     """Places where a z map is beyond a threshold on either side.
 
     Parameters
@@ -142,7 +142,7 @@ def clusters(z, inside, least=4.0, affine=None, grid_mm=GRID_MM, least_ml=1.0):
     return table.sort_values("volume_ml", ascending=False, kind="stable").reset_index(drop=True)
 
 
-def repeatability(first, second, patients, n_bootstrap=2000, seed=0):
+def repeatability(first, second, patients, n_bootstrap=2000, seed=0) -> dict[str, float]:
     """Repeatability of a size above 0 from two scans of the same lesions.
 
     Within-subject coefficient of variation from the logarithms, and the limits beyond which 95 % of the repeats do not

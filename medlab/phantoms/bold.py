@@ -37,7 +37,7 @@ CARD = {
 }
 
 
-def bold(folder, seed=0, volumes=240):
+def bold(folder, seed=0, volumes=240) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Write the run, its events and its truth below a folder.
 
     Parameters
@@ -79,7 +79,7 @@ def bold(folder, seed=0, volumes=240):
     return pd.DataFrame([row]), pd.concat([REGIONS.assign(patient_id="sub-01"), native], axis=1)
 
 
-def placement(rng):
+def placement(rng) -> np.ndarray:
     """MNI mm to mm of the run: a head of another size, turned and shifted."""
     scale = np.diag(1 + rng.uniform(-0.05, 0.05, 3))
     head = np.eye(4)
@@ -88,7 +88,7 @@ def placement(rng):
     return head
 
 
-def grid_affine():
+def grid_affine() -> np.ndarray:
     """Affine of the acquisition, slices tilted about the left-right axis, the brain in the middle."""
     affine = np.eye(4)
     affine[:3, :3] = motion.rotation(TILT_DEG, 0, 0) * VOXEL_MM
@@ -96,7 +96,7 @@ def grid_affine():
     return affine
 
 
-def blocks(rng, seconds, on=BLOCK_S):
+def blocks(rng, seconds, on=BLOCK_S) -> pd.DataFrame:
     """Blocks of both conditions in shuffled pairs with rests of 10 to 14 s, as a BIDS table."""
     rows, start = [], 10.0
     while True:
@@ -107,7 +107,7 @@ def blocks(rng, seconds, on=BLOCK_S):
             start += on + rng.uniform(10, 14)
 
 
-def movement(rng, volumes):
+def movement(rng, volumes) -> pd.DataFrame:
     """Head motion: a slow drift, a little jitter, a few jerks after which the head stays where it is."""
     walk = np.cumsum(rng.normal(0, [0.02, 0.02, 0.03, 0.025, 0.012, 0.012], (volumes, 6)), axis=0)
     for at in rng.choice(np.arange(10, volumes - 10), 3, replace=False):
@@ -116,7 +116,7 @@ def movement(rng, volumes):
     return pd.DataFrame(walk - walk[volumes // 2], columns=motion.PARAMETERS)  # the middle volume is where the truth is
 
 
-def anatomy():
+def anatomy() -> tuple[np.ndarray, ...]:
     """T2*-weighted grey values, shares of grey matter, of liquid, and of brain on the 2 mm template; its affine."""
     from nilearn import datasets
 
@@ -134,7 +134,7 @@ def anatomy():
     return values * bias.reshape(brain.shape), grey, liquid, brain, template.affine
 
 
-def acquire(rng, head, grid, events, moves, volumes):
+def acquire(rng, head, grid, events, moves, volumes) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The run as int16 (x, y, z, t) and the truth at the place of the middle volume.
 
     The truth: the amplitude in % of each condition, and the number of the region (from 1) that fills at least half of a
@@ -171,7 +171,7 @@ def acquire(rng, head, grid, events, moves, volumes):
     return np.abs(noisy).round().astype(np.int16), truth
 
 
-def spheres(brain, template):
+def spheres(brain, template) -> np.ndarray:
     """Number of the region at each voxel of the template, -1 for none; where two meet, the nearer centre counts."""
     at = np.indices(brain.shape).reshape(3, -1).T @ template[:3, :3].T + template[:3, 3]
     far = np.stack([np.linalg.norm(at - row[1:4], axis=1) - 1000 * (np.linalg.norm(at - row[1:4], axis=1) <= row[4])
@@ -179,7 +179,7 @@ def spheres(brain, template):
     return np.where((far.min(axis=0) < 0) & brain.ravel(), far.argmin(axis=0), -1).reshape(brain.shape)
 
 
-def responses(events, volumes):
+def responses(events, volumes) -> np.ndarray:
     """(volumes, regions) % signal change: blocks convolved with Glover's response, later in some regions."""
     from nilearn.glm.first_level import compute_regressor
 
@@ -204,7 +204,7 @@ def _sample(values, template, head, grid, move, middle):
     return ndimage.affine_transform(values, to_voxel[:3, :3], to_voxel[:3, 3], SHAPE, np.float32, order=1)
 
 
-def noise(rng, values, grey, liquid, brain, volumes):
+def noise(rng, values, grey, liquid, brain, volumes) -> np.ndarray:
     """What is not signal: thermal, slow and smooth in space (AR(1)), drift, breathing, pulse, global."""
     times = TR_S * np.arange(volumes)
     out = rng.normal(0, 7.0, (*SHAPE, volumes)).astype(np.float32)  # thermal, the same everywhere
@@ -226,7 +226,7 @@ def noise(rng, values, grey, liquid, brain, volumes):
     return out
 
 
-def networks(rng, head, grid, values, volumes, radius_mm=9.0, size=0.0035):
+def networks(rng, head, grid, values, volumes, radius_mm=9.0, size=0.0035) -> np.ndarray:
     """Slow fluctuations that the places of a network (Dosenbach 2010) share, in the grey values of the run."""
     places, names = mni.network_places()
     points = mni.transform(np.indices(SHAPE).reshape(3, -1).T, np.linalg.inv(head) @ grid)
@@ -245,7 +245,7 @@ def _field(rng, width):
     return field / field.std()
 
 
-def truth(folder, conditions):
+def truth(folder, conditions) -> dict:
     """What a simulation knows: effects (condition, ``regions`` -> map RAS+), motion, mni_to_native; {} without one."""
     files = {c: folder / f"{c}.nii.gz" for c in [*conditions, "regions"]}
     if not all(file.is_file() for file in files.values()):
@@ -255,7 +255,7 @@ def truth(folder, conditions):
             "mni_to_native": pd.read_csv(folder / "mni_to_native.csv", header=None).to_numpy()}
 
 
-def against_truth(declared, effect, regions, inside, affine, smoothing_mm, null_percent=0.02):
+def against_truth(declared, effect, regions, inside, affine, smoothing_mm, null_percent=0.02) -> dict[str, float]:
     """Recall of the active voxels and share of false discoveries of a declared map.
 
     Parameters
@@ -280,7 +280,7 @@ def against_truth(declared, effect, regions, inside, affine, smoothing_mm, null_
             "active": int(active.sum()), "declared": int(declared.sum())}
 
 
-def place_errors(truth, parameters, reference, native_to_mni, inside, affine, drop=0):
+def place_errors(truth, parameters, reference, native_to_mni, inside, affine, drop=0) -> dict[str, float]:
     """How far the motion and the places in MNI are from the truth.
 
     Parameters

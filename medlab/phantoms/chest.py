@@ -19,7 +19,7 @@ SITES = {  # two scanners: pixel size (mm), blur of the kernel (pixels), noise (
 TEXTURES = {"solid": (35.0, 35.0), "part-solid": (-420.0, 30.0), "ground-glass": (-420.0, -420.0)}
 
 
-def render(patient, rng):
+def render(patient, rng) -> tuple[np.ndarray, list[np.ndarray]]:
     """CT of one simulated patient.
 
     Parameters
@@ -56,7 +56,7 @@ def render(patient, rng):
     return np.clip(np.rint(hu), -1024, 3071).astype(np.int16), masks
 
 
-def grid(patient):
+def grid(patient) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Coordinates (mm) that broadcast to the volume: x (1, 1, w), y (1, h, 1), z (d, 1, 1)."""
     d, h, w = SHAPE
     pixel = SITES[patient["site"]]["pixel_mm"]
@@ -66,7 +66,7 @@ def grid(patient):
     return x, y, z
 
 
-def lesions(patient):
+def lesions(patient) -> list[tuple[float, float, str]]:
     """(diameter mm, spiculation 0..1, texture) of each nodule, then of each calcified granuloma."""
     found = []
     if patient["diameter_mm"] == patient["diameter_mm"]:
@@ -76,12 +76,12 @@ def lesions(patient):
     return found + [(size, 0.0, "calcified") for size in (5.2, 5.8, 4.8, 6.4)[: patient["n_granulomas"]]]
 
 
-def fill(distance, soft=2.8):
+def fill(distance, soft=2.8) -> np.ndarray:
     """Covered fraction of a voxel from the signed distance (mm) to an edge."""
     return np.clip(0.5 - distance / soft, 0, 1)
 
 
-def ellipse(x, y, cx, cy, a, b, degrees=0.0):
+def ellipse(x, y, cx, cy, a, b, degrees=0.0) -> np.ndarray:
     """Signed distance (mm, close to the edge) to an ellipse with half axes a, b; a <= 0: nothing there."""
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     u, v = (x - cx) * c + (y - cy) * s, (y - cy) * c - (x - cx) * s
@@ -89,35 +89,35 @@ def ellipse(x, y, cx, cy, a, b, degrees=0.0):
     return (np.sqrt((u / np.maximum(a, 0.1)) ** 2 + (v / np.maximum(b, 0.1)) ** 2) - 1) * size
 
 
-def capsule(x, y, start, end, radius):
+def capsule(x, y, start, end, radius) -> np.ndarray:
     """Signed distance to a stadium between two points."""
     (ax, ay), (bx, by) = start, end
     t = np.clip(((x - ax) * (bx - ax) + (y - ay) * (by - ay)) / ((bx - ax) ** 2 + (by - ay) ** 2), 0, 1)
     return np.hypot(x - ax - t * (bx - ax), y - ay - t * (by - ay)) - radius
 
 
-def merge(a, b, k=10.0):
+def merge(a, b, k=10.0) -> np.ndarray:
     """Smooth union of two signed distances (fillet of about k mm)."""
     return np.minimum(a, b) - np.maximum(k - np.abs(a - b), 0) ** 2 / (4 * k)
 
 
-def bump(z, centre, half):
+def bump(z, centre, half) -> np.ndarray:
     """Half axis of a ball along z: 1 at the centre, 0 at `half` mm from it."""
     return np.sqrt(np.clip(1 - ((z - centre) / half) ** 2, 0, 1))
 
 
-def between(z, low, high, soft=8.0):
+def between(z, low, high, soft=8.0) -> np.ndarray:
     """1 for low < z < high, 0 outside, soft ends."""
     return np.clip((z - low) / soft + 0.5, 0, 1) * np.clip((high - z) / soft + 0.5, 0, 1)
 
 
-def clouds(shape, size, rng):
+def clouds(shape, size, rng) -> np.ndarray:
     """Smooth noise, mean 0 and standard deviation 1, with structures of `size` pixels (d, h, w)."""
     field = ndimage.gaussian_filter(rng.standard_normal(shape, dtype=np.float32), size, mode="wrap")
     return (field - field.mean()) / field.std()
 
 
-def chest(x, y, z, patient, rng):
+def chest(x, y, z, patient, rng) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Everything but vessels and lesions: (hu, lung fraction, bool outside the body)."""
     s, sway = patient["body_scale"], rng.uniform(0, 6.3, 4).tolist()
     texture = clouds(SHAPE, (1, 2.0, 2.0), rng)
@@ -163,13 +163,13 @@ def chest(x, y, z, patient, rng):
     return hu, lung * (cage < 0), skin > 3
 
 
-def ellipse3(x, y, z, centre, axes):
+def ellipse3(x, y, z, centre, axes) -> np.ndarray:
     """Signed distance (close to the edge) to an ellipsoid."""
     r = np.sqrt(sum(((v - c) / a) ** 2 for v, c, a in zip((x, y, z), centre, axes, strict=True)))
     return (r - 1) * min(axes)
 
 
-def muscles(x, y, z, skin, cage, fat_mm, coarse):
+def muscles(x, y, z, skin, cage, fat_mm, coarse) -> np.ndarray:
     """Fraction of muscle in the chest wall: intercostals, back, serratus, pectorals, with planes of fat."""
     side = np.abs(x)
     wall = fill(np.maximum(cage - 10, skin + 3))
@@ -183,7 +183,7 @@ def muscles(x, y, z, skin, cage, fat_mm, coarse):
     return muscle * (1 - 0.45 * plane * (side > 20))
 
 
-def mediastinum(x, y, z, spine_y):
+def mediastinum(x, y, z, spine_y) -> tuple[np.ndarray, np.ndarray]:
     """Signed distances: all that keeps the lung away, and the soft tissue (blood, heart) within it."""
     heart = ellipse3(x * 0.88 + y * 0.47, y * 0.88 - x * 0.47, z, (12, -32, -68), (62, 44, 60))
     arch = capsule(x, y, (-6, -22), (22, 30), 13 * bump(z, 28, 14) - 1)
@@ -209,7 +209,7 @@ def mediastinum(x, y, z, spine_y):
     return solid, np.minimum(heart + 4, blood)
 
 
-def airways(x, y, z):
+def airways(x, y, z) -> np.ndarray:
     """Signed distance to the lumen of trachea and main bronchi."""
     trachea = np.hypot(x, y - 10) - 9 * between(z, -6, 300, 6)
     out = np.clip(-z, 0, 60)
@@ -217,7 +217,7 @@ def airways(x, y, z):
     return np.minimum(trachea, bronchi - np.clip(7 - 0.07 * out, 3, 7) * between(z, -46, 1, 6))
 
 
-def bones(hu, x, y, z, cage, spine_y, coarse, rng):
+def bones(hu, x, y, z, cage, spine_y, coarse, rng) -> None:
     """Paint ribs (oblique rings cut by the slice), spine, sternum and shoulder blades into `hu`."""
     side, angle = np.abs(x), np.arctan2(np.abs(x), y)  # angle 0 at the spine, pi at the sternum
     phase, disc_phase, tilt = rng.uniform(0, 26), rng.uniform(0, 23), rng.normal(0, 2)
@@ -248,14 +248,14 @@ def bones(hu, x, y, z, cage, spine_y, coarse, rng):
     hu += fill(canal + 1) * (22 - hu)
 
 
-def free_room(lung, pixel_mm):
+def free_room(lung, pixel_mm) -> np.ndarray:
     """Distance (mm) within the slice from each point of the lung to its border; 0 in the end slices."""
     room = np.stack([ndimage.distance_transform_edt(part >= 0.9, sampling=pixel_mm) for part in lung])
     room[[0, -1]] = 0
     return room
 
 
-def find_place(x, y, z, room, diameter, rng):
+def find_place(x, y, z, room, diameter, rng) -> tuple[float, float, float]:
     """Random point (mm) where a ball of this diameter fits (it may just touch the pleura)."""
     peripheral = np.where(np.abs(x) > 48, room, 0)  # the hila are crowded enough
     fits = np.flatnonzero(peripheral > min(0.42 * diameter, 0.8 * peripheral.max()))
@@ -265,7 +265,7 @@ def find_place(x, y, z, room, diameter, rng):
     return x[0, 0, i] + jitter[0], y[0, j, 0] + jitter[1], z[k, 0, 0] + jitter[2]
 
 
-def blob(x, y, z, place, diameter, spiculation, core, rng):
+def blob(x, y, z, place, diameter, spiculation, core, rng) -> tuple[np.ndarray, np.ndarray]:
     """Coverage (d, h, w) of a lobulated, spiculated ball and of its core, from 80 points a voxel."""
     radius = diameter / 2
     axes = [rng.standard_normal((n, 3)) for n in (3, int(10 + 6 * spiculation))]
@@ -294,7 +294,7 @@ def blob(x, y, z, place, diameter, spiculation, core, rng):
     return whole, inner
 
 
-def noise(hu, level, blur, rng):
+def noise(hu, level, blur, rng) -> np.ndarray:
     """Correlated noise of standard deviation `level` (HU) in tissue, from ramp times kernel in frequency."""
     fy, fx = np.fft.fftfreq(SHAPE[1])[:, None], np.fft.rfftfreq(SHAPE[2])[None]
     f = np.hypot(fy, fx)

@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def uid(*parts):
+def uid(*parts) -> str:
     """Unique identifier that depends on its parts only."""
     from pydicom.uid import generate_uid
 
@@ -13,6 +13,6 @@ def uid(*parts):
 SHAPE, SPACING = (48, 100, 124), 2.5  # slices, rows, columns; mm
 
 
-def generator(seed, patient, part):
+def generator(seed, patient, part) -> np.random.Generator:
     """Random numbers of one part (0 person, 1 pixels, 2 pixels of the second scan, 3 header) of one patient."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(patient, part)))

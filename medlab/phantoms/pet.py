@@ -6,6 +6,8 @@ with a Gaussian resolution and correlated noise, not reconstructed from counts. 
 ones do (`TRAPS`). Patient i depends on the seed and on i only.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from scipy import ndimage
@@ -40,7 +42,7 @@ mask_classes: {lesion: 1, reference: 2}
 """
 
 
-def sample(patients=20, seed=0):
+def sample(patients=20, seed=0) -> list[dict]:
     """Who the patients are: list of dict; the first has all six spheres at SUV 8, then two in five are normal.
 
     Keys: patient_id, label, sex, weight_kg, height_cm, dose_mbq, uptake_s, half_life_s, background, liver (SUVbw),
@@ -74,7 +76,7 @@ def _person(i, rng):
     return p
 
 
-def places(person):
+def places(person) -> np.ndarray:
     """Centres of the spheres of a person in mm, (n, 3) x, y, z of LPS with 0 in the middle of the image."""
     angle = np.radians([s["angle_deg"] for s in person["spheres"]])
     ring = np.stack([RING * np.cos(angle), RING_Y + RING * np.sin(angle), np.full(len(angle), RING_Z)], -1)
@@ -87,7 +89,7 @@ def _turned(points, person):
     return points @ turn.T + np.asarray(person["shift_mm"])[::-1] + [0, -RING_Y, 0]
 
 
-def render(person, rng, noise=1.0, change=0.0):
+def render(person, rng, noise=1.0, change=0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """SUVbw of one scan, its mask, and the attenuation as a CT would show it.
 
     Parameters
@@ -177,7 +179,7 @@ def _field(shape, size, rng):
     return (field - field.mean()) / field.std()
 
 
-def pet(folder, patients=20, seed=0, noise=1.0, progress=True):
+def pet(folder, patients=20, seed=0, noise=1.0, progress=True) -> Path:
     """Write the raw export of a synthetic cohort: DICOM, table, masks, truth.
 
     Below `folder`: ``dicom/`` (PET of every patient, a second scan of some, CT of the first three with lesions),

@@ -1,6 +1,7 @@
 """The synthetic PET cohort as DICOM files, with the headers of several scanners and the traps of real ones."""
 
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 
@@ -11,19 +12,19 @@ from medlab.phantoms.common import SHAPE, SPACING
 BED_S, BEDS = 150.0, 2  # duration of a bed position and how many cover the slices
 
 
-def uid(*parts):
+def uid(*parts) -> str:
     """Unique identifier that depends on its parts only."""
     from pydicom.uid import generate_uid
 
     return generate_uid(entropy_srcs=["medlab synthetic pet", *map(str, parts)])
 
 
-def concentration(person, suv, decay_s):
+def concentration(person, suv, decay_s) -> np.ndarray:
     """Bq/ml of an image whose pixels are corrected to ``decay_s`` after the injection."""
     return suv * 1e6 * person["dose_mbq"] * 2 ** (-decay_s / person["half_life_s"]) / (1000 * person["weight_kg"])
 
 
-def write_pet(folder, i, person, suv, scan=0, seed=0):
+def write_pet(folder, i, person, suv, scan=0, seed=0) -> Path:
     """One PET series, a file per slice with its own rescale slope; the trap of the person is in its first scan."""
     trap = person["trap"] if not scan else ""
     target = folder / f"{uid(seed, i, scan)[-8:]}"
@@ -53,7 +54,7 @@ def write_pet(folder, i, person, suv, scan=0, seed=0):
     return target
 
 
-def write_ct(folder, i, person, hu, seed=0):
+def write_ct(folder, i, person, hu, seed=0) -> Path:
     """The CT of the same study on the same grid."""
     from pydicom.uid import CTImageStorage
 

@@ -5,6 +5,7 @@ writes DICOM, a clinical table, masks, boxes and the truth. Patient i depends on
 """
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -44,12 +45,12 @@ synthetic: true
 """
 
 
-def generator(seed, patient, part):
+def generator(seed, patient, part) -> np.random.Generator:
     """Random numbers of one part (0 person, 1 pixels, 2 files, 3 table) of one patient."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(patient, part)))
 
 
-def sample(patients=240, seed=0):
+def sample(patients=240, seed=0) -> pd.DataFrame:
     """Draw the patients and all that is true of them.
 
     Parameters
@@ -75,7 +76,7 @@ def sample(patients=240, seed=0):
     return pd.DataFrame(rows)
 
 
-def person(rng):
+def person(rng) -> dict:
     """One patient: body, habits, nodule, its malignancy, survival."""
     p = {"site": str(rng.choice(["A", "B"], p=[0.6, 0.4]))}
     p["sex"] = str(rng.choice(["male", "female"], p=[0.56, 0.44]))
@@ -95,7 +96,7 @@ def person(rng):
     return p | survival(p, rng)
 
 
-def nodule(p, rng):
+def nodule(p, rng) -> dict:
     """Nodule of a patient (two thirds have one) and the label drawn from its malignancy probability."""
     present, chance = rng.random() < 2 / 3, rng.random()
     diameter = float(4 + 28 * rng.beta(0.95, 1.25))
@@ -114,7 +115,7 @@ def nodule(p, rng):
             "satellite_mm": satellite, "n_nodules": 1 + (satellite == satellite)}  # fmt: skip
 
 
-def survival(p, rng):
+def survival(p, rng) -> dict:
     """True extent 0..4, recorded stage (noisy), Weibull time to death, censoring by end of study and loss."""
     malignant = p["label"] == "malignant"
     extent = int(np.clip(np.rint((p["diameter_mm"] - 8) / 7 + rng.normal(0, 0.5)), 1, 4)) if malignant else 0
@@ -129,7 +130,7 @@ def survival(p, rng):
             "event": time <= end}  # fmt: skip
 
 
-def thorax(folder, patients=240, seed=0, progress=True):
+def thorax(folder, patients=240, seed=0, progress=True) -> Path:
     """Write the raw export of a synthetic cohort: what a hospital would hand over, flaws included.
 
     Below `folder`: ``dicom/<folder>/<file>`` (several series to a folder, names without meaning),
@@ -169,7 +170,7 @@ def thorax(folder, patients=240, seed=0, progress=True):
     return folder
 
 
-def box(mask):
+def box(mask) -> dict[str, int]:
     """Half-open pixel box of a mask, as a dict of CORNERS."""
     return _corners(ndimage.find_objects(mask.astype(np.uint8))[0])
 
@@ -179,7 +180,7 @@ def _corners(cuts):
     return dict(zip(CORNERS, (x.start, y.start, z.start, x.stop, y.stop, z.stop), strict=True))
 
 
-def clinical(truth, seed):
+def clinical(truth, seed) -> pd.DataFrame:
     """The table as it was typed: missing values, spellings, one impossible age."""
     keep = ["patient_id", "age_years", "sex", "smoking", "smoking_pack_years", "stage", "haemoglobin_g_dl",
             "height_cm", "site", "label", "time_days", "event"]  # fmt: skip
@@ -199,7 +200,7 @@ def clinical(truth, seed):
     return pd.DataFrame(rows).astype({"age_years": "Int64", "smoking_pack_years": "Int64"})
 
 
-def write_series(folder, i, patient, hu, seed):
+def write_series(folder, i, patient, hu, seed) -> None:
     """One CT series as DICOM files without telling names; `i` decides which defects it carries."""
     names = generator(seed, i, 2)
     target = folder / hashlib.sha256(f"{seed}/{i // 6}".encode()).hexdigest()[:8].upper()
@@ -234,7 +235,7 @@ def write_series(folder, i, patient, hu, seed):
     spoil(target, i, header, names)
 
 
-def spoil(target, i, header, names):
+def spoil(target, i, header, names) -> None:
     """The two broken files beside the good ones: an interrupted repeat of the scan, and a text."""
     path = target / (names.bytes(6).hex() + ".dcm")
     if i == TRUNCATED:
@@ -247,7 +248,7 @@ def spoil(target, i, header, names):
         path.write_text("export interrupted, see log\n" * 20)
 
 
-def series_header(i, patient, seed):
+def series_header(i, patient, seed) -> object:
     """Everything of a series that is the same in all its files."""
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
@@ -280,7 +281,7 @@ def series_header(i, patient, seed):
     return ds
 
 
-def brightest_pixel(volume):
+def brightest_pixel(volume) -> float:
     """Trivial baseline for malignancy: the brightest pixel of the lungs (higher = more suspicious).
 
     Parameters

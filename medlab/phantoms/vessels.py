@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def coverage(x, y, z, lung, n_end_on, rng, thickness, parts=3):
+def coverage(x, y, z, lung, n_end_on, rng, thickness, parts=3) -> np.ndarray:
     """Fraction of vessel per voxel: trees from each hilum plus a few straight vessels seen end-on."""
     points, radii = [], []
     for side in (-1, 1):
@@ -25,7 +25,7 @@ def coverage(x, y, z, lung, n_end_on, rng, thickness, parts=3):
     return splat(np.concatenate(points), np.concatenate(radii), x, y, z, thickness, parts)
 
 
-def grow(root, ends, rng):
+def grow(root, ends, rng) -> tuple[np.ndarray, np.ndarray]:
     """Tree that joins each end to the branch nearest to it and to the root; radii by Murray's law.
 
     Returns points (n, 3) about 1.4 mm apart along all branches, and their radii (n,), in mm.
@@ -56,7 +56,7 @@ def grow(root, ends, rng):
     return points, np.tile(radius[1:], 4)
 
 
-def splat(points, radii, x, y, z, thickness, parts):
+def splat(points, radii, x, y, z, thickness, parts) -> np.ndarray:
     """Balls of these radii on `parts` sub-slices per slice, joined by the maximum, then averaged."""
     d, h, w = z.size, y.size, x.size
     pixel, step = float(x[0, 0, 1] - x[0, 0, 0]), thickness / parts

@@ -50,7 +50,7 @@ class Settings:
     largest: bool = False
 
 
-def resample(image, mask, spacing_mm, new_mm):
+def resample(image, mask, spacing_mm, new_mm) -> tuple[np.ndarray, np.ndarray]:
     """Grey values and mask on voxels of a new width, cut to the region; IBSI's grid.
 
     The grid has ceil(n * old / new) voxels along each axis and the same middle; linear interpolation, the value at the
@@ -74,7 +74,7 @@ def resample(image, mask, spacing_mm, new_mm):
         cover >= min(0.5, cover.max()) - 1e-6) & (cover > 0)
 
 
-def intensity_mask(image, mask, settings):
+def intensity_mask(image, mask, settings) -> np.ndarray:
     """Voxels of the region whose grey value counts (re-segmentation by range, then by outliers)."""
     kept = mask & np.isfinite(image)
     if settings.low is not None:
@@ -87,7 +87,7 @@ def intensity_mask(image, mask, settings):
     return kept
 
 
-def compute(image, mask, spacing_mm=None, settings=None):
+def compute(image, mask, spacing_mm=None, settings=None) -> dict[str, float]:
     """All features of one region.
 
     Parameters
@@ -126,7 +126,7 @@ def compute(image, mask, spacing_mm=None, settings=None):
     return {f"{family}_{name}": value for family, found in parts.items() for name, value in found.items()}
 
 
-def settings_for(dataset, rows):
+def settings_for(dataset, rows) -> Settings:
     """Settings that suit a cohort; written beside the features.
 
     HU: bins of 25 HU from -1000 on, lower values left out. Other units: 32 bins between minimum and maximum of
@@ -189,7 +189,7 @@ def region_of(dataset: datasets.Dataset, rows: pd.DataFrame, label: str | None =
     return "largest bright part (Otsu), a stand-in: nobody has drawn a mask", bright_region
 
 
-def read(dataset, row, settings=None, mask_class=None, without_mask=None):
+def read(dataset, row, settings=None, mask_class=None, without_mask=None) -> tuple | str:
     """Grey values, mask and spacing of a cohort row; the mask within ``valid_mask``.
 
     Parameters
@@ -227,7 +227,7 @@ def read(dataset, row, settings=None, mask_class=None, without_mask=None):
     return (grey, mask, image.spacing_mm) if mask.any() else PROBLEMS[1]
 
 
-def inside_boxes(dataset, label=None):
+def inside_boxes(dataset, label=None) -> Callable:
     """A function for `read`: what lies inside the boxes of an image (of one label), where there are no masks.
 
     Rectangles hold their lesion and some of its surroundings: their shape is not its shape.
@@ -250,7 +250,7 @@ def inside_boxes(dataset, label=None):
     return mask
 
 
-def bright_region(image, row=None):
+def bright_region(image, row=None) -> np.ndarray:
     """Where nobody has marked anything: the largest connected part above Otsu's threshold, opened by one pixel."""
     from skimage.filters import threshold_otsu
 
@@ -262,7 +262,7 @@ def bright_region(image, row=None):
     return components.largest(opened if opened.any() else above)
 
 
-def table(dataset, rows, settings=None, progress=True, mask_class=None, without_mask=None):
+def table(dataset, rows, settings=None, progress=True, mask_class=None, without_mask=None) -> pd.DataFrame:
     """Features of many rows, one image in memory at a time.
 
     Parameters
@@ -335,7 +335,7 @@ def size_of(table: pd.DataFrame) -> str:
     return table.filter(regex="morph_(voxel_volume|pixel_area)").count().idxmax()
 
 
-def by_patient(table, patients):
+def by_patient(table, patients) -> pd.DataFrame:
     """One line of features per patient: those of the image in which the marked region is largest.
 
     Not a mean over images: features of one region belong together, and slices at the end of a lesion would blur

@@ -8,14 +8,14 @@ from medlab import plots
 from medlab.imaging import resampling
 
 
-def picture(values, low=None, high=None):
+def picture(values, low=None, high=None) -> np.ndarray:
     """Grey values as uint8: from ``low`` to ``high``, default from the 1st to the 99th percentile."""
     scaled = (resampling.stretch(values) if low is None else
               resampling.window(values, (low + high) / 2, max(high - low, 1e-9)))
     return (255 * scaled).astype(np.uint8)
 
 
-def panels(pictures, titles, masks=None, spacing_mm=None, columns=4, size=2.2, limits=None, colours=None):
+def panels(pictures, titles, masks=None, spacing_mm=None, columns=4, size=2.2, limits=None, colours=None) -> np.ndarray:
     """Pictures side by side, with the outline of a mask.
 
     Parameters
@@ -42,14 +42,14 @@ def panels(pictures, titles, masks=None, spacing_mm=None, columns=4, size=2.2, l
     return grid
 
 
-def composite(fixed, moved):
+def composite(fixed, moved) -> np.ndarray:
     """Two images in one: equal places are grey, green is only in the first, magenta only in the second; uint8 RGB."""
     low, high = np.percentile(fixed, [1, 99])
     a, b = picture(fixed, low, high), picture(moved, low, high)
     return np.stack([b, a, b], axis=-1)
 
 
-def levels(values, inside=None, thresholds=None, unit="grey value", ax=None):
+def levels(values, inside=None, thresholds=None, unit="grey value", ax=None) -> plt.Axes:
     """Histogram of a picture, that of its marked region, and thresholds.
 
     Parameters
@@ -69,7 +69,7 @@ def levels(values, inside=None, thresholds=None, unit="grey value", ax=None):
     return ax
 
 
-def stability(tables, at_least=0.75):
+def stability(tables, at_least=0.75) -> np.ndarray:
     """Intraclass correlation of every feature, a dot each, by family.
 
     Parameters
@@ -93,7 +93,7 @@ def stability(tables, at_least=0.75):
     return grid
 
 
-def heatmap(rho, groups=None, ax=None):
+def heatmap(rho, groups=None, ax=None) -> plt.Axes:
     """Rank correlations of features, ordered; lines part groups of more than one."""
     ax = plots.axes(ax, figsize=(6.2, 5.4))
     shown = ax.imshow(rho, cmap="RdBu_r", vmin=-1, vmax=1)
@@ -107,7 +107,7 @@ def heatmap(rho, groups=None, ax=None):
     return ax
 
 
-def associations(outcome, one, size, firm, who="patients"):
+def associations(outcome, one, size, firm, who="patients") -> plt.Axes:
     """The size of the region, then the 12 features with the smallest p, of one outcome of `univariate.associations`.
 
     Parameters

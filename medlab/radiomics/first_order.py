@@ -15,13 +15,13 @@ HISTOGRAM = {"mode": "AMMC", "entropy": "TLU2", "uniformity": "BJ5W", "maximum_g
              "maximum_gradient_level": "8E6O", "minimum_gradient": "VQB3", "minimum_gradient_level": "RHQZ"}
 
 
-def entropy(p):
+def entropy(p) -> float:
     """Shannon entropy in bits of probabilities that add up to 1."""
     p = p[p > 0]
     return float(-(p * np.log2(p)).sum())
 
 
-def statistics(values):
+def statistics(values) -> dict[str, float]:
     """Intensity-based statistics (IBSI UHIW).
 
     Parameters
@@ -51,7 +51,7 @@ def statistics(values):
     return {name: float(value) if np.isfinite(value) else np.nan for name, value in found.items()}
 
 
-def histogram(levels):
+def histogram(levels) -> dict[str, float]:
     """What the intensity histogram (IBSI ZVCW) adds to the statistics: mode, entropy (bits), uniformity, gradients.
 
     Parameters

@@ -15,7 +15,7 @@ from scipy.spatial.distance import squareform
 from medlab.radiomics import features
 
 
-def noise_sd(image):
+def noise_sd(image) -> float:
     """Standard deviation of the noise of a picture or volume, from second differences within its slices.
 
     Immerkaer, Computer Vision and Image Understanding 1996, with the median in place of the mean, so that edges count
@@ -31,7 +31,7 @@ def noise_sd(image):
     return float(np.median(found)) / 0.6745 / 6 if len(found) else 0.0
 
 
-def perturb(image, mask, how, seed=0):
+def perturb(image, mask, how, seed=0) -> tuple[np.ndarray, np.ndarray]:
     """Grey values and mask as another reader or another scan might give them.
 
     Parameters
@@ -48,7 +48,7 @@ def perturb(image, mask, how, seed=0):
     return image, (ndimage.binary_erosion if how == "eroded" else ndimage.binary_dilation)(mask, cross)
 
 
-def icc(values, level=0.95):
+def icc(values, level=0.95) -> dict[str, float]:
     """Intraclass correlation of single measurements, absolute agreement, two-way random: ICC(2,1).
 
     Parameters
@@ -85,7 +85,7 @@ def icc(values, level=0.95):
                   "high": float(n * (above * msr - mse) / (rest + n * above * msr))}
 
 
-def icc_table(measurements, level=0.95):
+def icc_table(measurements, level=0.95) -> pd.DataFrame:
     """`icc` of every feature.
 
     Parameters
@@ -156,7 +156,7 @@ def least_stable(tables: dict, most: int = 10) -> pd.DataFrame:
     return worst.astype({column: "Int64" for column in worst if column[1] == "n"})
 
 
-def correlations(table):
+def correlations(table) -> pd.DataFrame:
     """Spearman's rank correlation of the columns that vary, ordered so that alike ones stand together; DataFrame."""
     table = table.loc[:, table.nunique() > 1]
     if table.shape[1] < 2:
@@ -171,7 +171,7 @@ def _tree(rho):
     return hierarchy.linkage(squareform(apart * (1 - np.eye(len(apart))), checks=False), "average")
 
 
-def clusters(rho, at_least=0.9):
+def clusters(rho, at_least=0.9) -> pd.Series:
     """Groups of features that say nearly the same: mean absolute rank correlation within a group at least this.
 
     Parameters

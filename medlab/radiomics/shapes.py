@@ -20,7 +20,7 @@ CODES = {"volume": "RNU0", "voxel_volume": "YEKZ", "surface_area": "C0JK", "surf
          "integrated_intensity": "99N0"}  # permanent identifiers of the reference manual
 
 
-def shape(mask, spacing_mm=None, image=None, intensity_mask=None):
+def shape(mask, spacing_mm=None, image=None, intensity_mask=None) -> dict[str, float]:
     """Shape features of a region.
 
     Parameters
@@ -59,7 +59,7 @@ def shape(mask, spacing_mm=None, image=None, intensity_mask=None):
             for (name, power), value in found.items()}
 
 
-def mesh(mask, step):
+def mesh(mask, step) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (n, 3) and triangles (m, 3) of the surface halfway between inside and outside voxels."""
     return measure.marching_cubes(np.pad(mask, 1).astype(np.float32), 0.5, spacing=tuple(map(float, step)))[:2]
 

@@ -21,7 +21,7 @@ CODES = {"joint_maximum": "GYBY", "joint_average": "60VM", "joint_variance": "UR
 MOST_LEVELS = 512  # a matrix has levels^2 cells per direction
 
 
-def discretise(values, bin_width=None, n_bins=None, start=None):
+def discretise(values, bin_width=None, n_bins=None, start=None) -> np.ndarray:
     """Grey levels 1, 2, ... of the values of a region.
 
     Parameters
@@ -36,6 +36,13 @@ def discretise(values, bin_width=None, n_bins=None, start=None):
     Returns
     -------
     (n,) int
+
+    Examples
+    --------
+    >>> discretise([-10, 0, 24, 25], bin_width=25), discretise([-10, 0, 24, 25], bin_width=25, start=-25)
+    (array([1, 1, 2, 2]), array([1, 2, 2, 3]))
+    >>> discretise([-10, 0, 24, 25], n_bins=2)
+    array([1, 1, 2, 2])
     """
     values = np.asarray(values, float)
     if (bin_width is None) == (n_bins is None) or (bin_width or n_bins) <= 0:
@@ -55,12 +62,12 @@ def discretise(values, bin_width=None, n_bins=None, start=None):
     return levels
 
 
-def directions(axes):
+def directions(axes) -> np.ndarray:
     """One of each pair of opposite neighbours: 4 in 2-D, 13 in 3-D; (k, axes) int."""
     return np.array([d for d in product((0, 1, -1), repeat=axes) if next((x for x in d if x), 0) > 0])
 
 
-def cooccurrence(levels, distance=1, n_levels=None):
+def cooccurrence(levels, distance=1, n_levels=None) -> np.ndarray:
     """How often two grey levels lie a given step apart, symmetrical, per direction.
 
     Parameters
@@ -88,7 +95,7 @@ def cooccurrence(levels, distance=1, n_levels=None):
     return np.array(matrices, float)
 
 
-def glcm(levels, distance=1, merge=True, n_levels=None):
+def glcm(levels, distance=1, merge=True, n_levels=None) -> dict[str, float]:
     """The 25 co-occurrence features of IBSI.
 
     Parameters

@@ -12,7 +12,7 @@ FEWEST_EVENTS = 10  # below it no follow-up is looked at
 LIKE_SIZE = 0.8  # |rank correlation| with the size of the region from which a feature is the size in another form
 
 
-def auc(table, positive):
+def auc(table, positive) -> pd.DataFrame:
     """Rank AUC of every column.
 
     Parameters
@@ -38,7 +38,7 @@ def auc(table, positive):
     return out.assign(q=corrected(out["p"]))
 
 
-def cox(table, time_days, event):
+def cox(table, time_days, event) -> pd.DataFrame:
     """Hazard ratio of every column in a Cox model of its own.
 
     Parameters
@@ -117,8 +117,14 @@ def in_words(outcome: str, one: pd.DataFrame, size: str, firm: set, like_size: p
             f"{itself['high']:.2f}).")
 
 
-def corrected(p):
-    """Smallest share of false discoveries at which a test would count (Benjamini and Hochberg 1995); NaN stays."""
+def corrected(p) -> np.ndarray:
+    """Smallest share of false discoveries at which a test would count (Benjamini and Hochberg 1995); NaN stays.
+
+    Examples
+    --------
+    >>> corrected([0.01, 0.04, np.nan, 0.03])
+    array([0.03, 0.04,  nan, 0.04])
+    """
     p = np.asarray(p, float)
     q, known = np.full(len(p), np.nan), np.isfinite(p)
     q[known] = stats.false_discovery_control(p[known]) if known.any() else []

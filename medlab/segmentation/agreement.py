@@ -43,7 +43,7 @@ def in_words(found: dict, unit: str, who: str = "patients") -> str:
     return "\n".join(lines)
 
 
-def points(truth, predicted, patients=None):
+def points(truth, predicted, patients=None) -> pd.DataFrame:
     """Mean and difference (predicted minus truth) per patient.
 
     Parameters
@@ -65,7 +65,7 @@ def points(truth, predicted, patients=None):
     return each.assign(mean=each.mean(axis=1), difference=each["predicted"] - each["truth"])
 
 
-def bland_altman(truth, predicted, patients=None, level=0.95):
+def bland_altman(truth, predicted, patients=None, level=0.95) -> dict:
     """Bias and limits of agreement with exact intervals.
 
     Parameters

@@ -14,7 +14,7 @@ INK, GREY = "#1b2430", "#8a94a0"
 TRUTH, PREDICTED = "#56B4E9", "#E69F00"  # light on grey images, and apart for every kind of colour vision
 
 
-def pick(values, each=2):
+def pick(values, each=2) -> pd.DataFrame:
     """Which cases to show: the best, those around the median, the worst.
 
     Parameters
@@ -83,7 +83,7 @@ def choices(by_threshold: pd.Series, threshold: float, by_size: pd.Series, small
     return pair
 
 
-def contours(ax, mask, colour, **line):
+def contours(ax, mask, colour, **line) -> None:
     """Outline of a mask (of each class of a label map), halfway between inside and outside pixels."""
     padded = np.pad(np.asarray(mask).astype(np.uint8), 1)
     for value in np.unique(padded[padded > 0]):
@@ -91,7 +91,8 @@ def contours(ax, mask, colour, **line):
             ax.plot(path[:, 1] - 1, path[:, 0] - 1, color=colour, **{"lw": 1.1} | line)
 
 
-def overlays(pictures, truths, predictions, titles=None, spacing_mm=None, columns=4, size=2.1, title=None):
+def overlays(pictures, truths, predictions, titles=None, spacing_mm=None, columns=4, size=2.1,
+             title=None) -> np.ndarray:
     """Pictures with the outlines of truth and prediction and a scale bar.
 
     Parameters
@@ -122,7 +123,7 @@ def overlays(pictures, truths, predictions, titles=None, spacing_mm=None, column
     return grid
 
 
-def per_case(values, summary=None, ylabel="Dice", ylim=(-0.02, 1.02), ax=None):
+def per_case(values, summary=None, ylabel="Dice", ylim=(-0.02, 1.02), ax=None) -> plt.Axes:
     """A dot for each case, one column per method, lines between the same cases, mean and interval beside.
 
     Parameters
@@ -147,7 +148,7 @@ def per_case(values, summary=None, ylabel="Dice", ylim=(-0.02, 1.02), ax=None):
     return ax
 
 
-def bland_altman(truth, predicted, patients=None, unit="mL", found=None, ax=None):
+def bland_altman(truth, predicted, patients=None, unit="mL", found=None, ax=None) -> plt.Axes:
     """Difference over mean per patient, with bias, limits of agreement and the interval of each.
 
     Parameters

@@ -27,7 +27,7 @@ def parse(text: str, shape: tuple) -> tuple:
     return fit(sizes * len(shape) if len(sizes) == 1 else sizes, shape)
 
 
-def fit(patch, shape):
+def fit(patch, shape) -> tuple[int, ...]:
     """Spatial size of patches: of each axis as wanted, 0 is the whole, never more than there is."""
     patch = (patch,) * len(shape) if np.isscalar(patch) else tuple(patch)
     if len(patch) != len(shape) or min(patch) < 0:
@@ -35,7 +35,7 @@ def fit(patch, shape):
     return tuple(min(p or side, side) for p, side in zip(patch, shape, strict=True))
 
 
-def centres(masks, rows, seed=0):
+def centres(masks, rows, seed=0) -> list[list[np.ndarray]]:
     """Where there is something to find.
 
     Parameters
@@ -57,7 +57,7 @@ def centres(masks, rows, seed=0):
     return found
 
 
-def corners(found, chance, shape, patch, foreground):
+def corners(found, chance, shape, patch, foreground) -> np.ndarray:
     """First pixel of each patch, (b, axes) int: around foreground with the given probability, else anywhere.
 
     Parameters
@@ -75,7 +75,7 @@ def corners(found, chance, shape, patch, foreground):
 
 
 def dataset(images, masks, patch, batch_size, *, rows=None, policy=None, foreground=0.5, seed=0, shuffle=True,
-            repeat=True, first_epoch=0, marks=0):
+            repeat=True, first_epoch=0, marks=0) -> tf.data.Dataset:
     """Batches of patches with their label maps, augmented.
 
     Parameters
@@ -148,14 +148,14 @@ def _through(first, chance, depth, size, policy):
     return np.clip(np.where(reverse, place[:, ::-1], place), 0, size - 1)
 
 
-def offset(at):
+def offset(at) -> tf.Tensor:
     """Rows to add to those of `pipeline.affine`, which stay within the patch: (b, 8)."""
     zero = tf.zeros_like(at[:, 0])
     return tf.stack([zero, zero, at[:, 1], zero, zero, at[:, 0], zero, zero], 1)
 
 
 @tf.function(jit_compile=True)
-def crop(images, labels, matrix, height, width, fill):
+def crop(images, labels, matrix, height, width, fill) -> tuple:
     """Cut and move in one resampling: images by the four neighbours, label maps by the nearest.
 
     images (n, H, W, c), labels (n, H, W) uint8, matrix (n, 8) as `pipeline.affine` makes it. Returns float32 and
@@ -178,7 +178,7 @@ def crop(images, labels, matrix, height, width, fill):
     return total, tf.where(inside, label, tf.cast(IGNORE, label.dtype))
 
 
-def windows(shape, patch, overlap=OVERLAP):
+def windows(shape, patch, overlap=OVERLAP) -> np.ndarray:
     """First pixels of windows that cover an image, (k, axes) int: evenly spaced, overlapping by at least `overlap`."""
     if not 0 <= overlap < 1:
         raise ValueError(f"overlap is {overlap}; expected 0 up to, but not, 1")
@@ -190,7 +190,7 @@ def windows(shape, patch, overlap=OVERLAP):
     return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(shape))
 
 
-def blend(patch, sigma=0.125):
+def blend(patch, sigma=0.125) -> np.ndarray:
     """Weight of each pixel of a window, float32: a Gaussian, as the rim of a window sees half of what the middle sees.
 
     sigma is a share of the side (Isensee et al. 2021); the smallest weight is 0.001 of the largest.
@@ -202,7 +202,7 @@ def blend(patch, sigma=0.125):
     return np.maximum(weight / weight.max(), 1e-3).astype(np.float32)
 
 
-def predict(model, image, overlap=OVERLAP, flips="", batch_size=8):
+def predict(model, image, overlap=OVERLAP, flips="", batch_size=8) -> np.ndarray:
     """Probabilities of one image of any size, by windows of the size the network takes.
 
     Parameters

@@ -27,7 +27,7 @@ SHOWN = ("dice", "dice_if_any", "iou", "sensitivity", "precision", "surface_dice
 MEDIANS = (*DISTANCES, "error", "relative_error", "absolute_relative_error")  # skewed: summarised by their median
 
 
-def case(truth, predicted, spacing_mm=None, tolerance=2.0, valid=None):
+def case(truth, predicted, spacing_mm=None, tolerance=2.0, valid=None) -> dict:
     """Everything about one class in one image.
 
     Parameters
@@ -106,7 +106,7 @@ def _ratios(table):
     return pd.concat([out, table.drop(columns=[c for c in out if c in table])], axis=1)
 
 
-def by_class(truth, predicted, classes, **options):
+def by_class(truth, predicted, classes, **options) -> list[dict]:
     """`case` for each class of two label maps.
 
     Parameters
@@ -139,7 +139,7 @@ def compare(truth, drawn: dict, classes: list, **options) -> list:
             for row in by_class(truth, predicted, classes, **options)]
 
 
-def pool(cases, by="patient_id"):
+def pool(cases, by="patient_id") -> pd.DataFrame:
     """One row per patient: the pixels and surfaces of all its images together, as if they were one image.
 
     Parameters
@@ -171,7 +171,7 @@ def _base(column):
     return column.rsplit("_", 1)[0] if column.rsplit("_", 1)[-1] in ("mm", "px", "ml", "mm2") else column
 
 
-def summary(table, by="patient_id", measures=None, n_bootstrap=2000, seed=0, level=0.95):
+def summary(table, by="patient_id", measures=None, n_bootstrap=2000, seed=0, level=0.95) -> pd.DataFrame:
     """Mean (of distances and sizes the median) with a patient bootstrap interval.
 
     Parameters
@@ -202,7 +202,7 @@ def summary(table, by="patient_id", measures=None, n_bootstrap=2000, seed=0, lev
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def paired(a, b, patients=None, n_bootstrap=2000, seed=0, level=0.95):
+def paired(a, b, patients=None, n_bootstrap=2000, seed=0, level=0.95) -> dict[str, float]:
     """Difference of one measure between two methods on the same images.
 
     Parameters

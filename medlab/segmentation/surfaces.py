@@ -17,7 +17,7 @@ DENSE = 0.05  # share of the cells that are surface above which a distance map i
 
 
 @lru_cache(maxsize=64)
-def cell_sizes(spacing):
+def cell_sizes(spacing) -> np.ndarray:
     """Length (2-D) or area (3-D) of the surface inside a cell, by the code of its 2^axes corners: (2^2^axes,)."""
     axes = len(spacing)
     sizes = np.zeros(2 ** 2**axes)
@@ -31,7 +31,7 @@ def cell_sizes(spacing):
     return sizes
 
 
-def elements(mask, spacing):
+def elements(mask, spacing) -> tuple[np.ndarray, np.ndarray]:
     """Cells (k, axes) and sizes (k,) of the surface elements of a bool mask, the sizes in the unit of the spacing."""
     inside = np.pad(mask, 1).astype(np.uint8)
     code = np.zeros(np.array(inside.shape) - 1, np.uint8)
@@ -43,7 +43,7 @@ def elements(mask, spacing):
     return np.stack(at, axis=1), cell_sizes(tuple(map(float, spacing)))[code[at]]
 
 
-def union_box(a, b):
+def union_box(a, b) -> tuple[slice, ...] | None:
     """Slices of the smallest box that holds both masks; None where both are empty."""
     either, box = a | b, []
     for axis in range(either.ndim):
@@ -54,7 +54,7 @@ def union_box(a, b):
     return tuple(box)
 
 
-def distances(a, b, spacing):
+def distances(a, b, spacing) -> list[tuple[np.ndarray, np.ndarray]]:
     """Distance of each surface element of a to the surface of b, and the other way round.
 
     Parameters
@@ -88,7 +88,7 @@ def _by_map(here, there, cells, spacing):
     return ndimage.distance_transform_edt(free, spacing)[tuple(here.T)]
 
 
-def hausdorff(found, percent=100):
+def hausdorff(found, percent=100) -> float:
     """Hausdorff distance, or a percentile of it.
 
     The larger of the two directed percentiles (from truth to prediction and back), each over the surface, not over
@@ -102,12 +102,12 @@ def hausdorff(found, percent=100):
     return float(max(ends))
 
 
-def within(found, tolerance):
+def within(found, tolerance) -> tuple[float, float]:
     """Size of the surface of both masks that lies within a tolerance of the other, and of both surfaces."""
     near = sum(size[d <= tolerance * (1 + 1e-9)].sum() for d, size in found)
     return float(near), float(sum(size.sum() for _, size in found))
 
 
-def mean(found):
+def mean(found) -> float:
     """Average symmetric surface distance (ASSD): over both surfaces together."""
     return float(sum((d * size).sum() for d, size in found) / sum(size.sum() for _, size in found))

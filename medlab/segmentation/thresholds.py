@@ -54,7 +54,7 @@ def written(fitted: dict) -> pd.DataFrame:
     return table.map(lambda v: f"{v:.3g}" if isinstance(v, float) else v)
 
 
-def otsu(images, masks, valid=None, patients=None, *, rows=None, value=None, ignore=None):
+def otsu(images, masks, valid=None, patients=None, *, rows=None, value=None, ignore=None) -> dict:
     """Otsu's threshold of each image (or volume); the channel and the polarity are chosen.
 
     Parameters
@@ -88,7 +88,7 @@ def otsu(images, masks, valid=None, patients=None, *, rows=None, value=None, ign
     return best | {"n": len(who), "n_patients": int(who.max()) + 1}
 
 
-def fixed_threshold(images, masks, valid=None, patients=None, *, rows=None, value=None, ignore=None):
+def fixed_threshold(images, masks, valid=None, patients=None, *, rows=None, value=None, ignore=None) -> dict:
     """One grey level for all images; it, the channel and the polarity are chosen.
 
     Parameters and result as `otsu`, with ``threshold``: bright is above it, dark is it and below.
@@ -109,7 +109,7 @@ def fixed_threshold(images, masks, valid=None, patients=None, *, rows=None, valu
     return best | {"n": len(who), "n_patients": int(who.max()) + 1}
 
 
-def segment(image, fitted, valid=None):
+def segment(image, fitted, valid=None) -> np.ndarray:
     """What a baseline finds in one image: bool mask without the channel axis.
 
     Parameters

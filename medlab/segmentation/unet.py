@@ -25,14 +25,14 @@ def blocks(text: str) -> dict:
     return {"residual": words[0] == "residual", "attention": len(words) > 1}
 
 
-def block(x, filters, residual=False, stride=1):
+def block(x, filters, residual=False, stride=1) -> keras.KerasTensor:
     """Two convolutions, with a short cut if wanted."""
     if residual:
         return models.residual(x, filters, stride)
     return models.conv(models.conv(x, filters, stride=stride), filters)
 
 
-def grow(x, skip):
+def grow(x, skip) -> keras.KerasTensor:
     """Enlarge by nearest neighbour to the shape of a finer map; an odd side loses its last line again."""
     factor = [-(-fine // coarse) for fine, coarse in zip(skip.shape[1:-1], x.shape[1:-1], strict=True)]
     if max(factor) > 1:
@@ -46,7 +46,7 @@ def _cut(x, shape):
     return crop(extra)(x) if max(more for _, more in extra) else x
 
 
-def gate(skip, x):
+def gate(skip, x) -> keras.KerasTensor:
     """Attention gate (Oktay et al. 2018, arXiv:1804.03999): the coarser map says where the finer one counts."""
     channels = max(4, skip.shape[-1] // 2)
     both = layers.Add()([models.conv(skip, channels, 1, relu=False), models.conv(x, channels, 1, relu=False)])
@@ -55,7 +55,8 @@ def gate(skip, x):
     return layers.Multiply()([skip, weight])
 
 
-def features(x, *, width=16, depth=4, residual=True, attention=False, dropout=0.0, stem=1, widest=256):
+def features(x, *, width=16, depth=4, residual=True, attention=False, dropout=0.0, stem=1,
+             widest=256) -> keras.KerasTensor:
     """Feature map of a normalised image at 1 / `stem` of its resolution: down, and up again beside the short cuts.
 
     Parameters
@@ -90,7 +91,7 @@ def features(x, *, width=16, depth=4, residual=True, attention=False, dropout=0.
     return x
 
 
-def build(input_shape, n_classes=1, *, mean=0.0, std=1.0, standardise=False, **options):
+def build(input_shape, n_classes=1, *, mean=0.0, std=1.0, standardise=False, **options) -> keras.Model:
     """U-Net for images of grey values 0..255.
 
     Parameters
@@ -156,7 +157,7 @@ class DiceCrossEntropy(keras.losses.Loss):
         super().__init__(name=name, reduction=None, dtype=dtype)
         self.dice = float(dice)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true, y_pred) -> keras.KerasTensor:
         truth, counts = _one_hot(y_true, y_pred.shape[-1])
         p = ops.clip(ops.cast(y_pred, "float32"), 1e-6, 1.0)
         entropy = -ops.sum(truth * ops.log(p)) / ops.maximum(ops.sum(counts), 1.0)
@@ -164,7 +165,7 @@ class DiceCrossEntropy(keras.losses.Loss):
         soft = (2 * both + 1.0) / (size + 1.0)
         return entropy + self.dice * (1 - ops.mean(soft[1:]))
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {"dice": self.dice, "name": self.name}
 
 
@@ -178,16 +179,16 @@ class Dice(keras.metrics.Metric):
         self.both = self.add_weight(shape=(n_classes,), name="both", initializer="zeros")
         self.size = self.add_weight(shape=(n_classes,), name="size", initializer="zeros")
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true, y_pred, sample_weight=None) -> None:
         truth, counts = _one_hot(y_true, self.n_classes + 1)
         called = ops.one_hot(ops.argmax(y_pred, -1), self.n_classes + 1, dtype="float32") * counts
         self.both.assign_add(_over_pixels(truth * called)[1:])
         self.size.assign_add((_over_pixels(truth) + _over_pixels(called))[1:])
 
-    def result(self):
+    def result(self) -> keras.KerasTensor:
         there = ops.cast(self.size > 0, "float32")
         each = 2 * self.both / ops.maximum(self.size, 1.0)
         return ops.sum(each * there) / ops.maximum(ops.sum(there), 1.0)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return super().get_config() | {"n_classes": self.n_classes}

@@ -35,7 +35,7 @@ def _pairs(time, event, risk, w, first):
     return good, (left * behind[:, start]).sum(1)
 
 
-def concordance(time, event, risk, w=None, strata=None, first=None):
+def concordance(time, event, risk, w=None, strata=None, first=None) -> np.ndarray | float:
     """Concordance of risk and survival: Harrell's C, or Uno's with `first`.
 
     Parameters

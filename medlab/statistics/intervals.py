@@ -7,6 +7,8 @@ and Graubard (1998), so that 12 of 12 gives 0.74 to 1 and not 1 to 1; an AUC of 
 McNeil's variance, inverted (Newcombe 2006).
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
@@ -16,7 +18,7 @@ MOST_GROUPS = 200  # groups of patients left out in turn for the acceleration of
 MOST_UNDEFINED = 0.05  # share of undefined resamples above which no interval is given
 
 
-def weights(patients, n_bootstrap=2000, seed=0):
+def weights(patients, n_bootstrap=2000, seed=0) -> Iterator[np.ndarray]:
     """Bootstrap resamples of patients, in blocks: how often each image is drawn.
 
     Parameters

@@ -19,7 +19,7 @@ N_BINS = 10  # of equal width, for the expected calibration error
 SMALLEST = 1e-6  # probabilities are kept this far from 0 and 1 before a logarithm
 
 
-def check(y, p, patients=None, head="binary"):
+def check(y, p, patients=None, head="binary") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Bring outcome, probabilities and patients into one form.
 
     Parameters
@@ -62,7 +62,7 @@ def ratio(a, b) -> np.ndarray:
     return np.divide(a, b, out=np.full(np.broadcast(a, b).shape, np.nan), where=np.asarray(b) > 0)
 
 
-def midranks(y, p, w):
+def midranks(y, p, w) -> tuple[np.ndarray, np.ndarray]:
     """Area under the ROC curve (ties count one half) and average precision (as scikit-learn), each (b,)."""
     order = np.argsort(-p, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(p[order]) < 0])
@@ -116,7 +116,7 @@ def _line(y, p, w):
     return _newton(y, x, w, start, 12)[1:]
 
 
-def expected_calibration_error(hit, confidence, w):
+def expected_calibration_error(hit, confidence, w) -> np.ndarray:
     """Mean absolute gap of confidence (n,) and frequency of hit (n,) over bins of equal width, (b,)."""
     bins = np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
     members = np.eye(N_BINS)[bins]
@@ -127,7 +127,7 @@ def _confusion(y, predicted, w, k):
     return (w @ np.eye(k * k)[y * k + predicted]).reshape(-1, k, k)
 
 
-def from_confusion(confusion, present=None):
+def from_confusion(confusion, present=None) -> dict[str, np.ndarray]:
     """Measures of decisions from confusion matrices.
 
     Parameters
@@ -173,7 +173,7 @@ def _binary(y, p, predicted, w):
     return out | {"calibration_slope": slope, "calibration_intercept": shift}
 
 
-def measure(y, p, w, head="binary", threshold=0.5, predicted=None):
+def measure(y, p, w, head="binary", threshold=0.5, predicted=None) -> dict[str, np.ndarray]:
     """All measures for each row of weights.
 
     Parameters
