@@ -18,7 +18,7 @@ COLUMNS = ["cluster", "voxels", "volume_ml", "z", "x_mm", "y_mm", "z_mm", "mni_x
 NO_BREAK = "\u00a0"
 
 
-def clusters(z, mask, threshold, native_to_mni, smallest=10, alpha=0.05):
+def clusters(z, mask, threshold, native_to_mni, smallest=10, alpha=0.05) -> pd.DataFrame:
     """Clusters above a threshold, both signs, with their peaks and a bound on how much of each is truly active.
 
     ``active_low`` is the lower bound, at confidence 1 - alpha for all clusters together, of the share of truly active
@@ -94,7 +94,7 @@ def peaks_in_words(name: str, found: pd.DataFrame) -> str:
     return "\n".join(said)
 
 
-def null(z, mask, reach=1.5, rounds=20):
+def null(z, mask, reach=1.5, rounds=20) -> tuple[float, float]:
     """Centre and width of the z values where nothing happens, the empirical null (Efron, JASA 2004;99:96).
 
     A normal distribution cut off at ``reach`` widths around its centre is fitted by maximum likelihood to the voxels
@@ -126,13 +126,13 @@ def null(z, mask, reach=1.5, rounds=20):
     return float(centre), float(max(1.0, width))
 
 
-def standardised(z, mask, centre, width):
+def standardised(z, mask, centre, width) -> nib.Nifti1Image:
     """The map (z - centre) / width inside the mask, 0 elsewhere."""
     values = np.where(np.asarray(mask.dataobj) > 0, (np.asarray(z.dataobj) - centre) / width, 0)
     return nib.Nifti1Image(values.astype(np.float32), z.affine)
 
 
-def keep(z, mask, threshold, smallest):
+def keep(z, mask, threshold, smallest) -> nib.Nifti1Image:
     """The map where |z| exceeds a threshold in clusters of at least `smallest` voxels (faces touching, each sign)."""
     from scipy import ndimage
 
@@ -146,7 +146,7 @@ def keep(z, mask, threshold, smallest):
     return nib.Nifti1Image(out, z.affine)
 
 
-def laterality(z, mask, native_to_mni, threshold, centre=None, radius_mm=20.0):
+def laterality(z, mask, native_to_mni, threshold, centre=None, radius_mm=20.0) -> dict[str, float]:
     """Laterality index (left - right) / (left + right) of a map: 1 is all left, -1 all right.
 
     Counts depend on the threshold; ``average`` does not: it is the mean index of the sums of z over all thresholds
@@ -259,7 +259,7 @@ def peak_record(peak: pd.Series | None) -> dict:
     return found | peak["active_low":"network"].to_dict()
 
 
-def sphere(mask, centre, radius_mm):
+def sphere(mask, centre, radius_mm) -> np.ndarray:
     """(x, y, z) bool: voxels of the mask within a radius of a point in mm, at least the nearest one."""
     inside = np.asarray(mask.dataobj) > 0
     voxels = np.argwhere(inside)
@@ -269,7 +269,7 @@ def sphere(mask, centre, radius_mm):
     return out
 
 
-def event_locked(signal, times, onsets, before_s=6.0, after_s=30.0, step_s=1.0):
+def event_locked(signal, times, onsets, before_s=6.0, after_s=30.0, step_s=1.0) -> pd.DataFrame:
     """Average of a signal around onsets, above the mean of the time before them.
 
     Parameters
@@ -296,7 +296,7 @@ def event_locked(signal, times, onsets, before_s=6.0, after_s=30.0, step_s=1.0):
                         index=pd.Index(window, name="time_s"))
 
 
-def region_signals(data, mask, centres, radius_mm, fewest=3):
+def region_signals(data, mask, centres, radius_mm, fewest=3) -> np.ndarray:
     """(places, volumes) mean signal of the voxels of the mask within a radius; NaN with fewer than `fewest` voxels."""
     from scipy.spatial import cKDTree
 
@@ -315,14 +315,14 @@ def within_and_between(matrix: np.ndarray, networks: list[str]) -> tuple[float, 
     return tuple(float(np.tanh(np.arctanh(matrix[pairs & upper]).mean())) for pairs in (same, ~same))
 
 
-def without(signals, design):
+def without(signals, design) -> np.ndarray:
     """(n, volumes) signals minus what the regressors of a design explain (least squares)."""
     basis = np.linalg.qr(np.asarray(design, float))[0]
     signals = np.asarray(signals, float)
     return signals - (signals @ basis) @ basis.T
 
 
-def correlation(one, many):
+def correlation(one, many) -> np.ndarray:
     """Correlation of a signal (volumes,) with many (n, volumes), all of mean 0; 0 for a constant one."""
     size = np.linalg.norm(many, axis=1) * np.linalg.norm(one)
     return np.where(size > 0, many @ one / np.where(size > 0, size, 1), 0)

@@ -38,15 +38,15 @@ class Run:
     notes: tuple = ()
 
     @property
-    def n_volumes(self):
+    def n_volumes(self) -> int:
         return self.image.shape[3]
 
     @property
-    def seconds(self):
+    def seconds(self) -> float:
         return self.n_volumes * self.tr_s
 
 
-def read(path, tr_s=0.0, fewest=FEWEST_VOLUMES):
+def read(path, tr_s=0.0, fewest=FEWEST_VOLUMES) -> Run:
     """Read a BOLD run.
 
     Parameters
@@ -87,7 +87,7 @@ def read(path, tr_s=0.0, fewest=FEWEST_VOLUMES):
     return Run(image, repetition_time(stated, tr_s, path.name), tuple(times) if times else None, tuple(notes))
 
 
-def repetition_time(stated, given=0.0, name="run"):
+def repetition_time(stated, given=0.0, name="run") -> float:
     """Repetition time in s from what several sources state (None: not stated), or the one that is given.
 
     Raises

@@ -128,7 +128,7 @@ def _check(kept, path):
         raise BadImage(path, f"{len(kept)} files, some of several frames: give one multi-frame file, or {NEXT}")
 
 
-def clock_of(source, *keywords):
+def clock_of(source, *keywords) -> float | None:
     """Seconds of a DICOM time or date and time, within its day; None where not stated."""
     for keyword in keywords:
         text = str(source.get(keyword) or "")

@@ -23,8 +23,14 @@ def _named(figure, title, radiological, space):
     return figure
 
 
-def levels(peaks, most=7, apart_mm=6.0):
-    """Heights in mm for `slices`: of the first peaks that are not too close to one before them, ascending."""
+def levels(peaks, most=7, apart_mm=6.0) -> list[float] | int:
+    """Heights in mm for `slices`: of the first peaks that are not too close to one before them, ascending.
+
+    Examples
+    --------
+    >>> levels([40.2, 3.4, 5.0]), levels([])
+    ([3.0, 40.0], 7)
+    """
     chosen = []
     for z in peaks:
         if len(chosen) < most and all(abs(z - other) >= apart_mm for other in chosen):
@@ -33,7 +39,7 @@ def levels(peaks, most=7, apart_mm=6.0):
 
 
 def slices(image, background, title, radiological=True, threshold=0.0, cuts=7, label="z", top=None,
-           space="native space"):
+           space="native space") -> plt.Figure:
     """A map on the run's own mean image, axial slices.
 
     Parameters
@@ -54,7 +60,7 @@ def slices(image, background, title, radiological=True, threshold=0.0, cuts=7, l
     return _named(figure, f"{title} (colour: {label}; z in mm)", radiological, space)
 
 
-def picture(image, title, radiological=True, cuts=7, contour=None, space="native space"):
+def picture(image, title, radiological=True, cuts=7, contour=None, space="native space") -> plt.Figure:
     """Axial slices of one image, with the outline of a mask."""
     from nilearn import plotting
 
@@ -66,7 +72,7 @@ def picture(image, title, radiological=True, cuts=7, contour=None, space="native
     return _named(figure, title, radiological, space)
 
 
-def glass(images, threshold, radiological=True, top=None):
+def glass(images, threshold, radiological=True, top=None) -> plt.Figure:
     """Maximum of each map along three directions through a glass brain in MNI space, one row per map.
 
     Parameters
@@ -100,7 +106,7 @@ def _from_outside(ax, side):
     ax.text(0.5, -0.01, f"{side} hemisphere", transform=ax.transAxes, ha="center", va="top", fontsize=7)
 
 
-def motion(parameters, tr_s):
+def motion(parameters, tr_s) -> plt.Figure:
     """Translations and rotations over time, relative to the reference volume."""
     figure, axes = plt.subplots(2, 1, figsize=(8.6, 3.6), sharex=True)
     times = tr_s * np.arange(len(parameters))
@@ -114,7 +120,7 @@ def motion(parameters, tr_s):
     return figure
 
 
-def carpet(data, mask, tr_s, traces, bad, limit=2.0):
+def carpet(data, mask, tr_s, traces, bad, limit=2.0) -> plt.Figure:
     """All voxels of the brain over time below the traces of quality (Power, NeuroImage 2017;154:150).
 
     Parameters
@@ -148,7 +154,7 @@ def carpet(data, mask, tr_s, traces, bad, limit=2.0):
     return figure
 
 
-def task(regressors, events, tr_s):
+def task(regressors, events, tr_s) -> plt.Figure:
     """Predicted response of each condition above the blocks of its events."""
     figure, axes = plt.subplots(regressors.shape[1], 1, figsize=(9.0, 0.62 * regressors.shape[1] + 0.8), sharex=True,
                                 squeeze=False)
@@ -163,7 +169,7 @@ def task(regressors, events, tr_s):
     return figure
 
 
-def responses(curves, panels, unit="% signal change"):
+def responses(curves, panels, unit="% signal change") -> plt.Figure:
     """Event-locked averages with 95 % bands, one panel per place.
 
     Parameters
@@ -189,7 +195,7 @@ def responses(curves, panels, unit="% signal change"):
     return figure
 
 
-def bars(table, xlabel="% signal change"):
+def bars(table, xlabel="% signal change") -> plt.Figure:
     """Estimates with 95 % intervals, one line each: columns value, low, high."""
     figure, ax = plt.subplots(figsize=(7.2, 0.7 + 0.28 * len(table)))
     y = np.arange(len(table))[::-1]
@@ -201,7 +207,7 @@ def bars(table, xlabel="% signal change"):
     return figure
 
 
-def connectivity(matrix, networks):
+def connectivity(matrix, networks) -> plt.Figure:
     """Correlations of regions ordered by network, with lines between networks.
 
     Parameters

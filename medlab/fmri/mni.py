@@ -18,7 +18,7 @@ EDGE_VOXELS = 3
 MIDLINE_MM = 4.0  # places nearer to the middle belong to neither side
 
 
-def to_mni(mean, mask, seed=0):
+def to_mni(mean, mask, seed=0) -> tuple[np.ndarray, dict]:
     """Affine registration of the mean image of a run to nilearn's bundled MNI152 template (brain only).
 
     Mattes mutual information, 12 parameters, on a 3 mm grid; see `registration.register`.
@@ -87,12 +87,12 @@ def _top(mask, affine):
     return np.percentile(points[:, 2], 99.5)
 
 
-def in_mni(image, native_to_mni):
+def in_mni(image, native_to_mni) -> nib.Nifti1Image:
     """The same voxels with an affine into MNI space: nothing is resampled."""
     return nib.Nifti1Image(np.asarray(image.dataobj), native_to_mni @ image.affine)
 
 
-def transform(points, matrix):
+def transform(points, matrix) -> np.ndarray:
     """(n, 3) points in mm through a 4 x 4 matrix."""
     return np.atleast_2d(points) @ matrix[:3, :3].T + matrix[:3, 3]
 
@@ -113,7 +113,7 @@ def in_words(quality: dict) -> str:
             + ("." if low > 0.85 and high < 1.3 else ": WARNING, that is hardly a brain, or the registration failed."))
 
 
-def template_mask():
+def template_mask() -> nib.Nifti1Image:
     """The brain of the bundled MNI152 template, 2 mm."""
     from nilearn import datasets
 
@@ -141,7 +141,7 @@ def _tissues():
     return datasets.load_mni152_gm_template(resolution=2), datasets.load_mni152_wm_template(resolution=2)
 
 
-def label(points):
+def label(points) -> pd.DataFrame:
     """What lies at MNI coordinates, as far as nilearn's bundled data say.
 
     No atlas is bundled: ``region`` is the name of the nearest of the 160 coordinates of Dosenbach et al. (Science
@@ -173,7 +173,7 @@ def _tissue(point):
     return ("grey", "white")[int(np.argmax(shares))] if max(shares) > 0.25 else "other"
 
 
-def network_places():
+def network_places() -> tuple[np.ndarray, list[str]]:
     """(160, 3) MNI mm and networks of Dosenbach et al. 2010, ordered by network."""
     regions, _ = _places()
     regions = regions.sort_values(["network", "region"], kind="stable")

@@ -21,7 +21,7 @@ SAMPLED = 0.25  # share of the voxels that the metric looks at
 FLIP = np.diag([-1.0, -1.0, 1.0])  # RAS to LPS, which ITK uses
 
 
-def to_itk(values, affine):
+def to_itk(values, affine) -> sitk.Image:
     """SimpleITK image of an (x, y, z) array with its RAS affine."""
     image = sitk.GetImageFromArray(np.ascontiguousarray(np.asarray(values, np.float32).T))
     lps = FLIP @ affine[:3, :3]
@@ -32,7 +32,7 @@ def to_itk(values, affine):
     return image
 
 
-def from_itk(image):
+def from_itk(image) -> np.ndarray:
     """(x, y, z) array of a SimpleITK image."""
     return sitk.GetArrayFromImage(image).T
 
@@ -46,7 +46,8 @@ def without_first(run: bold.Run, drop: int = 0) -> nib.Nifti1Image:
     return run.image.slicer[..., drop:]
 
 
-def realign(image, reference=None, mask=None, threads=2, progress=None):
+def realign(image, reference=None, mask=None, threads=2,
+            progress=None) -> tuple[nib.Nifti1Image, pd.DataFrame, np.ndarray]:
     """Bring all volumes of a run onto a reference volume by rigid transforms.
 
     The metric is the mean of squared differences inside the mask; resampling is by cubic B-splines, once.
@@ -127,14 +128,14 @@ def _parameters(transform):
     return [*shift, *np.degrees(angles(rotation))]
 
 
-def angles(rotation):
+def angles(rotation) -> np.ndarray:
     """Angles (radians) about x, y, z of R = Rz Ry Rx."""
     pitch = np.arctan2(rotation[2, 1], rotation[2, 2])
     yaw = np.arctan2(rotation[1, 0], rotation[0, 0])
     return np.array([pitch, -np.arcsin(np.clip(rotation[2, 0], -1, 1)), yaw])
 
 
-def rotation(pitch, roll, yaw):
+def rotation(pitch, roll, yaw) -> np.ndarray:
     """R = Rz Ry Rx of angles in degrees; inverse of `angles`."""
     (a, b, c), (d, e, f) = np.cos(np.radians([pitch, roll, yaw])), np.sin(np.radians([pitch, roll, yaw]))
     about_x = np.array([[1, 0, 0], [0, a, -d], [0, d, a]])
@@ -142,7 +143,7 @@ def rotation(pitch, roll, yaw):
     return np.array([[c, -f, 0], [f, c, 0], [0, 0, 1]]) @ about_y @ about_x
 
 
-def framewise_displacement(parameters, radius_mm=HEAD_RADIUS_MM):
+def framewise_displacement(parameters, radius_mm=HEAD_RADIUS_MM) -> np.ndarray:
     """Displacement from each volume to the next in mm; the first is 0.
 
     Power et al., NeuroImage 2012;59:2142-2154: the sum of the absolute changes of the three translations and of the
@@ -169,7 +170,7 @@ def in_words(parameters: pd.DataFrame, displacement: np.ndarray, tr_s: float, li
             "degrees.")
 
 
-def motion_regressors(parameters, model=6):
+def motion_regressors(parameters, model=6) -> pd.DataFrame:
     """Regressors of motion: the 6 parameters, 12 with their changes, 24 with the squares of both (Friston 1996).
 
     Each is centred and scaled to unit deviation; constant ones are left out.
@@ -187,7 +188,7 @@ def motion_regressors(parameters, model=6):
     return (table - table.mean()) / table.std()
 
 
-def dvars(data, mask):
+def dvars(data, mask) -> np.ndarray:
     """Root mean square over the brain of the change from the volume before, in % of the mean signal; the first is 0.
 
     Power et al. 2012 (there in 0.1 % of the mode).
@@ -201,7 +202,7 @@ def dvars(data, mask):
     return np.r_[0.0, 100 * np.sqrt((change**2).mean(axis=0)) / series.mean()]
 
 
-def tsnr(data, mask, degree=2):
+def tsnr(data, mask, degree=2) -> np.ndarray:
     """Temporal signal-to-noise ratio: mean over standard deviation after a polynomial trend, (x, y, z), 0 outside."""
     series = np.asarray(data)[mask].astype(np.float32).T
     basis = np.polynomial.legendre.legvander(np.linspace(-1, 1, len(series)), degree).astype(np.float32)
@@ -213,7 +214,7 @@ def tsnr(data, mask, degree=2):
     return out
 
 
-def outliers(displacement, change, displacement_mm=0.5):
+def outliers(displacement, change, displacement_mm=0.5) -> pd.DataFrame:
     """Volumes that moved or changed too much.
 
     Parameters
@@ -236,7 +237,7 @@ def volume_regressors(outlier: np.ndarray) -> pd.DataFrame:
                         index=range(len(outlier)))
 
 
-def unsteady(global_signal, most=10):
+def unsteady(global_signal, most=10) -> int:
     """Volumes at the start before the magnetisation is steady: brighter than the rest by 4 robust deviations."""
     rest = global_signal[most:]
     spread = 1.4826 * np.median(np.abs(rest - np.median(rest)))

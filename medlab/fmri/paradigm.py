@@ -17,7 +17,7 @@ CHANGES = r"derivative|dvars|displacement|rmsd|diff|change"  # names of confound
 FEWEST_FREE = 20  # degrees of freedom without which no variance is worth naming
 
 
-def read_events(path, column="trial_type"):
+def read_events(path, column="trial_type") -> pd.DataFrame:
     """Events of a task from a BIDS table.
 
     Parameters
@@ -102,7 +102,7 @@ def task(folder: Path, row: pd.Series, column: str, dropped_s: float, seconds: f
     return check_events(table, seconds, late)
 
 
-def check_events(events, seconds, late="stop"):
+def check_events(events, seconds, late="stop") -> tuple[pd.DataFrame, list[str]]:
     """Events that a run of this length can have; what is suspicious, as notes.
 
     Parameters
@@ -156,7 +156,7 @@ def check_events(events, seconds, late="stop"):
     return events, notes
 
 
-def trial_blocks(events, gap_s=BLOCK_GAP_S):
+def trial_blocks(events, gap_s=BLOCK_GAP_S) -> pd.DataFrame:
     """Events of one condition that follow each other within `gap_s` as one block: onset, duration, trial_type, n.
 
     Events of other conditions may lie between them. Blocks are in the order of their onsets.
@@ -173,7 +173,7 @@ def trial_blocks(events, gap_s=BLOCK_GAP_S):
     return table.assign(duration=table["end"] - table["onset"])[["onset", "duration", "trial_type", "n"]]
 
 
-def below(folder, text):
+def below(folder, text) -> Path:
     """Path of a file named in a parameter, which must lie below the folder."""
     if not cards.inside(folder, text):
         raise ValueError(f"fmri_confounds {text!r}: no such file below the dataset; expected a relative path such as "
@@ -256,7 +256,7 @@ def read_confounds(path: Path, n_volumes: int, columns: Sequence[str] = (), drop
     return table
 
 
-def contrasts(text, conditions):
+def contrasts(text, conditions) -> dict[str, dict[str, float]]:
     """Contrasts by name as weights of the conditions.
 
     Parameters
@@ -275,6 +275,11 @@ def contrasts(text, conditions):
     ------
     ValueError
         For an expression that is no sum of known conditions, naming what was found.
+
+    Examples
+    --------
+    >>> contrasts("face - 0.5*house", ["face", "house"])
+    {'face - 0.5*house': {'face': 1.0, 'house': -0.5}}
     """
     conditions = list(conditions)
     everything = dict.fromkeys(conditions, 1 / len(conditions))
@@ -328,7 +333,7 @@ def table_of(wanted: Mapping, inflation: Mapping) -> pd.DataFrame:
                          "variance inflation by confounds": pd.Series(inflation).round(2)})
 
 
-def variance_inflation(design, weights, conditions):
+def variance_inflation(design, weights, conditions) -> float:
     """How many times larger the variance of a contrast is than with a constant and the conditions alone.
 
     Parameters

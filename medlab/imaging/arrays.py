@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import numpy as np
 from medlab import storage
 
 
-def require_room(n_bytes, folder, max_memory_gb, what="images.npy"):
+def require_room(n_bytes, folder, max_memory_gb, what="images.npy") -> None:
     """Refuse before the work what would not fit: ValueError with need, room and what to set."""
     free = shutil.disk_usage(folder).free
     if n_bytes > max_memory_gb * 1e9:
@@ -26,7 +27,7 @@ def require_room(n_bytes, folder, max_memory_gb, what="images.npy"):
                          "make room, or set a smaller image_size or image_depth")
 
 
-def in_order(function, items, threads=3, ahead=12):
+def in_order(function, items, threads=3, ahead=12) -> Iterator:
     """Results of a function in the order of the items, computed by threads, few at a time.
 
     Decoders and NumPy release the interpreter; no more than ``ahead`` results wait in memory.
@@ -41,7 +42,7 @@ def in_order(function, items, threads=3, ahead=12):
             yield waiting.popleft().result()
 
 
-def write_array(path, rows, shape):
+def write_array(path, rows, shape) -> None:
     """Write uint8 rows one after the other as .npy: sequential, forced to disk, renamed when whole.
 
     Never ``open_memmap``: on a full disk that dies by SIGBUS and leaves a full-size file of zeros.
@@ -68,7 +69,7 @@ def write_array(path, rows, shape):
     storage.write_atomically(path, writer)
 
 
-def cached(folder, key, make, target, keep_days=1.0):
+def cached(folder, key, make, target, keep_days=1.0) -> bool:
     """Link the arrays of a key into a run; make them first if no run has.
 
     Parameters
@@ -116,7 +117,7 @@ def _locked(path):
         yield
 
 
-def mean_std(array, rows):
+def mean_std(array, rows) -> tuple[list[float], list[float]]:
     """Mean and standard deviation per channel of ``array[rows] / 255``, read in blocks.
 
     Returns

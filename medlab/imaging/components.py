@@ -15,7 +15,7 @@ AXES = {2: ("y", "x"), 3: ("z", "y", "x")}
 HULL_FROM = 60  # surface points from which only those on the convex hull are compared
 
 
-def check(mask):
+def check(mask) -> np.ndarray:
     """The mask as a 2-D or 3-D array of bool or whole numbers.
 
     Raises
@@ -32,7 +32,7 @@ def check(mask):
     return mask
 
 
-def label(mask, connectivity=None):
+def label(mask, connectivity=None) -> np.ndarray:
     """Number the components 1, 2, ... in the order in which they are met; 0 is background.
 
     Parameters
@@ -53,7 +53,7 @@ def label(mask, connectivity=None):
     return measure.label(mask, background=0, connectivity=connectivity)
 
 
-def table(labels_or_mask, spacing_mm=None, intensity=None, diameters=True):
+def table(labels_or_mask, spacing_mm=None, intensity=None, diameters=True) -> pd.DataFrame:
     """Size, place and grey values of each component.
 
     Parameters
@@ -110,7 +110,7 @@ def _row(labels, k, box, spacing, intensity, diameters):
     return row
 
 
-def check_spacing(spacing_mm, axes):
+def check_spacing(spacing_mm, axes) -> np.ndarray | None:
     """Spacing as an array of one positive number per axis; None stays None, and so does a NaN (unknown)."""
     if spacing_mm is None or not np.isfinite(np.asarray(spacing_mm, float)).all():
         return None
@@ -120,13 +120,13 @@ def check_spacing(spacing_mm, axes):
     return spacing
 
 
-def size(voxels, spacing_mm):
+def size(voxels, spacing_mm) -> dict[str, float]:
     """Voxels as area_mm2 (2-D) or volume_ml (3-D)."""
     mm = float(voxels * np.prod(spacing_mm))
     return {"area_mm2": mm} if len(spacing_mm) == 2 else {"volume_ml": mm / 1000}
 
 
-def longest_diameter(mask, spacing_mm=None):
+def longest_diameter(mask, spacing_mm=None) -> float:
     """Greatest distance of two points of the surface halfway between inside and outside pixels (mm or pixels).
 
     Where nothing lies inside: 0.
@@ -143,7 +143,7 @@ def longest_diameter(mask, spacing_mm=None):
     return float(pdist(points[ConvexHull(points).vertices] if len(points) >= HULL_FROM else points).max())
 
 
-def drop_small(mask, at_least_voxels, connectivity=None):
+def drop_small(mask, at_least_voxels, connectivity=None) -> np.ndarray:
     """The mask (or label map) without its components of fewer than ``at_least_voxels``; same type and shape."""
     mask = check(mask)
     if at_least_voxels <= 1:
@@ -154,7 +154,7 @@ def drop_small(mask, at_least_voxels, connectivity=None):
     return np.where(keep[labels], mask, mask.dtype.type(0))
 
 
-def largest(mask, n=1, connectivity=None):
+def largest(mask, n=1, connectivity=None) -> np.ndarray:
     """The mask with only its ``n`` largest components; of a label map the n largest of each class.
 
     Of components of the same size the first is kept.
@@ -176,8 +176,14 @@ def largest(mask, n=1, connectivity=None):
     return np.where(keep[labels], mask, mask.dtype.type(0))
 
 
-def boxes(mask, connectivity=None):
-    """Bounding boxes of the components, (k, 2 * axes) int: min ..., max ... in axis order, pixel edges, half open."""
+def boxes(mask, connectivity=None) -> np.ndarray:
+    """Bounding boxes of the components, (k, 2 * axes) int: min ..., max ... in axis order, pixel edges, half open.
+
+    Examples
+    --------
+    >>> boxes([[0, 1, 1], [0, 0, 0], [1, 0, 0]]).tolist()
+    [[0, 1, 1, 3], [2, 0, 3, 1]]
+    """
     mask = check(mask)
     found = [box for box in ndimage.find_objects(label(mask, connectivity)) if box is not None]
     return np.array([[line.start for line in b] + [line.stop for line in b] for b in found],

@@ -11,11 +11,17 @@ import tempfile
 import threading
 import warnings
 import zlib
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import pydicom
 
 MAX_BYTES = 2**30  # decoded bytes of one image; checked before decoding
 COLOURS = {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
@@ -63,7 +69,7 @@ class Image:
     notes: tuple = ()
 
     @property
-    def sides(self):
+    def sides(self) -> tuple[str, str] | None:
         """Letters of the patient's sides at the left and right edge of a slice, ("R", "L"); None where unknown."""
         if self.affine is None:
             return None
@@ -74,7 +80,7 @@ class Image:
 
 
 @contextmanager
-def guard(path, what, quote=True):
+def guard(path, what, quote=True) -> Iterator[None]:
     """Turn what goes wrong inside into BadImage; ``quote`` messages where no identifier can be in them."""
     try:
         yield
@@ -91,7 +97,7 @@ def guard(path, what, quote=True):
         raise BadImage(path, f"{what} ({type(error).__name__}{': ' + text if text else ''})") from error
 
 
-def library():
+def library() -> ModuleType:
     """Import pydicom late (0.7 s) and silent."""
     import pydicom
     import pydicom.pixels
@@ -102,7 +108,7 @@ def library():
     return pydicom
 
 
-def dataset(path, pixels=True):
+def dataset(path, pixels=True) -> "pydicom.Dataset":
     """Parsed DICOM file with a transfer syntax, from a regular file of any suffix; BadImage if it is none."""
     pydicom = library()
     with guard(path, "not readable as DICOM", quote=False):
@@ -160,7 +166,7 @@ def _refuse_deflate_bomb(path, stream):
         stream.seek(0)
 
 
-def dicom_header(path):
+def dicom_header(path) -> "pydicom.Dataset":
     """Header of a DICOM file, without its pixels.
 
     Parameters
@@ -188,12 +194,12 @@ def dicom_header(path):
     return ds
 
 
-def whole(ds, keyword, default=None):
+def whole(ds, keyword, default=None) -> int | None:
     value = ds.get(keyword)
     return default if value in (None, "") else int(value)
 
 
-def frames_of(ds):
+def frames_of(ds) -> int:
     return whole(ds, "NumberOfFrames", 1)
 
 
@@ -269,7 +275,7 @@ def _stream_size(stream):
     return None
 
 
-def decode(ds, path, index=None):
+def decode(ds, path, index=None) -> np.ndarray:
     """Stored values (n, h, w, c); ``index`` decodes one frame only."""
     frames = frames_of(ds)
     if index is not None and not 0 <= index < frames:
@@ -302,7 +308,7 @@ def _codecs(path):
         raise BadImage(path, f"damaged compressed stream ({found[0]})")
 
 
-def group(ds, frame, keyword):
+def group(ds, frame, keyword) -> "pydicom.Dataset":
     """Item of a functional group of one frame, or the data set itself (C.7.6.16)."""
     for sequence, i in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
         items = ds.get(sequence) or ()

@@ -32,7 +32,7 @@ PICTURES = {
 }
 
 
-def read(path, frame=None, root=None, links=False):
+def read(path, frame=None, root=None, links=False) -> Image:
     """Read one image of any format; the content decides which, not the suffix.
 
     Parameters

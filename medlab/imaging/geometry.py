@@ -10,7 +10,7 @@ import numpy as np
 from medlab.imaging import resampling
 
 
-def of(shape, image, spacing_mm=None, box=None):
+def of(shape, image, spacing_mm=None, box=None) -> np.ndarray:
     """Geometry of an image that `resampling.prepare` brings to a shape.
 
     Parameters
@@ -39,17 +39,17 @@ def of(shape, image, spacing_mm=None, box=None):
     return np.stack([start + first, steps, size, mm], axis=1)
 
 
-def spacing(g):
+def spacing(g) -> tuple[float, ...] | None:
     """Spacing (mm) of the original along its axes, None where unknown."""
     return None if np.isnan(g[:, 3]).any() else tuple(g[:, 3].tolist())
 
 
-def prepared_spacing(g):
+def prepared_spacing(g) -> tuple[float, ...] | None:
     """Spacing (mm) of the prepared image along its axes, None where unknown."""
     return None if np.isnan(g[:, 3]).any() else tuple((g[:, 1] * g[:, 3]).tolist())
 
 
-def place(mask, g, shape):
+def place(mask, g, shape) -> np.ndarray:
     """Label map of an original brought to its prepared image.
 
     Parameters
@@ -72,7 +72,7 @@ def place(mask, g, shape):
     return np.append(names, 0).astype(mask.dtype)[np.round(cover, 6).argmax(axis=0)]
 
 
-def restore(prepared, g):
+def restore(prepared, g) -> np.ndarray:
     """What was predicted for a prepared image, on the grid of the original.
 
     Parameters
@@ -89,7 +89,7 @@ def restore(prepared, g):
     return resampling.sample(prepared, g[:, 2].astype(int), step, order=order, first=-g[:, 0] * step)
 
 
-def boxes_in(boxes, g):
+def boxes_in(boxes, g) -> np.ndarray:
     """Boxes of the original as boxes of the prepared image.
 
     Parameters
@@ -101,7 +101,7 @@ def boxes_in(boxes, g):
     return ((boxes - 0.5 - g[:, 0]) / g[:, 1] + 0.5).reshape(-1, 2 * len(g))
 
 
-def boxes_out(boxes, g):
+def boxes_out(boxes, g) -> np.ndarray:
     """Boxes of the prepared image as boxes of the original, the inverse of `boxes_in`; g may be one per box."""
     boxes = np.asarray(boxes, float).reshape(-1, 2, g.shape[-2])
     return ((boxes - 0.5) * g[..., None, :, 1] + g[..., None, :, 0] + 0.5).reshape(-1, 2 * g.shape[-2])

@@ -50,7 +50,7 @@ def _invert(ds, stored):
     return (total - stored.astype(np.int64)).astype(stored.dtype if total > 0 else np.int32)
 
 
-def to_units(stored, sources, path):
+def to_units(stored, sources, path) -> tuple[np.ndarray, str, list[str]]:
     """Stored values of slices, each from (data set, frame), to (pixels, intensity, notes)."""
     ds, notes, slices, masks, units = sources[0][0], [], [], [], set()
     photometric = ds.PhotometricInterpretation

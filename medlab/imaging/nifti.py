@@ -5,7 +5,7 @@ import gzip
 import numpy as np
 
 
-def from_stream(stream):
+def from_stream(stream) -> object:
     """The image (`nibabel.Nifti1Image` or `Nifti2Image`) of an open stream; its first number tells the version."""
     import nibabel as nib
 

@@ -9,8 +9,10 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
+from medlab.imaging.dicom import Image
 
-def lungs(volume):
+
+def lungs(volume) -> np.ndarray:
     """Bool lungs with the vessels and nodules in them: air in the body by Otsu, each lung closed.
 
     Parameters
@@ -55,7 +57,7 @@ def _inside(image, region):
     return inside if inside.any() else ~inside
 
 
-def lost(image, region, mask):
+def lost(image, region, mask) -> float:
     """Share of a lesion that `cut` makes black.
 
     A tumour that lies on the chest wall is as dense as the wall, so that air does not tell it from what is outside.
@@ -74,7 +76,7 @@ def lost(image, region, mask):
     return float(1 - _inside(image, region)[marked].mean()) if marked.any() else np.nan
 
 
-def cut(image, region, margin=2):
+def cut(image, region, margin=2) -> tuple[Image, tuple[slice, slice] | None]:
     """Image with everything outside a region black, cropped in-plane to the box around it.
 
     Parameters

@@ -33,7 +33,7 @@ class Registration:
 
 
 def register(fixed, moving, spacing_mm=None, moving_spacing_mm=None, kind="rigid", metric="mutual information",
-             start=None, angles=(0.0,), seed=0):
+             start=None, angles=(0.0,), seed=0) -> Registration:
     """Find the transform that brings a moving image onto a fixed one.
 
     Parameters
@@ -175,7 +175,7 @@ def _run(fixed, moving, transform, metric, seed):
             method.GetOptimizerStopConditionDescription())
 
 
-def known(middle, degrees=0.0, shift=0.0, scale=1.0):
+def known(middle, degrees=0.0, shift=0.0, scale=1.0) -> np.ndarray:
     """Matrix that turns and scales about a point and shifts: a transform whose truth is known.
 
     Parameters
@@ -196,7 +196,7 @@ def known(middle, degrees=0.0, shift=0.0, scale=1.0):
     return matrix
 
 
-def warp(moving, matrix, shape=None, spacing_mm=None, moving_spacing_mm=None, order=1, fill=None):
+def warp(moving, matrix, shape=None, spacing_mm=None, moving_spacing_mm=None, order=1, fill=None) -> np.ndarray:
     """The moving image (or mask) on the pixels of the fixed one.
 
     Parameters
@@ -225,7 +225,7 @@ def warp(moving, matrix, shape=None, spacing_mm=None, moving_spacing_mm=None, or
     return out.astype(bool) if mask else out
 
 
-def error(found, truth, shape, spacing_mm=None, mask=None):
+def error(found, truth, shape, spacing_mm=None, mask=None) -> dict[str, float]:
     """How far points land from where they should: target registration error.
 
     Parameters
@@ -248,13 +248,13 @@ def error(found, truth, shape, spacing_mm=None, mask=None):
     return {"mean": float(far.mean()), "p95": float(np.percentile(far, 95)), "maximum": float(far.max()), "n": len(far)}
 
 
-def overlap(a, b):
+def overlap(a, b) -> float:
     """Dice coefficient of two masks; NaN where both are empty: nothing was there to be met."""
     a, b = np.asarray(a, bool), np.asarray(b, bool)
     return float(2 * (a & b).sum() / (a.sum() + b.sum())) if a.any() or b.any() else float("nan")
 
 
-def similarity(a, b, inside=None):
+def similarity(a, b, inside=None) -> dict[str, float]:
     """Correlation (Pearson), mutual information (bits, 32 bins) and mean absolute difference of two images.
 
     Parameters

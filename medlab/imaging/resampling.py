@@ -19,7 +19,7 @@ WINDOWS = {  # name: (centre, width) in HU
 }
 
 
-def window(pixels, centre, width):
+def window(pixels, centre, width) -> np.ndarray:
     """Map centre - width/2 .. centre + width/2 to 0..1 and clip; float32 of the same shape, NaN becomes 0."""
     if not width > 0:
         raise ValueError(f"window width {width}: expected more than 0")
@@ -27,7 +27,7 @@ def window(pixels, centre, width):
     return np.clip(np.nan_to_num(scaled, copy=False, nan=0, posinf=1, neginf=0), 0, 1)
 
 
-def stretch(pixels, low=1, high=99):
+def stretch(pixels, low=1, high=99) -> np.ndarray:
     """Map the percentiles ``low`` and ``high`` of the finite values to 0..1 and clip; constant becomes 0.
 
     For intensities without a unit (MRI). Of more than a million values every n-th is looked at.
@@ -43,7 +43,7 @@ def stretch(pixels, low=1, high=99):
     return window(pixels, (bottom + top) / 2, top - bottom)
 
 
-def origins(shape, new_shape, steps):
+def origins(shape, new_shape, steps) -> np.ndarray:
     """Where, in pixels of the image, the first pixel of a grid ``steps`` pixels apart lies if the middles meet.
 
     A step of 1 copies: where rows are cut or filled by an odd number, the middle moves by half a pixel.
@@ -69,7 +69,7 @@ def _weights(n, at, step, order):
     return (weights / np.where(total > 0, total, 1)).astype(np.float32), inside
 
 
-def sample(pixels, shape, steps, fill=0, order=1, first=None):
+def sample(pixels, shape, steps, fill=0, order=1, first=None) -> np.ndarray:
     """The one resampling: the first axes of pixels onto a grid of ``shape``, ``steps`` pixels apart.
 
     The grid begins at the places ``first`` (pixels); by default the middles meet.
@@ -105,7 +105,7 @@ def _spacings(spacing_mm, n):
     return spacing
 
 
-def resample(pixels, spacing_mm, new_spacing_mm, order=1):
+def resample(pixels, spacing_mm, new_spacing_mm, order=1) -> np.ndarray:
     """Resample to exactly ``new_spacing_mm`` about the same centre, anti-aliased where it gets coarser.
 
     Parameters
@@ -128,7 +128,7 @@ def resample(pixels, spacing_mm, new_spacing_mm, order=1):
     return sample(pixels, shape, new / old, order=order)
 
 
-def fit(pixels, shape, fill=0, order=1):
+def fit(pixels, shape, fill=0, order=1) -> np.ndarray:
     """Resize to ``shape`` with the aspect kept, centred, the rest filled; one resampling.
 
     Parameters
@@ -146,7 +146,7 @@ def fit(pixels, shape, fill=0, order=1):
     return sample(pixels, shape, [step] * len(shape), fill, order)
 
 
-def steps_of(shape, new_shape, old, spacing_mm):
+def steps_of(shape, new_shape, old, spacing_mm) -> np.ndarray:
     """Steps of prepare in voxels along each axis; see there."""
     if len(shape) != len(new_shape):
         raise ValueError(f"shape {tuple(new_shape)} for an image of {len(shape)} axes {tuple(shape)}: expected as many")
@@ -160,7 +160,8 @@ def steps_of(shape, new_shape, old, spacing_mm):
     return extent / mm
 
 
-def prepare(image, shape, *, window=None, spacing_mm=None, channels=None):
+def prepare(image, shape, *, window=None, spacing_mm=None,
+            channels=None) -> tuple[np.ndarray, tuple[float, ...] | None]:
     """Window and bring an image to a spatial shape in one resampling.
 
     Parameters
@@ -191,7 +192,7 @@ def prepare(image, shape, *, window=None, spacing_mm=None, channels=None):
     return pixels, spacing
 
 
-def prepare_mask(mask, shape, image_spacing_mm=None, *, spacing_mm=None):
+def prepare_mask(mask, shape, image_spacing_mm=None, *, spacing_mm=None) -> np.ndarray:
     """Bring a mask (h, w) or (d, h, w) to the place that :func:`prepare` gives its image; bool of ``shape``.
 
     A pixel belongs to the mask where half of what it covers does; ``image_spacing_mm`` is the image's.
@@ -231,7 +232,7 @@ def shown_window(prepared: dict) -> str:
     return (prepared.get("window") or {"lungs": "lung"}.get(prepared.get("region"), "full")).split(",")[0].strip()
 
 
-def picture(image, index=None, window=None):
+def picture(image, index=None, window=None) -> np.ndarray:
     """Slice for display.
 
     Parameters

@@ -23,7 +23,7 @@ class _Plane:
     note: str | None = None
 
     @property
-    def normal(self):
+    def normal(self) -> np.ndarray:
         return np.cross(*self.along)
 
 
@@ -37,7 +37,7 @@ def _numbers(source, keyword, n):
     return numbers if numbers.size == n and np.isfinite(numbers).all() else None
 
 
-def plane_of(ds, frame):
+def plane_of(ds, frame) -> _Plane:
     measures, note = group(ds, frame, "PixelMeasuresSequence"), None
     spacing = _numbers(measures, "PixelSpacing", 2)
     if spacing is None:
@@ -75,7 +75,7 @@ def _affine(plane, step):
     return affine
 
 
-def order_planes(planes, path):
+def order_planes(planes, path) -> tuple[list[np.ndarray], np.ndarray]:
     """Indices of the slices along the normal as (positions, repeats), positions ascending."""
     if any(p.position is None or p.along is None for p in planes):
         missing = sum(p.position is None or p.along is None for p in planes)
@@ -91,7 +91,7 @@ def order_planes(planes, path):
     return groups, np.array([heights[g[0]] for g in groups])
 
 
-def geometry_of(planes, heights):
+def geometry_of(planes, heights) -> tuple[tuple[float, ...], np.ndarray | None, list[str]]:
     """Spacing, affine and notes of slices in order."""
     steps, first = np.diff(heights), planes[0]
     distance = float(np.median(steps))
@@ -135,21 +135,21 @@ def _single(ds, path, frame=None):
     return Image(pixels[order], spacing, affine, modality, unit, (*notes, *more))
 
 
-def read_file(path, frame=None):
+def read_file(path, frame=None) -> Image:
     """Image of one DICOM file; see :func:`imaging.formats.read`."""
     ds = dataset(path)
     with guard(path, "pixel data cannot be decoded"):
         return _single(ds, path, frame)
 
 
-def looks_like_dicom(path):
+def looks_like_dicom(path) -> bool:
     with guard(path, "cannot be opened"), open(path, "rb") as file:
         head = file.read(132)
     plain = head[:2] in (b"\x08\x00", b"\x02\x00", b"\x00\x08") and head[3:4] in (b"\x00", b"\x05", b"\x01")
     return head[128:] == b"DICM" or plain or Path(path).suffix.lower() in (".dcm", ".ima")
 
 
-def read_series(files, frame=None, path=None):
+def read_series(files, frame=None, path=None) -> Image:
     """Volume of the files of one DICOM series, ordered by position along the normal of the slices.
 
     Parameters
@@ -251,7 +251,7 @@ def _unlike(group, sets):
     return sorted(unique.values(), key=time), len(group) - len(unique)
 
 
-def slice_of(image, index, path):
+def slice_of(image, index, path) -> Image:
     """One slice of a volume as a picture of two dimensions that knows where it lies."""
     if not 0 <= index < len(image.pixels):
         raise BadImage(path, f"frame {index} of {len(image.pixels)}: expected 0 to {len(image.pixels) - 1}")

@@ -20,7 +20,7 @@ from medlab.intake import drafts
 from medlab.phantoms import bold as bold_phantom
 
 
-def runs(draft, source, *, events=None):
+def runs(draft, source, *, events=None) -> None:
     """Every 4-D NIfTI below the source, and every folder of DICOM files, as one run each.
 
     The events of ``sub-01_task-x_bold.nii.gz`` are ``sub-01_task-x_events.tsv`` beside it, or those of the same task
@@ -111,7 +111,7 @@ def _events(draft, relative, row, template, files):
     return {"events": target}
 
 
-def synthetic(draft, seed=0, volumes=240):
+def synthetic(draft, seed=0, volumes=240) -> None:
     """The simulated run, written where it stays; for ``medlab import synthetic:fmri``."""
     cohort, truth = bold_phantom.bold(draft.folder, seed=seed, volumes=volumes)
     draft.card |= bold_phantom.CARD | {"import": {"kind": "synthetic", "medlab": __version__, "seed": seed,

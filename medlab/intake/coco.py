@@ -76,7 +76,7 @@ def rle_mask(segmentation: dict, shape) -> np.ndarray:
     return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(shape[1], shape[0]).T
 
 
-def coco(draft, source, *, annotations=None):
+def coco(draft, source, *, annotations=None) -> None:
     """Images with boxes, and masks where there are outlines, of one or several COCO json files.
 
     Parameters

@@ -23,7 +23,7 @@ def references(ds) -> tuple:
     return found, frame
 
 
-def mask(ds, numbers, affine, shape, path=""):
+def mask(ds, numbers, affine, shape, path="") -> tuple[np.ndarray, list[str]]:
     """Voxels whose centre lies inside the contours of the structures.
 
     Contours of a structure in one slice are joined by the even-odd rule (XOR): a contour inside another cuts a hole.

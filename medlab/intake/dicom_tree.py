@@ -22,7 +22,7 @@ from medlab.intake import drafts, joins, label_maps, structures, studies, tables
 from medlab.pet import headers as pet_headers
 
 
-def take(draft, table, which, series, boxes, truth, roi=None, segmentation=None):
+def take(draft, table, which, series, boxes, truth, roi=None, segmentation=None) -> None:
     """Group the files into series, write each, join the outcomes, finish the dataset."""
     files = drafts.listing(draft.source)
     helpers = {str(n).strip() for n in drafts.words(draft.options.get("tables"))} | {boxes, truth, "card.yaml"}
@@ -222,7 +222,7 @@ def _beside(draft, cohort, name, alias):
     return frame
 
 
-def check_link_table(draft, path):
+def check_link_table(draft, path) -> None:
     """The link table is written only where it cannot be shared with the dataset by accident."""
     if path is None:
         return
@@ -234,7 +234,7 @@ def check_link_table(draft, path):
         raise ValueError(f"--link-table {path}: expected a new file in an existing folder")
 
 
-def write_link_table(draft, path):
+def write_link_table(draft, path) -> None:
     """Original ids and refused files with their pseudonyms; readable by the owner only."""
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         pd.DataFrame(draft.link_table, columns=["original", "pseudonym"]).to_csv(file, index=False)

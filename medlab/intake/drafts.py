@@ -44,7 +44,7 @@ class Draft:
     sha256: dict = field(default_factory=dict)
     link_table: list = field(default_factory=list)
 
-    def say(self, file, status, reason=""):
+    def say(self, file, status, reason="") -> None:
         self.log.append({"file": str(file), "status": status, "reason": reason})
 
 
@@ -59,7 +59,7 @@ def listing(source: Path) -> list:
     return found
 
 
-def card(draft: Draft, kind: str, **known):
+def card(draft: Draft, kind: str, **known) -> None:
     """Start the card: the source's own card.yaml, what the kind knows, then what the options say."""
     own = draft.source / "card.yaml"
     found = cards.read_card(own) if own.is_file() and kind not in ("medmnist", "synthetic") else {}
@@ -173,7 +173,7 @@ def _read(draft, row):
     return None
 
 
-def mask_classes(draft, values):
+def mask_classes(draft, values) -> None:
     """The card's names of the numbers in the masks, checked against ``values``, the numbers of each mask."""
     counts = Counter(v.item() for found in values for v in found)
     said = draft.options.get("mask_classes")
@@ -222,7 +222,7 @@ def _placed(draft, source, folder, numbers):
     return place(draft, relative, name) + separator + member
 
 
-def finish(draft: Draft, cohort: pd.DataFrame, boxes=None, truth=None):
+def finish(draft: Draft, cohort: pd.DataFrame, boxes=None, truth=None) -> None:
     """Write card, cohort, boxes, truth and log into the temporary folder."""
     o, known = draft.options, "patient_id" in cohort
     draft.card["patients"] = "known" if known else "unknown"

@@ -12,7 +12,7 @@ import numpy as np
 from medlab.intake import drafts, joins, tables
 
 
-def folders(draft, source):
+def folders(draft, source) -> None:
     """Folder per class, perhaps below training/validation/testing; no class folders: images without label."""
     files = drafts.listing(draft.source)
     rows = []
@@ -50,7 +50,7 @@ def _same_spelling(rows, draft):
         row["label"] = best[row["label"].casefold()] if row["label"] else None
 
 
-def named_files(draft, rows, files, kind, boxes=None, **known):
+def named_files(draft, rows, files, kind, boxes=None, **known) -> None:
     """What kinds of named files share: ids from the names, masks by template, outcomes, blocks, writing.
 
     Parameters
@@ -124,7 +124,7 @@ def _blocks(draft, rows):
                        "alike, and an interval over blocks says nothing about other volumes")
 
 
-def nifti(draft, source):
+def nifti(draft, source) -> None:
     """NIfTI files; the patient of a BIDS name (sub-01) is recognised without a pattern."""
     files = drafts.listing(draft.source)
     rows = [{"source": f} for f in files if f.lower().endswith(drafts.NIFTI)]
@@ -134,7 +134,7 @@ def nifti(draft, source):
     named_files(draft, rows, files, "nifti")
 
 
-def npz(draft, source, *, member=None, frames=False, patient_member=None, label_member=None):
+def npz(draft, source, *, member=None, frames=False, patient_member=None, label_member=None) -> None:
     """Members of npz files: one file per image, or with ``frames`` a stack of images along the first axis.
 
     ``mask`` names a member as ``::mask`` (or a template). `patient_member` and `label_member` are 1-D members of a

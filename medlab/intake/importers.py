@@ -31,7 +31,7 @@ UNUSED = {"blocks": ("table", "dicom", "medmnist", "synthetic"), "valid": ("coco
           "mask": ("coco", "medmnist", "synthetic"), "mask_classes": ("coco", "medmnist", "synthetic")}
 
 
-def import_source(source, name, kind=None, **options):
+def import_source(source, name, kind=None, **options) -> datasets.Dataset:
     """Make the dataset ``data/<name>`` from `source` and print what was taken and what was not.
 
     Parameters
@@ -163,7 +163,7 @@ def _summary(dataset, draft):
     print("\n".join(lines + [f"  note: {note}" for note in (*draft.notes, *dataset.notes)]), file=sys.stdout)
 
 
-def medmnist(draft, source):
+def medmnist(draft, source) -> None:
     """A MedMNIST npz (a file, or ``medmnist:NAME`` fetched and checked by MD5) with its own split."""
     cohort, known, file = mnist.rows(draft, source)
     drafts.card(draft, "medmnist", **known)
@@ -171,7 +171,7 @@ def medmnist(draft, source):
     drafts.finish(draft, cohort)
 
 
-def synthetic(draft, source, *, patients=None, seed=0, volumes=240):
+def synthetic(draft, source, *, patients=None, seed=0, volumes=240) -> None:
     """A synthetic cohort: written as raw DICOM into a temporary folder, then imported like any other (fMRI: one run).
 
     Parameters
@@ -206,7 +206,7 @@ def synthetic(draft, source, *, patients=None, seed=0, volumes=240):
 
 
 def dicom(draft, source, *, studies="baseline", series="all", boxes=None, truth=None, link_table=None,
-          roi=None, segmentation=None):
+          roi=None, segmentation=None) -> None:
     """A tree of DICOM files; see `dicom_tree.take`. Pixels and allow-listed numbers only, under pseudonyms.
 
     Parameters

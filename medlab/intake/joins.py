@@ -15,7 +15,13 @@ from medlab.intake.drafts import OTHERS, SPLIT_NAMES, card, finish, listing, map
 
 
 def fill(template: str, row: dict) -> str:
-    """Put the values of a table row into ``{column}`` or ``{column:03d}``; only names, no attribute access."""
+    """Put the values of a table row into ``{column}`` or ``{column:03d}``; only names, no attribute access.
+
+    Examples
+    --------
+    >>> fill("{site}/patient_{id:03d}.nii.gz", {"site": "north", "id": 7.0})
+    'north/patient_007.nii.gz'
+    """
     def value(match):
         if match[1] not in row:
             raise ValueError(f"template {template!r}: no column {match[1]!r}; found {', '.join(map(str, row))}")
@@ -150,7 +156,7 @@ def attach(draft, cohort: pd.DataFrame, table: pd.DataFrame | None, ids) -> pd.D
     return cohort.join(extra.reindex(keys[cohort.index]).set_axis(cohort.index))
 
 
-def rows_with_images(draft, found, raw, image, boxes, inclusive=False):
+def rows_with_images(draft, found, raw, image, boxes, inclusive=False) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     """Look each row's image (and mask) up in the listing; place them; boxes as they are in the table."""
     listed, rows = set(listing(draft.source)), []
     for i, row in enumerate(raw):
@@ -202,7 +208,7 @@ def _last_pixels(draft, cohort, box, most=20):
         draft.notes.append("the boxes end at the last pixel of their masks instead of the edge behind it: --inclusive")
 
 
-def table(draft, source, *, image=None, boxes=None, inclusive=False, patient=None):
+def table(draft, source, *, image=None, boxes=None, inclusive=False, patient=None) -> None:
     """A table, or several joined by ``key``; with ``image`` (a template of file names) one row per image.
 
     Parameters

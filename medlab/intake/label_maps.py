@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from medlab.imaging.dicom import Image
 
-def read(path, root, frame=None, strict=False):
+
+def read(path, root, frame=None, strict=False) -> tuple[Image, bool]:
     """A mask file for import: its numbers, and whether they stand behind a palette.
 
     Parameters
@@ -65,7 +67,7 @@ def _palette(path):
         return None
 
 
-def save(labels, path):
+def save(labels, path) -> None:
     """Write a label map of at most 256 numbers, (h, w), as PNG."""
     from PIL import Image as pil
 
@@ -73,7 +75,7 @@ def save(labels, path):
     pil.fromarray(np.asarray(labels, np.uint8)).save(path)
 
 
-def named(counts: dict, classes: dict | None):
+def named(counts: dict, classes: dict | None) -> list[str]:
     """Notes on the numbers that masks hold beside those that have a name.
 
     Parameters

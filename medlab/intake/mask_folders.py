@@ -51,7 +51,7 @@ def looks_like(files) -> bool:
     return any(len(r) == 2 for r in above.values())
 
 
-def masks(draft, source):
+def masks(draft, source) -> None:
     """Images with masks side by side in folders; ``mask`` and ``valid`` name the folders where names do not tell."""
     files, o = drafts.listing(draft.source), draft.options
     there = {p for f in files for p in f.split("/")[:-1]}
@@ -103,7 +103,7 @@ def _split(file):
     return {"split": found.pop() if found else None}
 
 
-def match(images: dict, others: dict):
+def match(images: dict, others: dict) -> tuple[dict[str, str], str]:
     """Partner of each image among others, by the first rule of `RULES` that pairs most.
 
     Parameters

@@ -39,7 +39,7 @@ CHEST = ["atelectasis", "cardiomegaly", "effusion", "infiltration", "mass", "nod
          "consolidation", "edema", "emphysema", "fibrosis", "pleural", "hernia"]
 
 
-def rows(draft, source):
+def rows(draft, source) -> tuple[pd.DataFrame, dict, dict]:
     """Place the file of `source` (a path, or ``medmnist:NAME``); returns (cohort, what the card should say)."""
     path = _fetch(str(source).removeprefix("medmnist:")) if str(source).startswith("medmnist:") else Path(source)
     base = re.sub(r"_\d+$", "", path.stem.lower())

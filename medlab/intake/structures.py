@@ -25,7 +25,13 @@ grey gray matter csf hippocampus total whole breast uterus ovary cervix muscle f
 
 
 def shown(name: str, number: int) -> str:
-    """Name of a structure if all its words are anatomical or usual for targets; else its number, as ``#3``."""
+    """Name of a structure if all its words are anatomical or usual for targets; else its number, as ``#3``.
+
+    Examples
+    --------
+    >>> shown("GTV_lung left", 2), shown("GTV Miller", 3)
+    ('GTV_lung left', '#3')
+    """
     words = re.findall(r"[A-Za-z]+|\d+", name)
     parts = [p for w in words for p in ([w] if w.lower() in WORDS or w[:-1].lower() in WORDS else
                                         re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", w))]
@@ -49,7 +55,13 @@ def wanted(roi) -> list | None:
 
 
 def choose(names: dict, pairs) -> dict:
-    """{class: [numbers]} of the structures; patterns with * and ?, ``#3`` is a number, capitals do not matter."""
+    """{class: [numbers]} of the structures; patterns with * and ?, ``#3`` is a number, capitals do not matter.
+
+    Examples
+    --------
+    >>> choose({1: "GTV-1", 2: "GTV-2", 3: "Lung_L"}, [("gtv*", "tumour"), ("#3", "lung")])
+    {'tumour': [1, 2], 'lung': [3]}
+    """
     found = defaultdict(list)
     for pattern, name in pairs:
         found[name] += [n for n, text in names.items() if pattern == f"#{n}" or
@@ -57,7 +69,7 @@ def choose(names: dict, pairs) -> dict:
     return {name: numbers for name, numbers in found.items() if numbers}
 
 
-def attach(draft, cohort, found, roi=None, segmentation=None):
+def attach(draft, cohort, found, roi=None, segmentation=None) -> None:
     """Draw what belongs to each image; fills the column ``mask`` and the card's ``mask_classes`` in place.
 
     A structure set or segmentation belongs to the series that it names; one that names none to the only series of the

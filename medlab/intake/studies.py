@@ -27,14 +27,14 @@ def looks_like(path) -> bool:
     return head[128:] == b"DICM" or (head[:2] in (b"\x08\x00", b"\x02\x00") and head[4:6].isalpha())
 
 
-def refuse(draft, relative, reason, status="refused"):
+def refuse(draft, relative, reason, status="refused") -> None:
     """Log a file under the beginning of its SHA-256; its name only goes into the link table."""
     mark = f"file {storage.digest(draft.source / relative)[:12]}"
     draft.say(mark, status, reason)
     draft.link_table.append({"original": relative, "pseudonym": mark})
 
 
-def headers(draft, files):
+def headers(draft, files) -> tuple[list[dict], list[dict]]:
     """What grouping needs of every file that holds an image, and of RT structure sets and segmentations.
 
     Returns
@@ -99,7 +99,7 @@ def _summary(ds):
     }
 
 
-def group(headers):
+def group(headers) -> list[dict]:
     """One entry per series; files of a modality of single pictures are entries of their own."""
     found = defaultdict(list)
     for h in headers:
@@ -108,7 +108,7 @@ def group(headers):
     return [{**items[0], "items": items} for _, items in sorted(found.items())]
 
 
-def choose(draft, groups, studies, series):
+def choose(draft, groups, studies, series) -> list[dict]:
     """Number the studies of each patient by time and keep what the options say; the rest is refused."""
     kept = []
     for patient in sorted({g["patient"] for g in groups}):
@@ -136,5 +136,5 @@ def choose(draft, groups, studies, series):
     return kept
 
 
-def files_of(g):
+def files_of(g) -> str:
     return f"{len(g['items'])} file{'' if len(g['items']) == 1 else 's'}"

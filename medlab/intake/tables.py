@@ -126,7 +126,7 @@ def canonical(value) -> str:
     return re.sub(r"^(\d+)\.0$", r"\1", str(value).strip())
 
 
-def join(tables: dict, key: str):
+def join(tables: dict, key: str) -> tuple[pd.DataFrame, list[tuple[str, str, str]]]:
     """Join tables by `key`; the one with several rows per key (images, slices) is the base, else the first.
 
     Returns
@@ -170,7 +170,7 @@ def _drop_leading_zeros(tables, key):
             tables[name] = tables[name].assign(**{key: column})
 
 
-def code_events(column, seen=None):
+def code_events(column, seen=None) -> tuple[pd.Series, dict]:
     """Booleans (event seen) from a column of codes, and the coding for the card.
 
     Without `seen` only unmistakable codes are understood (0/1, dead/alive, ...); anything else, and two codings
@@ -195,7 +195,7 @@ def code_events(column, seen=None):
     return codes.isin(wanted).reindex(column.index).astype("boolean"), coding
 
 
-def parse_dates(column, date_format=None):
+def parse_dates(column, date_format=None) -> pd.Series:
     """Dates from ISO, 20240131, 31.1.2024, slashed dates (order decided by the column) or real Excel dates.
 
     Slashed dates that fit both orders, or both orders in one column, are a ValueError naming an example.
@@ -222,7 +222,7 @@ def parse_dates(column, date_format=None):
 
 
 def follow_up(table, time=None, event=None, event_values=None, time_unit="days", start=None, end=None,
-              date_format=None):
+              date_format=None) -> tuple[pd.DataFrame, dict[int, str], dict, list[str]]:
     """Columns ``time_days`` and ``event`` of a table; returns (frame, refused {row: reason}, coding, notes).
 
     Either `time` with its unit, or `start` and `end` as dates. t = 0 becomes half the smallest positive time, a
@@ -253,7 +253,7 @@ def follow_up(table, time=None, event=None, event_values=None, time_unit="days",
     return pd.DataFrame({"time_days": days, "event": seen}), bad, coding, notes if zero else []
 
 
-def find_column(table, name):
+def find_column(table, name) -> str:
     if name not in table:
         import difflib
         near = difflib.get_close_matches(str(name), map(str, table.columns), 1)

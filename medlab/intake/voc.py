@@ -26,7 +26,7 @@ def roots(files) -> list:
     return sorted(r for r in found if any(f.startswith(r) and f.lower().endswith(drafts.PICTURES) for f in files))
 
 
-def parse(data: bytes):
+def parse(data: bytes) -> ElementTree.Element:
     """Root of an annotation; ValueError for what is no XML, too long, or declares a document type."""
     if len(data) > MOST:
         raise ValueError(f"an annotation of more than {MOST // 2**20} MiB")
@@ -46,7 +46,7 @@ def parse(data: bytes):
     return root
 
 
-def box(thing, width, height):
+def box(thing, width, height) -> tuple[str, list[float], bool, bool]:
     """Box of an <object> as edges cut to the image: (label, edges, difficult, whether it was cut).
 
     Raises
@@ -70,7 +70,7 @@ def box(thing, width, height):
     return label, *cut([x0 - 1, y0 - 1, x1, y1], width, height, shown), thing.findtext("difficult") == "1"
 
 
-def cut(edges, width, height, shown):
+def cut(edges, width, height, shown) -> tuple[list[float], bool]:
     """Edges cut to the image and whether that changed them; ValueError when less than half of the box is inside."""
     x0, y0, x1, y1 = edges
     inside = [max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))]
@@ -80,7 +80,7 @@ def cut(edges, width, height, shown):
     return inside, inside != list(edges)
 
 
-def voc(draft, source, *, unannotated="refuse"):
+def voc(draft, source, *, unannotated="refuse") -> None:
     """Images with boxes of a Pascal VOC folder; the lists below ImageSets/Main give the split.
 
     Parameters
