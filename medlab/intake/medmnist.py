@@ -40,7 +40,8 @@ CHEST = ["atelectasis", "cardiomegaly", "effusion", "infiltration", "mass", "nod
 
 
 def rows(draft, source) -> tuple[pd.DataFrame, dict, dict]:
-    """Place the file of `source` (a path, or ``medmnist:NAME``); returns (cohort, what the card should say)."""
+    """Place the file of `source` (a path, or ``medmnist:NAME``); returns (cohort, what the
+    card should say, name and MD5 of the file)."""
     path = _fetch(str(source).removeprefix("medmnist:")) if str(source).startswith("medmnist:") else Path(source)
     base = re.sub(r"_\d+$", "", path.stem.lower())
     modality, classes, title = MEDMNIST.get(base, (None, None, base))

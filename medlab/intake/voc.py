@@ -47,7 +47,7 @@ def parse(data: bytes) -> ElementTree.Element:
 
 
 def box(thing, width, height) -> tuple[str, list[float], bool, bool]:
-    """Box of an <object> as edges cut to the image: (label, edges, difficult, whether it was cut).
+    """Box of an <object> as edges cut to the image: (label, edges, whether it was cut, difficult).
 
     Raises
     ------
