@@ -8,7 +8,7 @@ from medlab.cohorts import cards, datasets
 from medlab.imaging.dicom import BadImage
 
 
-def masks(dataset, scanned):
+def masks(dataset, scanned) -> list[tuple[str, str]]:
     """Findings about the masks.
 
     Parameters
@@ -46,7 +46,7 @@ def masks(dataset, scanned):
     return found
 
 
-def boxes(dataset, scanned):
+def boxes(dataset, scanned) -> list[tuple[str, str]]:
     """Findings about the boxes; see `masks`."""
     if dataset.boxes is None:
         return []

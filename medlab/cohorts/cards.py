@@ -78,7 +78,7 @@ def inside(folder: Path, text: str) -> bool:
     return not path.is_absolute() and ".." not in path.parts and (folder / path).exists()
 
 
-def validate(cohort, card, folder):
+def validate(cohort, card, folder) -> list[str]:
     """Check ``cohort`` with pandera and turn events and times into numbers, in place."""
     import pandera.pandas as pa
 
@@ -163,7 +163,7 @@ def _failures(cases, file) -> str:
         f"\ncorrect these lines of {file}, or import again")
 
 
-def validate_boxes(boxes, cohort, folder):
+def validate_boxes(boxes, cohort, folder) -> None:
     missing = [c for c in ("image", "x_min", "y_min", "x_max", "y_max") if c not in boxes]
     if missing:
         raise ValueError(f"boxes.csv: no column {missing[0]!r}; expected {', '.join(BOX_COLUMNS)}")
@@ -189,8 +189,14 @@ def positive_times(times) -> tuple:
     return times, zero
 
 
-def spacing(text):
-    """Parse a ``spacing_mm`` cell ("2", "2.5 x 0.7 x 0.7") to a tuple of mm in array axis order, or None."""
+def spacing(text) -> tuple[float, ...] | None:
+    """Parse a ``spacing_mm`` cell ("2", "2.5 x 0.7 x 0.7") to a tuple of mm in array axis order, or None.
+
+    Examples
+    --------
+    >>> spacing("2.5 x 0.7 x 0.7"), spacing("0.7, 0"), spacing("")
+    ((2.5, 0.7, 0.7), None, None)
+    """
     try:
         values = tuple(float(v) for v in re.split(r"[x;, ]+", str(text).strip(" ()[]")))
     except ValueError:

@@ -10,7 +10,7 @@ from medlab.cohorts import vocabulary
 from medlab.statistics.intervals import percentiles
 
 
-def alone(values, outcome, patients, n_folds=3, n_repeats=8, n_boot=400, seed=0, most=1500):
+def alone(values, outcome, patients, n_folds=3, n_repeats=8, n_boot=400, seed=0, most=1500) -> dict:
     """Cross-fitted AUC or C of one column alone, with a patient bootstrap.
 
     Each category (missing is one of its own) gets the event rate or the share of the class among the *other*
@@ -127,8 +127,14 @@ def in_words(table: pd.DataFrame, outcome: str, kinds: dict, expected: tuple = (
     return said or [f"No column alone predicts {outcome}."], findings
 
 
-def binned(values):
-    """Categories as text: words and up to 8 distinct numbers as they are, other numbers in fifths."""
+def binned(values) -> pd.Series:
+    """Categories as text: words and up to 8 distinct numbers as they are, other numbers in fifths.
+
+    Examples
+    --------
+    >>> list(binned(["a", None, "b"])), list(binned(range(10)))
+    (['a', 'missing', 'b'], ['0', '0', '1', '1', '2', '2', '3', '3', '4', '4'])
+    """
     values = pd.Series(values).reset_index(drop=True)
     if _is_many(values):
         values = pd.qcut(values.astype(float), 5, labels=False, duplicates="drop")

@@ -11,12 +11,16 @@ import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 import medlab
 from medlab.cohorts import cards, screening
+
+if TYPE_CHECKING:
+    from medlab.imaging.dicom import Image
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 RESERVED = ("patient_id", "image", "frame", "label", "time_days", "event", "event_cause", "mask", "valid_mask",
@@ -99,7 +103,7 @@ def conditions(dataset) -> set:
     return found | ({"static"} if "image" in found and modality not in ("bold", "PT") else set())
 
 
-def read(dataset, row):
+def read(dataset, row) -> "Image":
     """Image of a cohort row as `dicom.Image`; spacing and intensity of the table and the card fill the gaps."""
     from medlab.imaging import dicom
 
@@ -132,7 +136,7 @@ def mask_classes(dataset) -> list:
     return list(dataset.card.get("mask_classes") or ["lesion"])
 
 
-def read_labels(dataset, row):
+def read_labels(dataset, row) -> np.ndarray:
     """Mask of a cohort row as uint8 without channel axis, (h, w) or (d, h, w): 0 background, 1.. `mask_classes`.
 
     Without ``mask_classes`` in the card every value above 0 is the lesion; values that the card does not name are
@@ -147,12 +151,12 @@ def read_labels(dataset, row):
     return labels
 
 
-def read_mask(dataset, row):
+def read_mask(dataset, row) -> np.ndarray:
     """Everything that the mask of a cohort row marks as a boolean array: (h, w) or (d, h, w)."""
     return read_labels(dataset, row) > 0
 
 
-def read_valid(dataset, row):
+def read_valid(dataset, row) -> np.ndarray | None:
     """Which pixels of a cohort row count (``valid_mask``, such as a field of view), bool; None: all."""
     given = row.get("valid_mask")
     return (_read_path(dataset, row, "valid_mask").pixels > 0).any(axis=-1) if isinstance(given, str) else None
@@ -169,7 +173,7 @@ def fingerprint(dataset) -> str:
     return digest.hexdigest()
 
 
-def scan(dataset, progress=True, rows=None):
+def scan(dataset, progress=True, rows=None) -> pd.DataFrame:
     """Read every image once: problems, sizes, intensities and hashes.
 
     Parameters

@@ -48,7 +48,7 @@ def listed(text: str, known: list, parameter: str) -> list[str]:
     return names
 
 
-def impossible(cohort, columns):
+def impossible(cohort, columns) -> pd.DataFrame:
     """Values that cannot be: DataFrame with row, patient_id, column, value, expected."""
     found = []
     for column in (c for c in columns if vocabulary.limits(c) and not vocabulary.is_text(cohort[c])):
@@ -59,7 +59,7 @@ def impossible(cohort, columns):
     return pd.DataFrame(found, columns=["row", "patient_id", "column", "value", "expected"])
 
 
-def spellings(cohort, columns):
+def spellings(cohort, columns) -> pd.DataFrame:
     """Categories as written and as cleaned: DataFrame with column, written, cleaned, n (rows)."""
     parts = []
     for column in (c for c in columns if vocabulary.is_text(cohort[c])):
@@ -99,7 +99,7 @@ def impossible_in_words(table: pd.DataFrame, most: int = 5) -> list[str]:
     return [f"Impossible values: {shown}"] if len(table) else []
 
 
-def clean(cohort, columns, train, outliers="impossible"):
+def clean(cohort, columns, train, outliers="impossible") -> tuple[pd.DataFrame, pd.DataFrame]:
     """One spelling per category, impossible values and (on request) outliers set to missing.
 
     Parameters
@@ -135,7 +135,7 @@ def clean(cohort, columns, train, outliers="impossible"):
     return cleaned, pd.DataFrame(changes, columns=["row", "column", "was", "becomes", "why"])
 
 
-def as_usually_written(series, train):
+def as_usually_written(series, train) -> pd.Series:
     """Cleaned words in the spelling that is the most frequent one in train ("II", not "ii").
 
     Parameters
@@ -145,6 +145,11 @@ def as_usually_written(series, train):
     Returns
     -------
     Series (n,): words that mean the same are written the same, words for missing are NaN (`vocabulary.clean_text`).
+
+    Examples
+    --------
+    >>> list(as_usually_written(pd.Series(["II", "ii ", "II", "n/a"]), [True] * 4))
+    ['II', 'II', 'II', nan]
     """
     words = vocabulary.clean_text(series)
     written = pd.DataFrame({"word": words, "written": series.astype(object)})[np.asarray(train)].dropna()
@@ -153,7 +158,7 @@ def as_usually_written(series, train):
     return words.map(lambda word: usual.get(word, word), na_action="ignore")
 
 
-def fit_covariates(train, columns, categories=(), min_patients=5):
+def fit_covariates(train, columns, categories=(), min_patients=5) -> dict[str, dict]:
     """Fit imputation and scaling on the patients of train.
 
     Parameters
@@ -202,7 +207,7 @@ def _level(value):
     return f"{value:g}" if isinstance(value, (int, float, np.number)) else str(value)
 
 
-def apply_covariates(table, fitted):
+def apply_covariates(table, fitted) -> pd.DataFrame:
     """Cleaned covariates as numbers, by what was fitted on train; no value is missing afterwards.
 
     Numbers: median for missing, then (x - mean) / std. Categories: one 0/1 column per level except the

@@ -114,7 +114,7 @@ def _fine_detail(thumbnails):
     return np.divide(detail, norm, out=np.zeros_like(detail), where=(norm > 1e-3) & ~flat[:, None])
 
 
-def label_conflicts(dataset, found):
+def label_conflicts(dataset, found) -> pd.DataFrame:
     """Groups of duplicates (`duplicates`) whose members carry different labels: group, labels, rows."""
     if "label" not in dataset.cohort or found.empty:
         return pd.DataFrame(columns=["group", "labels", "rows"])
@@ -123,7 +123,7 @@ def label_conflicts(dataset, found):
     return table[table["labels"].map(len) > 1].reset_index()
 
 
-def straddling(dataset, found, kind=None):
+def straddling(dataset, found, kind=None) -> list[list[int]]:
     """Groups of duplicates with members in more than one split of the source; ``kind="exact"`` for identical."""
     if "split" not in dataset.cohort or found.empty:
         return []

@@ -1,6 +1,7 @@
 """Figures of a comparison of runs: data in, ``ax=None``, returns the Axes, never ``show``."""
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from medlab.engine.parameters import labels
 from medlab.plots import COLOURS, axes
@@ -8,7 +9,7 @@ from medlab.plots import COLOURS, axes
 GREY = COLOURS[6]
 
 
-def reached(found, means, ensembles, measure, several, ax=None):
+def reached(found, means, ensembles, measure, several, ax=None) -> Axes:
     """`all_runs` of one measure, from the tables of the page.
 
     Parameters
@@ -24,7 +25,7 @@ def reached(found, means, ensembles, measure, several, ax=None):
     return all_runs(own, lines[0], labels()[measure], lines[1].get("value"), ax=ax)
 
 
-def all_runs(found, pooled, xlabel, ensemble=None, reference=0.5, ax=None):
+def all_runs(found, pooled, xlabel, ensemble=None, reference=0.5, ax=None) -> Axes:
     """Every run as a dot, and for each line the mean over seeds with its interval.
 
     Parameters
@@ -51,7 +52,7 @@ def all_runs(found, pooled, xlabel, ensemble=None, reference=0.5, ax=None):
     return ax
 
 
-def differences(table, xlabel, ax=None):
+def differences(table, xlabel, ax=None) -> Axes:
     """Differences with intervals, and the difference of each seed as a small dot.
 
     Parameters
@@ -74,7 +75,7 @@ def differences(table, xlabel, ax=None):
     return ax
 
 
-def stability(table, marked, labels, ylabel, ax=None):
+def stability(table, marked, labels, ylabel, ax=None) -> Axes:
     """Patients sorted by their mean over the seeds, each with the range over the seeds.
 
     Parameters
@@ -90,7 +91,7 @@ def stability(table, marked, labels, ylabel, ax=None):
     return ax
 
 
-def changes(a, b, marked, labels, names, ax=None):
+def changes(a, b, marked, labels, names, ax=None) -> Axes:
     """Where each patient stands in two groups of runs; on the diagonal nothing changed.
 
     Parameters

@@ -27,7 +27,7 @@ LISTED = {"survival": ("c_harrell", "c_uno", "integrated_brier"), "classificatio
 MEANT_TO_DIFFER = ("seed", "fold")  # between repeats of one group
 
 
-def runs(names, part="test"):
+def runs(names, part="test") -> pd.DataFrame:
     """The runs that are compared.
 
     Parameters
@@ -85,7 +85,7 @@ def baseline(table: pd.DataFrame, asked: str = "") -> str:
     return asked or table["group"].iloc[0]
 
 
-def about_part(run, kind, part):
+def about_part(run, kind, part) -> bool:
     """Whether the results of a run are about the test (or the validation) part."""
     found = read_json(run_folder(run) / compared_results()[kind]["file"])
     if kind != "classification":  # its other rows are patients that the models have learnt from
@@ -93,14 +93,14 @@ def about_part(run, kind, part):
     return (found if part == "test" else found.get("validation") or {}).get("n_images") != 0
 
 
-def state(run):
+def state(run) -> str:
     """How far the results of a run can be believed: done, stale, hand, running, failed or "not executed"."""
     stamps = [read_stamp(one["notebook"], run) for one in compared_results().values()]
     states = {"stale" if stamp.get("outdated") else stamp.get("state") for stamp in stamps if stamp}
     return next((one for one in ("running", "failed", "hand", "stale", "done") if one in states), "not executed")
 
 
-def parameters(table):
+def parameters(table) -> pd.DataFrame:
     """Parameters in which the runs differ.
 
     Parameters
@@ -124,7 +124,7 @@ def parameters(table):
     return pd.DataFrame(different).T.reindex(columns=table["group"].unique())
 
 
-def code(run):
+def code(run) -> str:
     """Digests of the package and of the notebooks that made the results of a run, as text; empty if unknown."""
     stamps = {name: read_stamp(name, run).get("made_from") or {} for name in notebooks()}
     made = {name: [one.get("code"), one.get("notebook")] for name, one in stamps.items()
@@ -132,7 +132,7 @@ def code(run):
     return json.dumps(made, sort_keys=True) if made else ""
 
 
-def remarks(table, about="test"):
+def remarks(table, about="test") -> list[str]:
     """What speaks against comparing these runs about their test (or val) parts, as sentences, the worst first."""
     found, ready = [], table[table[list(compared_results())].any(axis=1)]
     lost = table.index.difference(ready.index)
@@ -179,7 +179,7 @@ def _measures(values):
     return {key: value for key, value in values.items() if f"{key}_low" in values and isinstance(value, (int, float))}
 
 
-def scores(table, kind, part="test"):
+def scores(table, kind, part="test") -> pd.DataFrame:
     """What each run wrote about its own test (or validation) part.
 
     Parameters
@@ -203,13 +203,13 @@ def scores(table, kind, part="test"):
     return pd.DataFrame(rows, columns=["run", "group", "fold", "seed", "model", "measure", "value"])
 
 
-def in_order(models):
+def in_order(models) -> list[str]:
     """Models in the order in which the notebooks that fit them list them; unknown ones behind, by name."""
     order = list(dict.fromkeys(name for one in compared_results().values() for name in one["models"]))
     return sorted(models, key=lambda name: (order.index(name) if name in order else len(order), name))
 
 
-def spread(found):
+def spread(found) -> pd.DataFrame:
     """Mean and spread over the runs of each group.
 
     Parameters
@@ -232,7 +232,7 @@ def spread(found):
     return table.sort_values("model", key=lambda column: column.map(order), kind="stable") if len(table) else table
 
 
-def per_run(found, measures):
+def per_run(found, measures) -> pd.DataFrame:
     """One row per run, one column per model and measure: for the page."""
     chosen = found[found["measure"].isin(measures)]
     wide = chosen.pivot(index="run", columns=["measure", "model"], values="value")
@@ -242,12 +242,12 @@ def per_run(found, measures):
     return wide.rename(columns=labels(), level="measure").rename(columns=in_words, level="model")
 
 
-def in_words(name):
+def in_words(name) -> str:
     """Name of a model as a page shows it."""
     return str(name).replace("_", " ")
 
 
-def compact(spread, main, others):
+def compact(spread, main, others) -> pd.DataFrame:
     """One row per group and model: mean and spread of the main measure, means of the others; for the page."""
     written = labels()
     names = {"mean": "mean", "sd_seeds": "SD over seeds", "sd_folds": "SD over folds", "min": "min", "max": "max"}
@@ -257,7 +257,7 @@ def compact(spread, main, others):
     return wide.sort_index(level="group", sort_remaining=False, kind="stable").rename(in_words, level="model")
 
 
-def side_by_side(means, ensembles, measures, within=None):
+def side_by_side(means, ensembles, measures, within=None) -> pd.DataFrame:
     """Pooled values with intervals, one row per group and model, a pair of columns per measure; for the page.
 
     Parameters

@@ -26,7 +26,7 @@ BLOCK = 2_000_000  # numbers of a block of weights
 
 # ---------------------------------------------------------------- rows
 
-def rows(table, kind, within=None, split="test"):
+def rows(table, kind, within=None, split="test") -> pd.DataFrame:
     """Test predictions of all runs below one another.
 
     Parameters
@@ -105,7 +105,7 @@ def _levels(run, column, patients):
     return patients.map(level.astype(str)).fillna("").to_numpy()
 
 
-def site_column(run):
+def site_column(run) -> str | None:
     """Column of the cohort that says where a patient comes from (``site``, or the first of its kind), or None."""
     about = read_json(run_folder(run) / "dataset.json")
     return next(iter(sorted(about.get("sites") or [], key=lambda name: name != "site")), None)
@@ -123,7 +123,7 @@ def level_column(table: pd.DataFrame, kind: str, asked: str = "auto") -> str | N
     return site_column(table.index[table["survival"]][0]) if asked == "auto" else asked or None
 
 
-def complete(table):
+def complete(table) -> tuple[pd.DataFrame, list[str]]:
     """Rows for which every model has a risk, so that all are judged on the same patients.
 
     Returns
@@ -150,14 +150,14 @@ def _overlap(part):
     return part.drop_duplicates(["part", "item"])["item"].duplicated().any()
 
 
-def overlaps(table):
+def overlaps(table) -> list[str]:
     """What the test patients of the runs of one group have in common, where it is neither all nor nothing."""
     return [f"{group}: the test patients differ from run to run but overlap (set split_seed, so that the seeds share a "
             "split): the spread over seeds holds that of the split, and there is no ensemble."
             for group, part in table.groupby("group", sort=False) if _overlap(part)]
 
 
-def ensembles(table):
+def ensembles(table) -> pd.DataFrame:
     """One run per part instead of one per seed: mean of standardised risks, or of probabilities, over its runs.
 
     Returns
@@ -180,7 +180,7 @@ def ensembles(table):
 
 # ---------------------------------------------------------------- statistics
 
-def resamples(n_units, n_bootstrap=2000, seed=0):
+def resamples(n_units, n_bootstrap=2000, seed=0) -> np.ndarray:
     """Weights of the patients: ones, then the bootstrap, then the jackknife; (1 + b + g, n_units)."""
     everyone = np.arange(n_units)
     drawn = list(weights(everyone, n_bootstrap, seed)) if n_bootstrap else []
@@ -192,7 +192,7 @@ def _blocks(w, units):
     return (w[start:start + size, units].astype(float) for start in range(0, len(w), size))
 
 
-def concordance(part, model, w, by=("run",)):
+def concordance(part, model, w, by=("run",)) -> np.ndarray:
     """Harrell's C of one model over the rows of one seed, pairs only within one run (and level); (b,)."""
     from medlab.statistics import concordance as statistics_concordance
 
@@ -202,7 +202,7 @@ def concordance(part, model, w, by=("run",)):
                            for one in _blocks(w, part["unit"].to_numpy())])
 
 
-def arrays(one):
+def arrays(one) -> tuple[np.ndarray, np.ndarray, str]:
     """Outcome, probabilities and head of the rows of one run, as `statistics.measures.measure` takes them."""
     head = one["head"].iloc[0]
     p = one[[name for name in one if name.startswith("p_") and one[name].notna().all()]].to_numpy()
@@ -211,7 +211,7 @@ def arrays(one):
     return one["y"].to_numpy(), p[:, 0] if head == "binary" else p, head
 
 
-def classified(part, w):
+def classified(part, w) -> dict[str, np.ndarray]:
     """AUC and accuracy over the rows of one seed: mean over its runs, weighted by the images drawn; dict of (b,)."""
     found, sizes = [], []
     for _, one in part.groupby("run", sort=False):
@@ -225,7 +225,7 @@ def classified(part, w):
             for name in MEASURES["classification"]}
 
 
-def models(table, group):
+def models(table, group) -> list[str]:
     """Models with predictions in a group of runs."""
     from medlab.comparison.groups import in_order
 
@@ -234,7 +234,7 @@ def models(table, group):
     return ["network"] if "head" in part else in_order(found)
 
 
-def vectors(table, kind, w, within=False):
+def vectors(table, kind, w, within=False) -> dict[tuple, np.ndarray]:
     """Every statistic of every group, model and seed for every weighting.
 
     Parameters
@@ -264,13 +264,13 @@ def vectors(table, kind, w, within=False):
     return out
 
 
-def over_seeds(found):
+def over_seeds(found) -> dict[tuple, np.ndarray]:
     """Mean over the seeds of each statistic: dict (group, model, measure) -> (len(w),)."""
     keys = dict.fromkeys(key[:3] for key in found)
     return {key: np.mean([one for other, one in found.items() if other[:3] == key], axis=0) for key in keys}
 
 
-def summary(vector, n_bootstrap):
+def summary(vector, n_bootstrap) -> dict[str, float]:
     """Value with its 95 % interval from a statistic over all weightings.
 
     Returns
@@ -316,7 +316,7 @@ def by_model(mean: pd.DataFrame, ensemble: pd.DataFrame, several: bool) -> dict:
     return out
 
 
-def wanted_pairs(text, present):
+def wanted_pairs(text, present) -> list[tuple[str, str]]:
     """Differences to show: the parameter's ``fused-clinical, image-volume``, or those of PAIRS that there are."""
     if text == "auto":
         return [pair for pair in PAIRS if set(pair) <= set(present)]
@@ -330,7 +330,7 @@ def wanted_pairs(text, present):
     return pairs
 
 
-def difference(found, a, b, n_bootstrap):
+def difference(found, a, b, n_bootstrap) -> dict:
     """Paired difference of two statistics, a minus b, with the difference seed by seed.
 
     Parameters

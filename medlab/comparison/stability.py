@@ -39,7 +39,7 @@ def marks(patients: pd.DataFrame, kind: str, mean: pd.Series) -> pd.Series:
     return patients.drop_duplicates("item").set_index("item")["event"].reindex(mean.index).astype(bool)
 
 
-def standing(table, kind, model=None):
+def standing(table, kind, model=None) -> pd.DataFrame:
     """Where each patient (or image) stands in each run, from 0 to 1.
 
     Returns
@@ -66,7 +66,7 @@ def _of_truth(one):
     return pd.Series(np.where(y == 1, p, 1 - p) if head == "binary" else p[np.arange(len(y)), y], one.index)
 
 
-def over_seeds(stand, group):
+def over_seeds(stand, group) -> tuple[pd.DataFrame, dict]:
     """How far a patient's standing depends on the seed.
 
     Parameters

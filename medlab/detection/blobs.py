@@ -13,7 +13,7 @@ from medlab.detection import scores as detection_scores
 from medlab.imaging import components
 
 
-def blobs(image, channel, bright, most=50):
+def blobs(image, channel, bright, most=50) -> tuple[np.ndarray, np.ndarray]:
     """Blobs of one image.
 
     Parameters
@@ -44,7 +44,7 @@ def blobs(image, channel, bright, most=50):
     return corners[order], scores[order]
 
 
-def candidates(images, field, rows, channel, bright, typical):
+def candidates(images, field, rows, channel, bright, typical) -> pd.DataFrame:
     """Blobs of some images as the table of `heatmaps.candidates`.
 
     Parameters
@@ -76,7 +76,7 @@ def sample(rows: np.ndarray, with_lesions: np.ndarray, most: int = 30) -> np.nda
     return np.concatenate([part[::max(1, len(part) // most)][:most] for part in parts])
 
 
-def fit(images, field, rows, found, table, where, typical, rule="centre"):
+def fit(images, field, rows, found, table, where, typical, rule="centre") -> dict:
     """Channel and polarity with the highest mean sensitivity (CPM) on some training images.
 
     Parameters

@@ -23,7 +23,7 @@ def _above(candidates, threshold):
     return (candidates["score"] >= candidates["label"].map(threshold)).to_numpy()
 
 
-def outcomes(truth, candidates, images, threshold, rule="centre"):
+def outcomes(truth, candidates, images, threshold, rule="centre") -> tuple[pd.DataFrame, pd.DataFrame]:
     """What became of each lesion and of each candidate at or above a threshold.
 
     Returns
@@ -43,7 +43,8 @@ def outcomes(truth, candidates, images, threshold, rule="centre"):
     return truth.assign(outcome=np.where(found, "hit", "miss")), candidates.assign(outcome=outcome, lesion=lesion)
 
 
-def at_threshold(truth, candidates, images, threshold, rule="centre", n_bootstrap=2000, seed=0, level=0.95):
+def at_threshold(truth, candidates, images, threshold, rule="centre", n_bootstrap=2000, seed=0,
+                 level=0.95) -> pd.DataFrame:
     """Sensitivity, precision and false positives per image at a threshold that was chosen elsewhere.
 
     Parameters
@@ -91,7 +92,7 @@ def _shares(lesions, hits, false, free):
     return score
 
 
-def longest_side(table, spacing_mm=None):
+def longest_side(table, spacing_mm=None) -> np.ndarray:
     """Longest side of each box, in pixels, or in mm with the spacing: (axes,) for all or (k, axes) in axis order."""
     low, high = np.split(matching.corners(table), 2, axis=1)
     return ((high - low) * (1.0 if spacing_mm is None else np.asarray(spacing_mm, float))).max(axis=1, initial=0)
@@ -105,7 +106,7 @@ def length(table: pd.DataFrame) -> tuple[pd.Series, str]:
 
 
 def by_size(truth, candidates, images, sizes, edges, threshold, rule="centre", unit="px", n_bootstrap=2000, seed=0,
-            level=0.95):
+            level=0.95) -> pd.DataFrame:
     """Sensitivity by size of the lesion at one threshold; false positives have no true size and are not divided.
 
     Parameters
@@ -152,7 +153,7 @@ def worth_a_look(truth: pd.DataFrame, candidates: pd.DataFrame, n_images: int, s
     return list(dict.fromkeys([*first, *np.random.default_rng(seed).permutation(n_images)[:each]]))
 
 
-def per_patient(truth, candidates, images):
+def per_patient(truth, candidates, images) -> pd.DataFrame:
     """One row per patient: images, lesions, candidates and the highest score (-inf: no candidate), per class and "all".
 
     Returns
@@ -171,7 +172,7 @@ def per_patient(truth, candidates, images):
     return pd.concat(parts, ignore_index=True)
 
 
-def patient_level(truth, candidates, images, n_bootstrap=2000, seed=0, level=0.95):
+def patient_level(truth, candidates, images, n_bootstrap=2000, seed=0, level=0.95) -> pd.DataFrame:
     """Does the highest score of a patient tell who has any lesion? AUC per class and over all.
 
     Returns

@@ -55,7 +55,7 @@ def _halving(shape, spacing):
     return strides, [s * k for s, k in zip(spacing, strides, strict=True)]
 
 
-def grid(shape, stride, spacing=None):
+def grid(shape, stride, spacing=None) -> tuple[int, ...]:
     """Pixels per cell of the heatmap along each axis; in-plane ``stride``, fewer along an axis of thick slices."""
     shape, near, step = list(shape), list(spacing or [1.0] * len(shape)), np.ones(len(shape), int)
     while step[-1] < stride:
@@ -90,7 +90,7 @@ def _block(x, filters, spacing, strides=None):
     return layers.ReLU()(layers.Add()([y, short]))
 
 
-def body(x, stride, width, depth, spacing):
+def body(x, stride, width, depth, spacing) -> keras.KerasTensor:
     """Down to cells of ``stride`` pixels, ``depth`` levels further, and back up to the cells (b, cells..., width)."""
     axes, near, level = len(spacing), list(spacing), 1
     while level < stride:
@@ -124,7 +124,7 @@ class Corners(layers.Layer):
         super().__init__(**kwargs)
         self.step, self.typical = [int(s) for s in step], [float(t) for t in typical]
 
-    def call(self, x):
+    def call(self, x) -> keras.KerasTensor:
         axes = len(self.step)
         lines = [(np.arange(n) + 0.5) * s for n, s in zip(x.shape[1:-1], self.step, strict=True)]
         middle = np.stack(np.meshgrid(*lines, indexing="ij"), -1).astype("float32")
@@ -132,12 +132,12 @@ class Corners(layers.Layer):
         half = ops.exp(ops.clip(x[..., axes:], -4.0, 4.0)) * np.array(self.typical, "float32") / 2
         return ops.concatenate([centre - half, centre + half], -1)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return super().get_config() | {"step": self.step, "typical": self.typical}
 
 
 def build(input_shape, n_classes, typical, *, stride=4, width=32, depth=3, spacing=None, masks=False, mean=0.0,
-          std=1.0, dropout=0.1):
+          std=1.0, dropout=0.1) -> keras.Model:
     """Network for images of grey values 0..255.
 
     Parameters
@@ -182,7 +182,7 @@ def build(input_shape, n_classes, typical, *, stride=4, width=32, depth=3, spaci
     return keras.Model(inputs, found, name="heatmaps")
 
 
-def to_pixels(x, step, shape):
+def to_pixels(x, step, shape) -> keras.KerasTensor:
     """Channels of a cell become its pixels (Shi et al. 2016, arXiv:1609.05158): (b, *shape, 1)."""
     axes, cells = len(step), x.shape[1:-1]
     order = [0, *itertools.chain.from_iterable((1 + k, 1 + axes + k) for k in range(axes))]
@@ -200,7 +200,7 @@ class CentreFocal(keras.losses.Loss):
     y_true is exactly 1 at a centre. Divided by the number of centres in the batch.
     """
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true, y_pred) -> keras.KerasTensor:
         p = ops.clip(y_pred, 1e-5, 1 - 1e-5)
         centre = ops.cast(y_true > 0.9999, p.dtype)
         cost = centre * (1 - p) ** 2 * ops.log(p) + (1 - centre) * (1 - y_true) ** 4 * p**2 * ops.log(1 - p)
@@ -215,7 +215,7 @@ class BoxOverlap(keras.losses.Loss):
     y_true (b, cells..., 2 * axes + 1): corners and the weight of each cell; the weights of one box add up to 1.
     """
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true, y_pred) -> keras.KerasTensor:
         weight, axes = y_true[..., -1], y_pred.shape[-1] // 2
         a, b = (y_true[..., :axes], y_true[..., axes:-1]), (y_pred[..., :axes], y_pred[..., axes:])
         common = ops.prod(ops.maximum(ops.minimum(a[1], b[1]) - ops.maximum(a[0], b[0]), 0.0), -1)
@@ -231,7 +231,7 @@ class Cover(keras.losses.Loss):
     """Cross-entropy of the share of each pixel that is lesion, per lesion pixel: proper, so that the predicted shares
     add up to the volume, which those of a Dice loss do not. A share below 0 is unknown and counts for nothing."""
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true, y_pred) -> keras.KerasTensor:
         p = ops.clip(y_pred, 1e-6, 1 - 1e-6)
         known = ops.cast(y_true >= 0, p.dtype)
         y_true = known * y_true
@@ -240,7 +240,7 @@ class Cover(keras.losses.Loss):
         return each * ops.cast(ops.shape(p)[0], p.dtype) / ops.maximum(ops.sum(y_true), 0.001 * size + 1e-6)
 
 
-def losses(model):
+def losses(model) -> dict:
     """Losses and their weights for `keras.Model.compile`."""
     own = {"heat": CentreFocal(), "box": BoxOverlap(), "mask": Cover()}
     return {"loss": {name: own[name] for name in model.output},

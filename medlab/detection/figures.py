@@ -51,7 +51,7 @@ def sizes(pairs, what: str) -> np.ndarray:
     return pair
 
 
-def froc(curves, point=None, ax=None):
+def froc(curves, point=None, ax=None) -> plt.Axes:
     """Sensitivity over the false positives per image (logarithmic), one line per class or detector.
 
     Parameters
@@ -78,7 +78,7 @@ def froc(curves, point=None, ax=None):
     return ax
 
 
-def precision_recall(points, average=None, ax=None):
+def precision_recall(points, average=None, ax=None) -> plt.Axes:
     """Precision over recall per class; the faint steps are the interpolated curve whose area is the AP.
 
     Parameters
@@ -101,7 +101,8 @@ def precision_recall(points, average=None, ax=None):
     return ax
 
 
-def gallery(pictures, truths, candidates, titles=None, spacing_mm=None, columns=3, size=2.3, scores=True, most=None):
+def gallery(pictures, truths, candidates, titles=None, spacing_mm=None, columns=3, size=2.3, scores=True,
+            most=None) -> np.ndarray:
     """Pictures with what was found, missed and called in vain.
 
     Parameters

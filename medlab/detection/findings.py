@@ -37,7 +37,7 @@ def best_overlap(tried: pd.DataFrame) -> float:
     return float(tried.mean(axis=1).round(4).idxmax()) if tried.notna().any(axis=None) else 0.3
 
 
-def best_f1(points, names):
+def best_f1(points, names) -> dict[str, float]:
     """Threshold of each class with the highest F1: dict; where no lesion is found, above every score.
 
     Parameters
@@ -64,7 +64,7 @@ def size_measure(truth: pd.DataFrame, masks: bool) -> str:
     return measure if masks else "longest side"
 
 
-def matched(truth, candidates, measure):
+def matched(truth, candidates, measure) -> pd.DataFrame:
     """Lesions found and what their candidate says of their size.
 
     Parameters
@@ -86,7 +86,7 @@ def matched(truth, candidates, measure):
     return found[(found[["truth", "predicted"]] > 0).all(axis=1)].reset_index(drop=True)
 
 
-def calibration(pairs, least=20):
+def calibration(pairs, least=20) -> tuple[float, float]:
     """How predicted sizes become true ones: truth = factor * predicted ** power, by the median slope (Theil 1950).
 
     Parameters
@@ -105,7 +105,7 @@ def calibration(pairs, least=20):
     return float(np.exp(np.median(y - power * x))), power
 
 
-def scale_in_words(factor, power, what, n):
+def scale_in_words(factor, power, what, n) -> str:
     """What `calibration` found, for the reader; what: size and unit, such as ``volume, mL``; n: lesions it is from."""
     if not n:
         return "as predicted: no lesion is found on validation"
@@ -157,7 +157,7 @@ def head(table: pd.DataFrame, n: int = 12) -> pd.DataFrame:
     return shown.round({name: 3 if name in ("score", *UNITS) else 1 for name in shown})
 
 
-def view(image, truth, candidates, window=None):
+def view(image, truth, candidates, window=None) -> tuple[np.ndarray, pd.DataFrame, pd.DataFrame]:
     """A picture for `figures.gallery`; of a volume the slice through the first miss, false alarm or lesion.
 
     Parameters
@@ -178,7 +178,7 @@ def view(image, truth, candidates, window=None):
     return resampling.picture(image, z, window), *cut
 
 
-def slice_of(image, corners, heat):
+def slice_of(image, corners, heat) -> tuple[np.ndarray, pd.DataFrame]:
     """Picture of an augmented image with the boxes whose centres the heatmap marks; of a volume the slice of the first.
 
     Parameters

@@ -6,6 +6,7 @@ every augmentation of the image by the same numbers through the same matrix.
 """
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ EMPTY = -1  # class of a row that is no box
 MOST = 100  # candidates kept per image
 
 
-def packed(tables, axes):
+def packed(tables, axes) -> tuple[np.ndarray, np.ndarray]:
     """Boxes of images as arrays: m pairs (boxes (k, 2 * axes), classes (k,)) to (m, K, 2 * axes) and (m, K)."""
     most = max([1, *(len(classes) for _, classes in tables)])
     boxes, names = np.zeros((len(tables), most, 2 * axes), "float32"), np.full((len(tables), most), EMPTY, "int32")
@@ -37,7 +38,7 @@ def sides(boxes: np.ndarray, classes: np.ndarray) -> np.ndarray:
     return (boxes[..., axes:] - boxes[..., :axes])[classes != EMPTY]
 
 
-def move(boxes, chance, policy, shape):
+def move(boxes, chance, policy, shape) -> tf.Tensor:
     """Boxes under the augmentation that `pipeline.augment` gives the images: the same numbers, the same matrix.
 
     Parameters
@@ -70,7 +71,7 @@ def move(boxes, chance, policy, shape):
     return tf.concat([centre - half, centre + half], -1)
 
 
-def targets(boxes, classes, n_classes, shape, step):
+def targets(boxes, classes, n_classes, shape, step) -> tf.Tensor:
     """What the network should say of boxes.
 
     Parameters
@@ -110,7 +111,7 @@ def targets(boxes, classes, n_classes, shape, step):
     return tf.concat([heat, corners, weight], -1)
 
 
-def windows(boxes, classes, shape, patch, foreground, chance):
+def windows(boxes, classes, shape, patch, foreground, chance) -> np.ndarray:
     """First pixel of a patch in each image, (m, axes) int: around one of its boxes with probability ``foreground``.
 
     Parameters
@@ -128,7 +129,7 @@ def windows(boxes, classes, shape, patch, foreground, chance):
 
 
 def dataset(images, field, boxes, classes, n_classes, step, batch_size=8, *, rows, masks=None, drawn=None, policy=None,
-            seed=0, shuffle=False, repeat=False, first_epoch=0, patch=None, foreground=0.7):
+            seed=0, shuffle=False, repeat=False, first_epoch=0, patch=None, foreground=0.7) -> tf.data.Dataset:
     """Batches of images with the targets of their boxes, augmented together.
 
     Parameters
@@ -197,7 +198,7 @@ def dataset(images, field, boxes, classes, n_classes, step, batch_size=8, *, row
 
 # ---------------------------------------------------------------- from the network's answer to boxes
 
-def predict(model, images, field, rows, batch_size=8, flips=""):
+def predict(model, images, field, rows, batch_size=8, flips="") -> Iterator[dict]:
     """What the network says of images, batch by batch.
 
     Parameters
@@ -236,7 +237,7 @@ def _mirror(said, axes, shape):
     return said
 
 
-def decode(heat, box, step, at_least=0.02, most=MOST):
+def decode(heat, box, step, at_least=0.02, most=MOST) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Peaks of heatmaps as boxes: a cell that is the highest of its neighbourhood.
 
     A box is moved until its centre lies in its cell. Where one slice or two are as likely, the mean of both would
@@ -263,7 +264,7 @@ def decode(heat, box, step, at_least=0.02, most=MOST):
     return found + np.tile(moved, 2), place[:, -1], scores[order].astype(float)
 
 
-def candidates(model, images, field, rows, names, batch_size=8, flips="", at_least=0.02, most=MOST):
+def candidates(model, images, field, rows, names, batch_size=8, flips="", at_least=0.02, most=MOST) -> pd.DataFrame:
     """Candidates in images, before non-maximum suppression.
 
     Parameters

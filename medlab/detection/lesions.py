@@ -15,7 +15,7 @@ ONE = "lesion"  # the class where lesions have no names of their own
 AROUND = 1.5  # a lesion may reach so many half sides of its box from the centre
 
 
-def keys(table):
+def keys(table) -> list[str]:
     """Columns that tell images apart."""
     return ["image", "frame"] if "frame" in table and table["frame"].notna().any() else ["image"]
 
@@ -48,7 +48,7 @@ def counts(marked: dict, parts: dict, table: pd.DataFrame, names: list, patients
     return pd.DataFrame(found)
 
 
-def truth(data, table, classes="auto"):
+def truth(data, table, classes="auto") -> tuple[pd.DataFrame, list[str]]:
     """All lesions of the images of a run.
 
     Parameters
@@ -124,7 +124,7 @@ def _from_masks(data, table, by):
     return pd.DataFrame(rows)
 
 
-def field(where, shape, multiple=1):
+def field(where, shape, multiple=1) -> tuple[tuple[slice, ...], np.ndarray]:
     """The part of the prepared images that lies on any of the originals: black margins that all share cost time.
 
     Parameters
@@ -148,7 +148,7 @@ def field(where, shape, multiple=1):
     return tuple(lines), moved
 
 
-def prepared_boxes(found, table, names, where):
+def prepared_boxes(found, table, names, where) -> list[tuple[np.ndarray, np.ndarray]]:
     """Boxes of each image in the pixels of its prepared part.
 
     Returns
@@ -168,7 +168,7 @@ def prepared_boxes(found, table, names, where):
     return result
 
 
-def cover(data, table, where, shape):
+def cover(data, table, where, shape) -> np.ndarray:
     """Share of each prepared pixel that is lesion, times 255: (n, *shape) uint8; shares add up to the volume."""
     covers = np.zeros((len(table), *shape), np.uint8)
     for place, (_, row) in enumerate(table.iterrows()):
@@ -178,7 +178,7 @@ def cover(data, table, where, shape):
     return covers
 
 
-def drawn(table, found, covers):
+def drawn(table, found, covers) -> np.ndarray:
     """Images whose extent of lesions is known, (n,) bool: all but those with boxes whose mask is missing or empty."""
     by = keys(table)
     boxes = pd.MultiIndex.from_frame(table[by]).isin(pd.MultiIndex.from_frame(found[by]))
@@ -202,7 +202,7 @@ def masks_in_words(covers: np.ndarray, known: np.ndarray, train) -> str:
     return text
 
 
-def sizes(data, table, found, where):
+def sizes(data, table, found, where) -> pd.DataFrame:
     """Truth with the size that the masks say: ``voxels``, and ``volume_ml`` (2-D: ``area_mm2``) where spacing is known.
 
     The voxels of a lesion that comes from a mask are its own. Those of a box are the whole component of the mask that
@@ -254,7 +254,7 @@ def _in_mm(table, spacings):
     return table.assign(volume_ml=size / 1000) if axes == 3 else table.assign(area_mm2=size)
 
 
-def in_original(raw, table, where):
+def in_original(raw, table, where) -> pd.DataFrame:
     """Candidates of `heatmaps.candidates` in the pixels of the originals.
 
     Parameters
@@ -278,7 +278,7 @@ def in_original(raw, table, where):
     return found.assign(**{f"{a}_mm": centre[:, i] for i, a in enumerate(matching.AXES[-axes:])})
 
 
-def masses(mask, boxes):
+def masses(mask, boxes) -> np.ndarray:
     """Sum of a map of shares in and around each box: (k,) pixels.
 
     What counts lies in the ellipse that is `AROUND` times as wide as the box and at least a pixel wider.
@@ -296,7 +296,7 @@ def masses(mask, boxes):
     return total
 
 
-def suppress(candidates, overlap):
+def suppress(candidates, overlap) -> pd.DataFrame:
     """Non-maximum suppression: of boxes of one image and class that overlap by more than this IoU the surest stays.
 
     Returns

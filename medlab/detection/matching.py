@@ -20,7 +20,7 @@ AXES = ("z", "y", "x")
 ROUNDING = 1e-9  # an overlap of exactly t counts, whatever the last digit
 
 
-def iou(a, b):
+def iou(a, b) -> np.ndarray:
     """Intersection over union of boxes.
 
     Parameters
@@ -30,6 +30,11 @@ def iou(a, b):
     Returns
     -------
     (m, k) in 0..1; 0 where the union has no volume
+
+    Examples
+    --------
+    >>> iou([[0, 0, 2, 2]], [[0, 0, 2, 2], [0, 1, 2, 3], [5, 5, 6, 6]]).round(2).tolist()
+    [[1.0, 0.33, 0.0]]
     """
     a, b = np.asarray(a, float), np.asarray(b, float)
     axes = a.shape[-1] // 2
@@ -41,7 +46,7 @@ def iou(a, b):
     return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
 
 
-def corners(table):
+def corners(table) -> np.ndarray:
     """Boxes of a table with columns x_min, y_min, x_max, y_max (3-D: z_min, z_max) as (k, 2 * axes) in axis order."""
     names = AXES if "z_min" in table and (len(table) == 0 or table["z_min"].notna().any()) else AXES[1:]
     wanted = [f"{axis}_{end}" for end in ("min", "max") for axis in names]
@@ -51,14 +56,14 @@ def corners(table):
     return table.reindex(columns=wanted).to_numpy(float)
 
 
-def box_table(boxes):
+def box_table(boxes) -> pd.DataFrame:
     """The columns x_min, ... of boxes (k, 2 * axes); the inverse of `corners`."""
     boxes = np.asarray(boxes, float)
     names = AXES[-(boxes.shape[1] // 2):]
     return pd.DataFrame(boxes, columns=[f"{axis}_{end}" for end in ("min", "max") for axis in names])
 
 
-def check(truth, candidates, images):
+def check(truth, candidates, images) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
     """Bring the three tables into one form.
 
     Parameters
@@ -132,7 +137,7 @@ def _check_boxes(truth, candidates):
         raise ValueError("candidates need a finite score each (column score, higher is surer)")
 
 
-def pairs(truth, candidates):
+def pairs(truth, candidates) -> pd.DataFrame:
     """Lesions and candidates of one image and class that touch, with their fit.
 
     Parameters
@@ -162,7 +167,7 @@ def _touching(a, b, t, c):
     return t[i], c[j], overlap[i, j], inside[i, j], off[i, j]
 
 
-def assign(truth, candidates, near, rule=0.5, once=True):
+def assign(truth, candidates, near, rule=0.5, once=True) -> np.ndarray:
     """The lesion to which each candidate belongs.
 
     Parameters
@@ -195,7 +200,7 @@ def _places(table):
     return np.argsort(np.lexsort(corners(table).T)) if len(table) else np.empty(0, int)
 
 
-def marks(truth, candidates, near, rule=0.5, once=True):
+def marks(truth, candidates, near, rule=0.5, once=True) -> pd.DataFrame:
     """All that a curve over the score needs: lesions with the score that finds them, and false positives.
 
     Returns

@@ -50,7 +50,7 @@ def _area(marks, w):
     return ratio((np.diff(hits, axis=0, prepend=0) * best).sum(0), lesions)[None]
 
 
-def sensitivities(marks, w, rates=RATES):
+def sensitivities(marks, w, rates=RATES) -> np.ndarray:
     """Sensitivity at each rate of false positives per image, (rates, b)."""
     hits, false, lesions, _ = _down(marks, w)
     hits = np.vstack([np.zeros_like(lesions), hits])
@@ -85,7 +85,7 @@ def _limits(value, draws, without, n, units, level):
     return limits(value, draws, without, level)
 
 
-def table_of(jobs, truth, candidates, who, n_bootstrap, seed, level):
+def table_of(jobs, truth, candidates, who, n_bootstrap, seed, level) -> pd.DataFrame:
     """Jobs are (heads, score, g): dicts label, measure, at for each of the numbers that `score` gives for weights."""
     rows, lesion_at = [], truth["number"].to_numpy()
     for heads, score, g in jobs:
@@ -106,7 +106,7 @@ def table_of(jobs, truth, candidates, who, n_bootstrap, seed, level):
     return pd.DataFrame(rows)
 
 
-def of_class(table, label):
+def of_class(table, label) -> np.ndarray:
     return np.full(len(table), True) if label == "all" else (table["label"] == label).to_numpy()
 
 
@@ -114,14 +114,14 @@ def _labels(truth, candidates):
     return sorted(set(truth["label"]) | set(candidates["label"]))
 
 
-def prepare(truth, candidates, images):
+def prepare(truth, candidates, images) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray, pd.DataFrame, list[str]]:
     truth, candidates, who = matching.check(truth, candidates, images)
     if "all" in (labels := _labels(truth, candidates)):
         raise ValueError("a class is called 'all', the name of the row over all classes; rename it")
     return truth, candidates, who, matching.pairs(truth, candidates), labels
 
 
-def mean_areas(marks, labels, w):
+def mean_areas(marks, labels, w) -> np.ndarray:
     """Average precision of each label, then its mean over those with lesions; (labels + 1, b)."""
     each = [_area(marks[marks["label"] == label], w) for label in labels]
     with_lesions = [k for k, label in enumerate(labels) if (marks["lesion"] & (marks["label"] == label)).any()]
@@ -129,7 +129,8 @@ def mean_areas(marks, labels, w):
     return np.concatenate([*each, mean])
 
 
-def average_precision(truth, candidates, images, overlaps=OVERLAPS, n_bootstrap=2000, seed=0, level=0.95):
+def average_precision(truth, candidates, images, overlaps=OVERLAPS, n_bootstrap=2000, seed=0,
+                      level=0.95) -> pd.DataFrame:
     """Average precision per class at each overlap, and its mean over the classes (mAP).
 
     Parameters
@@ -154,7 +155,7 @@ def average_precision(truth, candidates, images, overlaps=OVERLAPS, n_bootstrap=
     return table_of(jobs, truth, candidates, who, n_bootstrap, seed, level)
 
 
-def froc(truth, candidates, images, rule="centre", rates=RATES, n_bootstrap=2000, seed=0, level=0.95):
+def froc(truth, candidates, images, rule="centre", rates=RATES, n_bootstrap=2000, seed=0, level=0.95) -> pd.DataFrame:
     """Sensitivity at each number of false positives per image, and its mean (CPM at the rates of LUNA16).
 
     Parameters
@@ -196,7 +197,7 @@ def _thresholds(marks, rates, n_images):
 
 
 def difference(truth, first, second, images, measure="ap", at=0.5, label="all", rule="centre", n_bootstrap=2000, seed=0,
-               level=0.95):
+               level=0.95) -> dict[str, float]:
     """Paired difference of two detectors on the same images; the same resamples serve both.
 
     Parameters
@@ -237,7 +238,8 @@ def _one(truth, candidates, near, measure, at, label, rule):
     return lambda w: _with_mean(sensitivities(marks, w))[-1:]
 
 
-def froc_band(truth, candidates, images, rule="centre", rates=None, label="all", n_bootstrap=1000, seed=0, level=0.95):
+def froc_band(truth, candidates, images, rule="centre", rates=None, label="all", n_bootstrap=1000, seed=0,
+              level=0.95) -> pd.DataFrame:
     """The FROC curve with its pointwise interval (percentiles), for the figure.
 
     Returns
@@ -253,7 +255,7 @@ def froc_band(truth, candidates, images, rule="centre", rates=None, label="all",
     return pd.DataFrame({"false_positives": rates, "sensitivity": value, "low": low, "high": high})
 
 
-def precision_recall(truth, candidates, images, overlap=0.5):
+def precision_recall(truth, candidates, images, overlap=0.5) -> pd.DataFrame:
     """Precision and recall at each score at which a lesion is found, per class, for the figure.
 
     Returns

@@ -28,7 +28,7 @@ from medlab.engine.stamps import made_from, read_stamp, stamp_path, why_stale, w
 from medlab.storage import digest, write_atomically
 
 
-def run_many(names):
+def run_many(names) -> bool:
     """Check the parameters of all runs first, then execute what is stale in each.
 
     Parameters
@@ -52,7 +52,7 @@ def run_many(names):
     return all([execute_run(*one) for one in plans])
 
 
-def plan(run):
+def plan(run) -> tuple[dict, str, set[str]]:
     """Parameters of a run and what its dataset offers.
 
     Returns
@@ -82,14 +82,14 @@ def plan(run):
     return params, "", repeats | without
 
 
-def is_current(run):
+def is_current(run) -> bool:
     """Whether nothing of a run would be executed."""
     params, data, conditions = plan(run)
     part = [name for name in notebooks() if not unmet(name, conditions)]
     return not any(read_stamp(name, run).get("outdated") or why_stale(name, run, params, data) for name in part)
 
 
-def execute_run(run, params, data, conditions, only=None):
+def execute_run(run, params, data, conditions, only=None) -> bool:
     """Execute the stale notebooks of one run; stop at the first failure; write the index in any case.
 
     Parameters
@@ -222,7 +222,7 @@ def _mark_outdated(name, run, failed):
 
 # ---------------------------------------------------------------- one notebook
 
-def execute_notebook(name, run, parameters, descriptor=None):
+def execute_notebook(name, run, parameters, descriptor=None) -> str:
     """Execute one notebook with papermill into the run folder.
 
     Parameters

@@ -24,7 +24,7 @@ CELLS = """{% extends 'basic/index.html.j2' %}
 <pre>{{ output.text | last_lines | ansi2html }}</pre></details>{% endblock %}"""
 
 
-def clean_html(html):
+def clean_html(html) -> str:
     """HTML without anything active: no script, no event handler, no style, no remote image.
 
     Parameters
@@ -68,8 +68,14 @@ def _aligned(table):
     return str(soup)
 
 
-def last_lines(text):
-    """Text as a terminal shows it: a carriage return overwrites the line; escape codes are dropped."""
+def last_lines(text) -> str:
+    """Text as a terminal shows it: a carriage return overwrites the line; escape codes are dropped.
+
+    Examples
+    --------
+    >>> last_lines("reading\\n 10 %\\r100 %\\n")
+    'reading\\n100 %'
+    """
     lines = (line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
     return "\n".join(re.sub(r"\x1b\[[0-9;]*[A-HJKSTf]", "", line) for line in lines).rstrip()
 
@@ -101,7 +107,7 @@ def _render(template, **values):
     return _templates().get_template(template).render(**values)
 
 
-def notebook_page(notebook, title, status, provenance, navigation, synthetic=False, caution=""):
+def notebook_page(notebook, title, status, provenance, navigation, synthetic=False, caution="") -> str:
     """Page of one executed notebook.
 
     Parameters
@@ -132,7 +138,7 @@ def notebook_page(notebook, title, status, provenance, navigation, synthetic=Fal
                    navigation=navigation, synthetic=synthetic, caution=caution)
 
 
-def key_figures(notebook):
+def key_figures(notebook) -> list[tuple[str, str]]:
     """Images of the cells tagged ``key-figure``.
 
     Returns
@@ -151,7 +157,7 @@ def key_figures(notebook):
     return found
 
 
-def key_numbers(results, labels):
+def key_numbers(results, labels) -> list[dict]:
     """Numbers with an interval found in the result files of a run.
 
     Parameters
@@ -166,6 +172,11 @@ def key_numbers(results, labels):
     -------
     list of dict
         ``name``, ``value``, ``low``, ``high`` in the order of the file.
+
+    Examples
+    --------
+    >>> key_numbers({"auc": 0.8, "auc_low": 0.7, "auc_high": 0.9, "n_images": 40}, {"auc": "AUC"})
+    [{'name': 'AUC', 'value': 0.8, 'low': 0.7, 'high': 0.9, 'baseline': None}]
     """
     rows = []
     for name, value in results.items():
@@ -179,7 +190,7 @@ def key_numbers(results, labels):
     return rows
 
 
-def run_index(run, entries, results, figures, summary, synthetic=False):
+def run_index(run, entries, results, figures, summary, synthetic=False) -> str:
     """Index page of one run.
 
     Parameters
@@ -201,6 +212,6 @@ def run_index(run, entries, results, figures, summary, synthetic=False):
                    summary=summary, synthetic=synthetic)
 
 
-def runs_index(rows):
+def runs_index(rows) -> str:
     """List of all runs: ``rows`` of dict with run, title, state, text, numbers, finished, figure."""
     return _render("runs.html.j2", rows=rows)

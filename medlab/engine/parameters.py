@@ -15,7 +15,7 @@ from pathlib import Path
 from medlab import notebooks_dir, reports_dir
 
 
-def notebooks():
+def notebooks() -> dict[str, Path]:
     """Numbered notebooks in the order of their numbers: ``{"01_data_exploration": Path, ...}``."""
     return {path.stem: path for path in sorted(notebooks_dir().glob("[0-9][0-9]_*.ipynb"))}
 
@@ -25,7 +25,7 @@ def _parsed(path, _modified):
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
-def source(name):
+def source(name) -> dict:
     """The stored notebook as parsed JSON."""
     path = notebooks()[name]
     return _parsed(path, path.stat().st_mtime_ns)
@@ -109,14 +109,14 @@ def settings(name: str, namespace: dict, until: str = "fit") -> dict:
     return {"cells": cells, "parameters": {key: namespace[key] for key in declared(name) if key in named - {"run"}}}
 
 
-def headline(name):
+def headline(name) -> tuple[str, str]:
     """Title (H1) and question (first paragraph below it) of a notebook."""
     text = "".join(source(name)["cells"][0]["source"])
     title, _, rest = text.partition("\n")
     return f"{name[:2]} {title.lstrip('# 0123456789').strip()}", rest.strip().split("\n\n")[0].replace("\n", " ")
 
 
-def declared(name):
+def declared(name) -> dict:
     """Parameters of a notebook with their defaults, read from its ``parameters`` cell without running it."""
     cells = [c for c in source(name)["cells"] if "parameters" in c["metadata"].get("tags", [])]
     tree = ast.parse("".join(cells[0]["source"])) if cells else ast.parse("")
@@ -124,12 +124,12 @@ def declared(name):
             ast.literal_eval(statement.value) for statement in tree.body}
 
 
-def known_parameters():
+def known_parameters() -> dict:
     """All parameters of all notebooks with their defaults."""
     return {key: value for name in notebooks() for key, value in declared(name).items()}
 
 
-def check_parameters(given, where):
+def check_parameters(given, where) -> dict:
     """Refuse unknown keys and values of the wrong type before anything runs.
 
     Parameters
@@ -167,7 +167,7 @@ def check_parameters(given, where):
     return checked
 
 
-def run_folder(run):
+def run_folder(run) -> Path:
     """Path of a run; the name is checked because it becomes a folder name.
 
     Raises
@@ -180,7 +180,7 @@ def run_folder(run):
     return reports_dir() / run
 
 
-def compared_runs(run, compare="auto"):
+def compared_runs(run, compare="auto") -> list[str]:
     """Names of the runs that the comparison of a run is about, in the order of their numbers.
 
     Parameters
@@ -210,7 +210,7 @@ def compared_runs(run, compare="auto"):
     return found
 
 
-def read_params(run):
+def read_params(run) -> dict:
     """Parameters of a run that differ from the defaults, checked.
 
     Raises
@@ -230,13 +230,13 @@ def read_params(run):
     return check_parameters(given or {}, f"reports/{run}/params.yaml")
 
 
-def effective(name, params, run):
+def effective(name, params, run) -> dict:
     """Parameters that a notebook of a run gets: its defaults, then the run's own."""
     given = {**params, "run": run}
     return {key: given.get(key, default) for key, default in declared(name).items()}
 
 
-def left_out(steps):
+def left_out(steps) -> set[str]:
     """Conditions ``without:NN`` of the notebooks that the parameter `steps` ("1-4, 6"; empty: all) does not name.
 
     What compares the repeats of a run is never left out: there it was asked for by repeating.
@@ -258,7 +258,7 @@ def left_out(steps):
     return {f"without:{number}" for number in known - wanted - compares} if wanted else set()
 
 
-def unmet(name, conditions):
+def unmet(name, conditions) -> list[str]:
     """Needs of a notebook that the dataset does not meet (``a|b`` is met by either), or that it is left out."""
     without = f"without:{name[:2]}"
     return [without] if without in conditions else [

@@ -20,7 +20,7 @@ from medlab.storage import write_text
 MARK = "# made by 'medlab repeat {run}' from reports/{run}/params.yaml; change that file instead of this one"
 
 
-def repeat(run, folds=0, seeds=1, jobs=1, only_write=False):
+def repeat(run, folds=0, seeds=1, jobs=1, only_write=False) -> bool:
     """Make the repeats of a run, execute what is stale in them, then compare them (notebook 13 of the run).
 
     Parameters
@@ -61,7 +61,7 @@ def repeat(run, folds=0, seeds=1, jobs=1, only_write=False):
     return _compare(run, wanted) and not bad
 
 
-def children(run, params, folds, seeds):
+def children(run, params, folds, seeds) -> dict[str, dict]:
     """Parameters of all repeats of a run.
 
     Parameters
@@ -94,7 +94,7 @@ def children(run, params, folds, seeds):
     return found
 
 
-def write(run, wanted):
+def write(run, wanted) -> None:
     """Write the params.yaml of all repeats, or, if a person wrote one of them differently, none.
 
     Parameters
@@ -139,7 +139,7 @@ def _ours(name):
     return bool(said) and said[1] == _short(body)
 
 
-def execute(names, jobs=1):
+def execute(names, jobs=1) -> list[str]:
     """Execute runs, each in a process of its own; what is current is skipped, a failure stops no other.
 
     Parameters

@@ -31,7 +31,7 @@ PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scipy", "scikit-learn", "
             "pydicom", "nibabel", "SimpleITK", "lifelines", "papermill", "nbconvert")
 
 
-def write_page(name, run, params, data):
+def write_page(name, run, params, data) -> None:
     """Write ``NN_name.html`` of a run from its stamp and its executed notebook."""
     folder, stamp = run_folder(run), read_stamp(name, run)
     path = folder / f"{name}.ipynb"
@@ -53,14 +53,14 @@ def write_page(name, run, params, data):
     write_text(folder / f"{name}.html", html)
 
 
-def is_synthetic(run, name=None):
+def is_synthetic(run, name=None) -> bool:
     """Whether a run, or one page of it, shows simulated data; of a comparison: whether any of its runs does."""
     dataset, comparison = (read_json(run_folder(run) / file) for file in ("dataset.json", "comparison.json"))
     compares = not dataset if name is None else "comparison.json" in contract(name)["writes"]
     return bool(dataset.get("synthetic") or (compares and comparison.get("synthetic")))
 
 
-def describe(name, run, held=True):
+def describe(name, run, held=True) -> tuple[str, str]:
     """State of a notebook in a run and a sentence about it."""
     stamp = read_stamp(name, run)
     state = stamp.get("state", "missing")
@@ -82,7 +82,7 @@ def _short(error, most=300):
 
 
 @lru_cache
-def code_version():
+def code_version() -> str:
     """Version of medlab and the commit of the checkout, if it is one."""
     def git(*words):
         return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True).stdout.strip()
@@ -96,14 +96,14 @@ def code_version():
 
 
 @lru_cache
-def machine():
+def machine() -> str:
     """Processor, memory and system, without the machine's name."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB memory"
 
 
 @lru_cache
-def packages():
+def packages() -> list[tuple[str, str]]:
     """Versions of Python and of the packages that decide numbers."""
     found = [("python", platform.python_version())]
     for package in PACKAGES:
@@ -112,7 +112,7 @@ def packages():
     return found
 
 
-def provenance(name, run, stamp, params, data):
+def provenance(name, run, stamp, params, data) -> list[tuple[str, list[tuple[str, str]]]]:
     """What a page was made from, as sections of key-value pairs."""
     made_from = stamp.get("made_from") or {}
     used, modules = made_from.get("parameters") or effective(name, params, run), made_from.get("code") or {}
@@ -129,7 +129,7 @@ def provenance(name, run, stamp, params, data):
             ("Machine and times", [("machine", machine()), *times]), ("Packages", packages())]
 
 
-def results_of(run):
+def results_of(run) -> list[tuple[str, list[dict], str]]:
     """Key numbers of a run: list of (heading, rows, note), as the notebooks declare them in their metadata."""
     found, written = [], labels()
     for file, declared_as in results().items():
@@ -155,7 +155,7 @@ def _looks(run, notebook):
     return [] if found is None or found.empty else [openings.in_words(found)]
 
 
-def write_index(run, params, conditions):
+def write_index(run, params, conditions) -> None:
     """Write ``index.html`` of a run."""
     folder, entries, figures = run_folder(run), [], []
     for name in notebooks():
@@ -199,7 +199,7 @@ def _summary(dataset, params):
     return [(key, value) for key, value in rows if value]
 
 
-def write_runs_index():
+def write_runs_index() -> None:
     """Write ``reports/index.html``, the list of all runs."""
     rows = []
     for folder in sorted(p for p in reports_dir().iterdir() if (p / ".stamps").is_dir()):

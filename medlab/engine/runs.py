@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from medlab.engine import pages
 from medlab.engine.parameters import check_parameters, declared, headline, read_params, run_folder
@@ -21,13 +22,13 @@ class RunLocked(RuntimeError):
     """Another process is executing this run."""
 
 
-def progress(text):
+def progress(text) -> None:
     """One line of progress; the engine shows it on the terminal, the page folds it into the log."""
     print(text, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
-def lock(run):
+def lock(run) -> Iterator[int]:
     """Hold a run; the descriptor is inheritable, so a surviving kernel still holds it.
 
     Yields
@@ -57,7 +58,7 @@ def lock(run):
         yield stream.fileno()
 
 
-def start(name, namespace):
+def start(name, namespace) -> Path:
     """Open the run; the first cell of a notebook after its parameters.
 
     By hand (JupyterLab, plain papermill) parameters that were left at their default are filled from the

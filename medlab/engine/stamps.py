@@ -5,18 +5,20 @@ parameters and the digests of the notebook's cells, of the modules they reach an
 """
 
 
+from pathlib import Path
+
 from medlab import reach
 from medlab.engine.parameters import code, compared_results, compared_runs, contract, effective, run_folder, source
 from medlab.storage import digest, digest_of, plain, read_json, write_json
 
 
-def source_digest(name):
+def source_digest(name) -> str:
     """sha256 over the cell sources: outputs saved into a notebook change nothing."""
     cells = [[cell["cell_type"], "".join(cell["source"])] for cell in source(name)["cells"]]
     return digest_of(cells)
 
 
-def made_from(name, run, params, data):
+def made_from(name, run, params, data) -> dict:
     """What the outputs of a notebook are made from; two equal answers mean that nothing is stale."""
     folder, used = run_folder(run), effective(name, params, run)
     used.pop("steps", None)  # says which notebooks are executed, not what any of them makes
@@ -27,7 +29,7 @@ def made_from(name, run, params, data):
     return plain(made)
 
 
-def runs_digest(run, compare):
+def runs_digest(run, compare) -> str:
     """sha256 over the parameters and results of the runs that are compared."""
     declared = {one[key] for one in compared_results().values() for key in ("file", "rows")}
     files = [(name, file, digest(run_folder(name) / file)) for name in compared_runs(run, compare)
@@ -35,12 +37,12 @@ def runs_digest(run, compare):
     return digest_of(files)
 
 
-def stamp_path(name, run):
+def stamp_path(name, run) -> Path:
     """File of the stamp of a notebook in a run."""
     return run_folder(run) / ".stamps" / f"{name}.json"
 
 
-def read_stamp(name, run):
+def read_stamp(name, run) -> dict:
     """Stamp of a notebook in a run, or an empty dict."""
     try:
         return read_json(stamp_path(name, run))
@@ -48,13 +50,13 @@ def read_stamp(name, run):
         return {}
 
 
-def write_stamp(name, run, **facts):
+def write_stamp(name, run, **facts) -> None:
     """Replace the stamp: ``state`` (running, done, failed, hand) and what else is known."""
     stamp_path(name, run).parent.mkdir(parents=True, exist_ok=True)
     write_json(stamp_path(name, run), facts)
 
 
-def why_stale(name, run, params, data):
+def why_stale(name, run, params, data) -> str:
     """Why a notebook must run again, as a sentence; empty if its outputs are current."""
     stamp = read_stamp(name, run)
     if stamp.get("state") != "done":

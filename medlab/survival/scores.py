@@ -5,6 +5,8 @@ and it is then scikit-survival's; bootstrap counts give a resample. The censorin
 weights (IPCW) is fitted on the training part and held fixed. No score is turned round: a C below 0.5 stays below 0.5.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
@@ -73,7 +75,7 @@ def _all_losses(train, test, grid, S, times):
     return _losses(time, event, p, times, _inverse(censoring(train, time)), _inverse(censoring(train, times)))
 
 
-def weighted(train, test, risk, grid, S, horizons, strata):
+def weighted(train, test, risk, grid, S, horizons, strata) -> dict[str, Callable]:
     """The scores by name, each a function of the weights of the test patients, (b, n) to (b,); see `scores`."""
     time, event = test["time_days"].to_numpy(float), test["event"].to_numpy(bool)
     strata, jobs = None if strata is None else np.asarray(strata), {}
