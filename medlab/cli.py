@@ -46,7 +46,7 @@ def main(arguments=None):
         return 130
 
 
-def _options(words):
+def read_options(words):
     """Options ``--some-name value`` as keyword arguments; a value is read as YAML, a lone option is true."""
     options, name = {}, None
     for word in words:
@@ -71,7 +71,7 @@ def _value(word):
 def _import(known, further):
     from medlab.intake import importers
 
-    importers.import_source(known.source, known.name, kind=known.kind, **_options(further))
+    importers.import_source(known.source, known.name, kind=known.kind, **read_options(further))
     return 0
 
 

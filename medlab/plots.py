@@ -95,7 +95,7 @@ def gallery(pictures, titles=None, spacing_mm=None, columns=6, colours=None, tit
     columns : int
     colours : list of colours of the titles
     title : text above all
-    sides : list of pairs of letters at the left and right edge (`images.Image.sides`), None where unknown
+    sides : list of pairs of letters at the left and right edge (`imaging.dicom.Image.sides`), None where unknown
 
     Returns
     -------
@@ -216,6 +216,34 @@ def forest(table, reference=0.5, xlabel="AUC", ax=None):
     ax.set_yticks(y, [str(name) for name in table.index])
     ax.set(xlabel=xlabel, ylim=(-0.7, len(table) - 0.3))
     return ax
+
+
+def forests(tables, reference=0.5) -> np.ndarray:
+    """`forest` of several tables with the column ``measure``, one below the other; the keys are their titles.
+
+    Parameters
+    ----------
+    tables : dict text -> DataFrame
+    """
+    heights = [0.9 + 0.27 * max(2, len(table)) for table in tables.values()]
+    _, grid = plt.subplots(len(tables), 1, squeeze=False, figsize=(7.2, sum(heights)), height_ratios=heights)
+    for ax, (title, table) in zip(grid.flat, tables.items(), strict=True):
+        forest(table, reference, f"{table['measure'].iloc[0]} alone, 95 % interval", ax)
+        ax.set_title(title)
+    return grid
+
+
+def share_panels(tables) -> np.ndarray:
+    """`shares` of several tables, one below the other; the keys are the labels of the axes.
+
+    Parameters
+    ----------
+    tables : dict text -> DataFrame of counts
+    """
+    _, grid = plt.subplots(len(tables), 1, squeeze=False, figsize=(7.2, 0.6 + 1.55 * len(tables)))
+    for ax, (label, table) in zip(grid.flat, tables.items(), strict=True):
+        shares(table, ax, xlabel=label)
+    return grid
 
 
 def shares(table, ax=None, colours=None, xlabel="share of images"):

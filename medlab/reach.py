@@ -1,12 +1,11 @@
 """Which files of the package a piece of code reaches by its imports, directly or not; read, never executed."""
 
 import ast
-import hashlib
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
-from medlab.storage import digest
+from medlab.storage import digest, digest_of
 
 PACKAGE = Path(__file__).parent
 
@@ -50,7 +49,7 @@ def fingerprint(*starts: str | Path | ModuleType) -> str:
     >>> [path.name for path in reach.files("from medlab import reach")], len(reach.fingerprint(reach))
     (['__init__.py', 'reach.py', 'storage.py'], 64)
     """
-    return hashlib.sha256(repr(digests(*starts)).encode()).hexdigest()
+    return digest_of(digests(*starts))
 
 
 @lru_cache(maxsize=4096)

@@ -73,7 +73,12 @@ def _digest(path, _size, _modified, _inode):
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def digest(path):
+def digest_of(value) -> str:
+    """sha256 of a value (as JSON; what JSON does not know counts as its text)."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def digest(path) -> str | None:
     """sha256 of a file (remembered while size, time and inode stay the same), or None where there is none."""
     try:
         facts = os.stat(path)

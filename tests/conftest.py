@@ -87,6 +87,13 @@ def run_all(name, folder, result, parameters, shown=None):
     return json.loads((folder / result).read_text()), namespace
 
 
+def classifier(network, shape, kind, n, **options):
+    """The label model, an image in and scores out, of a network for images by themselves."""
+    from medlab.networks import fusion
+
+    return fusion.label_model(fusion.build(network, shape, 1, {}, survival=False, label=(kind, n), **options))
+
+
 @pytest.fixture
 def bench(workspace, monkeypatch):
     """Workspace with three small notebooks, a table dataset ``table`` and a run ``try``."""

@@ -146,3 +146,27 @@ def test_signals_of_places_and_what_is_taken_out_of_them():
     np.testing.assert_allclose(rest @ design.to_numpy(), 0, atol=1e-9)
     others = np.stack([rest[0] * 2, -rest[0], np.zeros(50)])
     np.testing.assert_allclose(activation.correlation(rest[0], others), [1, -1, 0])
+
+
+def test_a_seed_that_is_no_place_is_refused():
+    assert mni.coordinate("0, -53, 26").tolist() == [0, -53, 26]
+    with pytest.raises(ValueError, match="fmri_seed_mm '0, up, 26': expected x, y, z in mm of MNI"):
+        mni.coordinate("0, up, 26")
+
+
+def test_the_positive_peak_counts_and_is_said():
+    names = {"side": "left", "region": "V1", "region_mm": 3.0, "network": "Visual", "network_mm": 2.0, "tissue": "grey"}
+    rows = [{c: 0.0 for c in activation.COLUMNS} | {"cluster": i + 1, "z": z, "z_model": 2 * z} | names
+            for i, z in enumerate((-9.0, 5.0))]
+    found = pd.DataFrame(rows)
+    assert activation.peak(found)["z"] == 5 and activation.peak(found.iloc[:1])["z"] == -9
+    assert activation.peak(found.iloc[:0]) is None and activation.peak_record(None) == {}
+    said = activation.peaks_in_words("task", found)
+    assert said.startswith("task: 2 clusters") and "highest z 5.0 (10.0 by the model)" in said
+    assert "lowest z -9.0" in said
+    assert activation.peak_record(activation.peak(found))["network"] == "Visual"
+
+
+def test_correlations_within_and_between_networks():
+    matrix = np.array([[1, 0.6, 0.1], [0.6, 1, 0.1], [0.1, 0.1, 1]])
+    assert activation.within_and_between(matrix, ["a", "a", "b"]) == pytest.approx((0.6, 0.1))

@@ -110,10 +110,10 @@ def test_the_chosen_patient_is_shown_once_and_lengths_of_two_units_are_not_mixed
     parameters = {"analysis_sample": 6, "analysis_stability": 3, "analysis_patient": "p0", "analysis_spacing_mm": 1.0}
     result, page = run_all("08_image_analysis", folder, "image_analysis.json", parameters)
     assert [row["patient_id"] for row in page["taken"]].count("p0") == 1 and page["taken"][0]["image"] == "i1.npy"
-    said, others = capsys.readouterr().out, len(page["sample"]) - len(page["same"])
+    said, others = capsys.readouterr().out, len(page["pictures"]) - len(page["same"])
     assert 0 < others < 6 and "6 pictures of 6 patients: 6 of the training part; shown below: p0." in said
     assert f"{others} of them, whose pixel size is unknown, are left out wherever lengths are compared" in said
-    assert len(page["trials"]) == 6 * len(page["same"]) and "within one pixel of that picture (0.5 mm)" in said
+    assert len(page["errors"]) == 6 * len(page["same"]) and "within one pixel of that picture (0.5 mm)" in said
     assert "12 of these images have no known spacing" in said and "not resampled to 1 mm" in said
     assert "12 of 24 images are left out from here on: their spacing is" in said
     assert result["n_images"] == 24 and result["unit_of_length"] == "mm"

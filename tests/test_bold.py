@@ -351,7 +351,7 @@ def test_offsets_from_utc_on_both_sides_of_it():
     for text in ("20200102101510.5", "20200102101510.5+0100", "20200102101510.5-0500"):
         ds = Dataset()
         ds.FrameAcquisitionDateTime = text
-        assert conversion._clock(ds, "FrameAcquisitionDateTime") == 36910.5
+        assert conversion.clock_of(ds, "FrameAcquisitionDateTime") == 36910.5
 
 
 def test_a_lost_volume_of_a_mosaic_is_told_by_the_clock(tmp_path):
@@ -500,11 +500,14 @@ def test_events_that_do_not_fit_the_run(tmp_path):
 def test_confounds_with_missing_values_are_named(tmp_path):
     table = pd.DataFrame({"x": np.arange(10.0), "dvars": [np.nan, *range(9)], "still": 1.0})
     table.to_csv(tmp_path / "c.tsv", sep="\t", index=False, na_rep="n/a")
-    with pytest.raises(ValueError, match=r"1 confounds with missing values \(dvars\).*fmri_confounds_first_zero"):
-        paradigm.read_confounds(tmp_path / "c.tsv", 10)
-    found = paradigm.read_confounds(tmp_path / "c.tsv", 10, first_missing_is_zero=True)
+    found = paradigm.read_confounds(tmp_path / "c.tsv", 10)
     assert list(found) == ["x", "dvars"] and found["dvars"][0] == 0, "a constant column explains nothing"
-    assert found.attrs["notes"] == ["confounds left out because constant: still"]
+    assert found.attrs["notes"] == ["differences without a first value, 0 there: dvars",
+                                    "confounds left out because constant: still"]
+    table.rename(columns={"dvars": "csf_mean"}).to_csv(tmp_path / "d.tsv", sep="\t", index=False, na_rep="n/a")
+    with pytest.raises(ValueError, match=r"1 confounds with missing values \(csf_mean\) in 1 rows, first row 0"):
+        paradigm.read_confounds(tmp_path / "d.tsv", 10)
+    assert list(paradigm.confounds(tmp_path, "d.tsv: x", 10)) == ["x"] and len(paradigm.confounds(tmp_path, "", 9)) == 9
     assert list(paradigm.read_confounds(tmp_path / "c.tsv", 10, ["x"])) == ["x"]
     with pytest.raises(ValueError, match=r"every confound is constant in the 10 volumes of the model \(still\)"):
         paradigm.read_confounds(tmp_path / "c.tsv", 10, ["still"])
@@ -514,10 +517,19 @@ def test_confounds_with_missing_values_are_named(tmp_path):
         paradigm.read_confounds(tmp_path / "c.tsv", 10, ["csf"])
     table.loc[4, "x"] = np.inf
     table.to_csv(tmp_path / "c.tsv", sep="\t", index=False)
-    with pytest.raises(ValueError, match="first row 4.*fmri_confounds_columns"):
+    with pytest.raises(ValueError, match="first row 4.*name the columns to use: fmri_confounds"):
         paradigm.read_confounds(tmp_path / "c.tsv", 10, ["x"])
     with pytest.raises(ValueError, match="below the dataset"):
         paradigm.below(tmp_path, "../c.tsv")
+
+
+def test_a_design_needs_degrees_of_freedom():
+    free = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 5)), columns=list("abcde"))
+    assert paradigm.freedom(free) == 35
+    with pytest.raises(ValueError, match="40 volumes for 6 regressors .rank 5. leave 35 degrees of freedom"):
+        paradigm.freedom(free.assign(f=free["a"] + free["b"]))
+    with pytest.raises(ValueError, match="leave 17 degrees of freedom; expected at least 20"):
+        paradigm.freedom(free.iloc[:22])
 
 
 def test_confounds_are_judged_in_the_volumes_that_stay(tmp_path):

@@ -12,12 +12,12 @@ from medlab import cli
     (["--mask", "{key}.npz::mask"], {"mask": "{key}.npz::mask"}),
 ])
 def test_options(words, expected):
-    assert cli._options(words) == expected
+    assert cli.read_options(words) == expected
 
 
 def test_a_stray_word_is_refused():
     with pytest.raises(ValueError, match="unexpected argument 'two'"):
-        cli._options(["--a", "one", "two"])
+        cli.read_options(["--a", "one", "two"])
 
 
 @pytest.mark.parametrize("words, message", [

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from medlab.comparison import groups, pooled, stability
-from medlab.engine import execute, pages
+from medlab.comparison import differences, groups, pooled, stability
+from medlab.engine import execute, pages, parameters
 from medlab.segmentation import scores
 from medlab.statistics import metrics
 
@@ -299,6 +299,34 @@ def test_pairs_of_models():
             pooled.wanted_pairs(text, present)
 
 
+def test_a_difference_in_words():
+    one = {"value": 0.03, "low": 0.01, "high": 0.05, "seeds": {0: 0.02, 1: -0.01}}
+    said = "+0.030 (+0.010 to +0.050), more, but not in every seed; same sign in 1 of 2 seeds"
+    assert differences.verdict(one) == said
+    assert "not shown to differ; same sign in 1 of 2" in differences.verdict(one | {"low": -0.01})
+    assert differences.verdict({"value": 0, "low": 0, "high": 0, "seeds": {}}) == "none, the same predictions"
+
+
+def test_a_kind_that_the_baseline_lacks_shows_a_model_of_its_own(workspace):
+    """The baseline has survival only: of the segmentations the first group counts, not a network that there is not."""
+    segmentation_runs(workspace / "reports", "a", folds=2, seeds=1)
+    rows = pooled.rows(groups.runs(["a-f0-s0", "a-f1-s0"]), "segmentation")
+    assert stability.chosen(rows, "lung") == "U-Net" and stability.chosen(rows, "a", "Otsu") == "Otsu"
+    with pytest.raises(ValueError, match="compare_shown: no model 'fused'; there is U-Net, Otsu"):
+        stability.chosen(rows, "a", "fused")
+
+
+def test_who_changed_most_between_two_groups_comes_first():
+    stand = pd.DataFrame({0: [0.1, 0.5, 0.2, 0.9], 1: [0.3, 0.5, 0.2, 0.9]},
+                         pd.MultiIndex.from_product([["a", "b"], ["x", "y"]], names=["group", "item"]))
+    patients = pd.DataFrame({"item": ["x", "y"], "patient": ["p", "q"], "event": [True, False]})
+    found = stability.changes(stand, patients, "a", "b")
+    assert found.index.tolist() == ["y", "x"] and found["change"].tolist() == pytest.approx([0.4, 0.0])
+    assert found["patient"].tolist() == ["q", "p"]
+    assert stability.marks(patients, "survival", found["a"]).tolist() == [False, True]
+    assert stability.marks(patients, "segmentation", found["a"]).tolist() == [False, True]
+
+
 # ---------------------------------------------------------------- notebook 13
 
 def test_notebook_13_on_two_groups_of_survival_runs(workspace):
@@ -318,7 +346,7 @@ def test_notebook_13_on_two_groups_of_survival_runs(workspace):
     assert first["value"] == pytest.approx(models["a fused"]["c_harrell"] - models["a clinical"]["c_harrell"])
     between = {(one["group"], one["model"]): one for one in found["between_groups"]}
     assert between["b", "fused"]["same_patients"] and between["b", "fused"]["value"] > 0
-    rows = pages.key_numbers(found)
+    rows = pages.key_numbers(found, parameters.labels())
     assert rows[0]["name"] == "a fused: C, Harrell" and rows[0]["low"] < rows[0]["value"] < rows[0]["high"]
     index = (reports / "ab" / "index.html").read_text()
     assert "Comparison of runs" in index and "Synthetic data." in index and index.count("<figure>") == 2

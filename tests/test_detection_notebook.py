@@ -119,7 +119,7 @@ def test_from_boxes_or_masks_to_findings(workspace, kind, capsys):
         np.testing.assert_allclose(hits["z_size_mm"], 2 * (hits["z_max"] - hits["z_min"]))
         np.testing.assert_allclose(hits["x_mm"], (hits["x_min"] + hits["x_max"]) / 2 - 0.5)
         assert 0.05 < hits["volume_ml"].median() < 1
-    assert "opened 1 time(s)" in capsys.readouterr().out
+    assert "1 set of weights and choices, by try" in capsys.readouterr().out
 
 
 def test_extents_are_learnt_where_there_are_masks_and_no_resample_means_no_interval(workspace, capsys):

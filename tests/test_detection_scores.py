@@ -194,10 +194,11 @@ def test_a_weight_is_a_repeated_image(seed):
         return
     marks = matching.marks(t, c, near, 0.5)
     ap = scores.average_precision(*copies, again, [0.5], n_bootstrap=0)
-    assert value(ap) == pytest.approx(scores._mean_area(marks, labels, w[None].astype(float))[-1, 0])
+    assert value(ap) == pytest.approx(
+        scores.mean_areas(marks, labels, w[None].astype(float))[-1, 0], nan_ok=True)
     marks = matching.marks(t, c, near, "centre", once=False)
     froc = scores.froc(*copies, again, n_bootstrap=0)
-    sensitivities = scores._sensitivities(marks, w[None].astype(float))[:, 0]
+    sensitivities = scores.sensitivities(marks, w[None].astype(float))[:, 0]
     assert froc[(froc["label"] == "all") & (froc["measure"] == "sensitivity")]["value"].tolist() == (
         pytest.approx(sensitivities.tolist()))
 
@@ -412,3 +413,28 @@ def test_rules_and_thresholds_that_cannot_be_meant_are_refused():
 def test_scores_do_not_import_tensorflow():
     code = "import sys, medlab.detection.cases, medlab.detection.figures; assert 'tensorflow' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_numbers_are_told_in_words_and_as_plain_keys():
+    truth, candidates, images = world(5, n=12)
+    ap = scores.average_precision(truth, candidates, images, n_bootstrap=50)
+    froc = scores.froc(truth, candidates, images, n_bootstrap=50)
+    half = scores.of_all(ap, 0.5)
+    assert half["label"] == "all" and half["at"] == 0.5
+    assert scores.text(half).startswith(f"{half['value']:.3f} (")
+    row = pd.Series({"value": 0.5, "low": np.nan, "high": 0.75})
+    assert scores.as_keys(row, "map50") == {"map50": 0.5, "map50_low": None, "map50_high": 0.75}
+    table = scores.average_precision_written(ap, ["b", "a"])
+    assert list(table.index) == ["b", "a", "all"] and list(table)[::5] == ["AP at IoU 0.1", "n lesions"]
+    rates = scores.froc_written(froc, ["all"])
+    assert list(rates) == ["0.125", "0.25", "0.5", "1", "2", "4", "8", "mean"]
+    assert rates.at["all", "1"] == scores.text(scores.of_all(froc, 1))
+    found = {"value": 0.1, "low": -0.05, "high": 0.25}
+    assert scores.difference_in_words(found, "cats") == "the same cats drawn for both: +0.100 (-0.050 to +0.250)"
+
+
+def test_images_worth_a_look_have_the_most_misses_then_the_most_false_alarms():
+    missed = pd.DataFrame({"number": [3, 3, 1], "outcome": ["miss", "miss", "miss"]})
+    alarms = pd.DataFrame({"number": [5, 3], "outcome": ["false alarm", "hit"]})
+    chosen = cases.worth_a_look(missed, alarms, 8, each=2)
+    assert chosen[:3] == [3, 1, 5] and len(set(chosen)) == len(chosen) and set(chosen) <= set(range(8))

@@ -3,9 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import classifier
 
 from medlab.networks import fusion, losses, models, pipeline, training
 from medlab.networks.pipeline import keras
+from medlab.statistics import cox
 
 SHAPE = (8, 8, 1)
 
@@ -36,6 +38,8 @@ def test_units_are_patients_with_their_images():
     np.testing.assert_array_equal(first, [0, 2, 5])
     units, rows, _ = fusion.units(table, by="image")
     assert rows.shape == (5, 1) and list(units["patient_id"]) == list("aabbb")
+    units, rows, _ = fusion.units(table.assign(has_image=False))
+    assert rows.shape == (3, 0) and "present" not in fusion.inputs_of(cohort(3)[2], rows), "a table alone"
 
 
 def test_inputs_are_told_apart_by_name():
@@ -45,6 +49,7 @@ def test_inputs_are_told_apart_by_name():
     assert {name: part.shape for name, part in given.items()} == shapes
     assert given["present"].ravel().tolist() == [1, 1, 0, 1]
     assert set(fusion.inputs_of(covariates[["x"]])) == {"table"}
+    assert set(fusion.inputs_of(covariates, np.arange(4)[:, None], "image")) == {"present"}, "an image has no table"
 
 
 @pytest.mark.parametrize("kind", fusion.FUSIONS)
@@ -74,30 +79,29 @@ def test_a_patient_without_image_has_an_answer_and_is_saved(tmp_path, kind):
 
 def test_several_images_are_pooled_whatever_their_order_and_the_absent_do_not_count():
     _, images, _ = cohort(8)
-    for pooling in ("attention", "mean"):
-        model = build(k=3, pooling=pooling)
-        rows = np.array([[0, 1, 2], [2, 0, 1], [0, -1, -1], [0, 0, 0]])
-        risk = fusion.predict(model, images, rows, {"present": (rows >= 0).astype("float32")})["image"].ravel()
-        np.testing.assert_allclose(risk[0], risk[1], atol=1e-5)
-        np.testing.assert_allclose(risk[2], risk[3], atol=1e-5)
-        assert abs(risk[0] - risk[2]) > 1e-6
+    model = build(k=3)
+    rows = np.array([[0, 1, 2], [2, 0, 1], [0, -1, -1], [0, 0, 0]])
+    risk = fusion.predict(model, images, rows, {"present": (rows >= 0).astype("float32")})["image"].ravel()
+    np.testing.assert_allclose(risk[0], risk[1], atol=1e-5)
+    np.testing.assert_allclose(risk[2], risk[3], atol=1e-5)
+    assert abs(risk[0] - risk[2]) > 1e-6
 
 
 def test_slices_with_neighbours_see_the_volume():
-    model = models.build("simple", (6, 16, 16, 1), "binary", 2, capacity=0.25, view="2.5d")
-    flat = models.build("simple", (16, 16, 3), "binary", 2, capacity=0.25)
-    assert sum(len(layer.kernel.shape) == 4 for layer in models._leaves(model) if hasattr(layer, "kernel")) == 3
+    model = classifier("simple", (6, 16, 16, 1), "binary", 2, capacity=0.25, view="2.5d")
+    flat = classifier("simple", (16, 16, 3), "binary", 2, capacity=0.25)
+    assert sum(len(layer.kernel.shape) == 4 for layer in models.leaves(model) if hasattr(layer, "kernel")) == 3
     assert model.count_params() > flat.count_params(), "and the attention over slices"
-    planes = models.build("simple", (16, 16, 16, 2), "binary", 2, capacity=0.25, view="planes")
+    planes = classifier("simple", (16, 16, 16, 2), "binary", 2, capacity=0.25, view="planes")
     x = np.zeros((2, 16, 16, 16, 2), "float32")
     x[1, 2] = 255  # a plane far from the centre of its axis crosses the other two
     assert planes.count_params() < flat.count_params() + 9 * 3 * 8 + 1 and abs(np.diff(planes(x)[:, 0])) > 1e-7
     with pytest.raises(ValueError, match="takes cubes"):
-        models.build("simple", (6, 16, 16, 1), "binary", 2, view="planes")
+        classifier("simple", (6, 16, 16, 1), "binary", 2, view="planes")
     with pytest.raises(ValueError, match="takes volumes"):
-        models.build("simple", (16, 16, 1), "binary", 2, view="2.5d")
+        classifier("simple", (16, 16, 1), "binary", 2, view="2.5d")
     with pytest.raises(ValueError, match="view 'x' is unknown"):
-        models.build("simple", (16, 16, 1), "binary", 2, view="x")
+        classifier("simple", (16, 16, 1), "binary", 2, view="x")
     with pytest.raises(ValueError, match="fusion 'late' is unknown"):
         build(sizes={"table": 2}, fusion="late")
 
@@ -117,8 +121,9 @@ def test_tables_start_at_the_ridge_cox_model():
     assert model.get_layer("table_linear").trainable, "alone it stays what there is to train"
     beside = fusion.start_at_cox(build(sizes={"table": 2}), given, y, {"table": 0.4})
     assert not beside.get_layer("table_linear").trainable
-    assert fusion.choose_prior(given["table"], y) in fusion.PRIORS
-    assert fusion.priors(given, y, 0.2) == {"table": 0.2}
+    chosen = fusion.priors(given, {"survival": y})["table"]
+    assert cox.choose_ridge(y[:, 0], y[:, 1] > 0, given["table"]) == pytest.approx(chosen ** -2), "the one rule"
+    assert fusion.priors(given, {}) == {}
 
 
 def test_one_training_gives_image_table_and_fused():
@@ -128,14 +133,15 @@ def test_one_training_gives_image_table_and_fused():
     y = training.targets(units, ["label", "survival"], "binary", ["low", "high"])
     train, val = (np.flatnonzero(units["split"] == part) for part in ("train", "val"))
     keras.utils.set_random_seed(0)
-    prior = fusion.priors(training.rows_of(given, train), y["survival"][train], 0.5)
+    prior = {"table": 0.5}
     model = build(sizes={"table": 2}, label=("binary", 2), fusion="joint", prior=prior, n_events=100)
     fusion.start_at_cox(model, training.rows_of(given, train), y["survival"][train], prior)
-    answers = {name: y["label" if name == "label" else "survival"] for name in model.output}
+    answers = {name: y[training.outcome_of(name)] for name in model.output}
     units.loc[train[:5], "label"] = None  # an unknown label counts for survival only
-    weights = training.sample_weights(units, y, train, "none", "binary", model)
+    weights = training.sample_weights(units, y, model, train, "binary")
     assert (weights["label"][:5] == 0).all() and (weights["fused"] == 1).all()
-    model.compile(keras.optimizers.Adam(0.01), **training.objective(model, "binary", 2))
+    model.compile(keras.optimizers.Adam(0.01), {name: training.loss_of(name, "binary") for name in model.output},
+                  weighted_metrics={name: training.metric_of(name, "binary", 2) for name in model.output})
     batches = pipeline.dataset(images, training.rows_of(answers, train), 42, rows=rows[train], weights=weights,
                                inputs=training.rows_of(given, train), shuffle=True, spread=y["survival"][train, 1] > 0)
     history = model.fit(batches, epochs=8, verbose=0).history
@@ -206,7 +212,43 @@ def test_what_can_be_memorised_is_gated_and_no_event_is_a_message():
     assert training.gated_output(build("", sizes={"table": 2}, units="4")) == "table"
     assert training.gated_output(build("", sizes={"table": 2})) is None
     with pytest.raises(ValueError, match="no event among 3 training patients"):
-        fusion.priors({"table": np.zeros((4, 1))}, np.array([[3, 0], [4, 0], [5, 0], [0, 0]]))
+        fusion.priors({"table": np.zeros((4, 1))}, {"survival": np.array([[3, 0], [4, 0], [5, 0], [0, 0]])})
     table = pd.DataFrame({"n_images": [1, 0], "time_days": [1, 2], "event": [True, False]})
-    weights = training.sample_weights(table, {}, np.arange(2), model=build(sizes={"table": 2}))
+    weights = training.sample_weights(table, {}, build(sizes={"table": 2}), np.arange(2))
     assert weights["image"].tolist() == [1, 0] and weights["table"].tolist() == [1, 1]
+
+
+def test_an_image_is_a_unit_with_one_image_and_no_table():
+    """One path: the same network, outputs by name, an image in and a score out; what was trained before still loads."""
+    table, images, covariates = cohort(12)
+    units, rows, first = fusion.units(table, by="image")
+    given = fusion.inputs_of(covariates.iloc[first], rows, "image")
+    y = training.targets(units, ["label"], "binary", ["low", "high"])
+    model = fusion.create("simple", images, given, y, label=("binary", 2), prior=fusion.priors(given, y), capacity=0.25)
+    assert set(model.input) == {"image", "present"} and set(model.output) == {"label"}
+    assert training.main_output(model) == "label" == training.gated_output(model) and training.rank_of(model) == "auc"
+    assert training.undecayed(model) == [] and training.cuts(y, "hazard") is None
+    weights = training.sample_weights(units, y, model, np.arange(12), "binary", "balanced")
+    assert set(weights) == {"label"} and weights["label"].mean() == pytest.approx(1)
+    found = fusion.predict(model, images, rows, given)
+    single = fusion.label_model(model)
+    np.testing.assert_allclose(single(images.astype("float32")), found["label"], atol=1e-5)
+    assert fusion.standardise(model, images, rows, given) is model
+
+
+def test_names_in_saved_networks_stay():
+    """What a network of an earlier version is loaded by."""
+    known = {name: kept.__name__ for name, kept in keras.saving.get_custom_objects().items() if "medlab>" in name}
+    ours = {"medlab>CumulativeLink": "CumulativeLink", "medlab>Scaled": "Scaled", "medlab>Cox": "Cox",
+            "medlab>Hazard": "Hazard", "medlab>Concordance": "Concordance"}
+    assert ours.items() <= known.items()
+    common = {"name", "trainable", "dtype"}
+    assert set(fusion.Scaled(name="s").get_config()) == common | {"start", "level"}
+    assert set(models.CumulativeLink(3, name="c").get_config()) == common | {"n_classes"}
+    assert set(losses.Cox().get_config()) == {"name", "dtype", "ties", "strata"}
+    assert set(losses.Hazard([0, 1]).get_config()) == {"name", "dtype", "cuts"}
+    names = {layer.name for layer in build(sizes={"table": 2, "radiomics": 1}, label=("binary", 2)).layers}
+    assert {"image", "present", "encoder", "image_risk", "probabilities", "table", "table_linear", "table_risk",
+            "radiomics_linear", "image_standard", "table_standard", "fused_risk"} <= names
+    joint = {layer.name for layer in build(sizes={"table": 2}, units="4", fusion="joint").layers}
+    assert {"image_scaled", "table_fused", "table_network", "together", "fused_risk"} <= joint

@@ -120,7 +120,7 @@ def test_network_gives_what_the_losses_want(tmp_path, shape, spacing, step):
 def test_pixels_of_a_cell_come_to_their_place():
     fine = np.arange(2 * 4 * 6).reshape(1, 2, 4, 6, 1).astype("float32")
     cells = fine.reshape(2, 2, 2, 3, 2).transpose(0, 1, 3, 2, 4).reshape(1, 2, 2, 3, 4)
-    np.testing.assert_array_equal(detectors._to_pixels(cells, (1, 2, 2), (2, 4, 5)), fine[:, :, :, :5])
+    np.testing.assert_array_equal(detectors.to_pixels(cells, (1, 2, 2), (2, 4, 5)), fine[:, :, :, :5])
 
 
 def test_overlap_loss_is_one_minus_the_generalised_overlap():
@@ -145,12 +145,12 @@ def test_mirror_images_are_turned_back():
 
 def test_mirror_images_that_nobody_learnt_are_refused():
     policy = policies.policy("none, flip=luz")
-    heatmaps.check_flips("luz", policy, 3)
-    heatmaps.check_flips("", {}, 2)
+    policies.check_flips("luz", policy, 3)
+    policies.check_flips("", {}, 2)
     for flips, made, axes, words in (("l", {}, 2, "flips nothing"), ("u", {"flip": "l"}, 3, "flips l; expected"),
                                      ("z", policy, 2, "flips lu .z is for volumes only")):
         with pytest.raises(ValueError, match=words):
-            heatmaps.check_flips(flips, made, axes)
+            policies.check_flips(flips, made, axes)
     images, _ = ellipsoids((32, 48), 1)
     with pytest.raises(ValueError, match="expected some of l, u for images with 2 axes"):
         next(heatmaps.predict(None, images, (slice(0, 32), slice(0, 48)), [0], flips="z"))
@@ -210,3 +210,14 @@ def test_field_leaves_shared_margins_away():
     field, moved = lesions.field(where, (40, 32), multiple=8)
     assert field[0] == slice(8, 32) and field[1] == slice(0, 32)
     assert moved[0, 0, 0] == 0 and moved[1, 1, 0] == -2
+
+
+def test_stride_and_patch_follow_the_size_of_the_lesions():
+    boxes, classes = heatmaps.packed([(np.array([[0.0, 0, 12, 10], [0, 0, 8, 9]]), np.array([0, 1])),
+                                      (np.empty((0, 4)), np.empty(0, int))], 2)
+    sides = heatmaps.sides(boxes, classes)
+    assert sides.tolist() == [[12, 10], [8, 9]] and detectors.narrow(sides) == 9
+    assert [detectors.stride_for(sides * k) for k in (0.3, 0.6, 1, 2)] == [1, 2, 2, 4]
+    assert detectors.patch_for(sides, (200, 70)) == (80, 70)  # eight lesions of 9 pixels, in steps of 16
+    assert detectors.patch_for(sides, (9, 200, 70), 32) == (9, 32, 32)
+    assert detectors.patch_for(sides, (200, 70), -1) == (200, 70)

@@ -11,9 +11,10 @@ import pydicom
 import pytest
 from PIL import Image as pil
 
+from medlab import storage
 from medlab.cohorts import checks, datasets
 from medlab.imaging import series as imaging_series
-from medlab.intake import drafts, importers, tables
+from medlab.intake import importers, tables
 
 rng = np.random.default_rng(0)
 
@@ -70,7 +71,7 @@ def test_folders_with_splits_spellings_and_refusals(workspace, capsys):
     assert "refused 1: not an image file by its suffix" in capsys.readouterr().out
     source = (root / "testing/none/p04_R.tif").stat()
     assert (data.folder / "images/testing/none/p04_R.tif").stat().st_ino == source.st_ino, "linked, not copied"
-    assert data.card["sha256"]["images/testing/none/p04_R.tif"] == drafts.sha256(root / "testing/none/p04_R.tif")
+    assert data.card["sha256"]["images/testing/none/p04_R.tif"] == storage.digest(root / "testing/none/p04_R.tif")
 
 
 def test_pseudonyms_hide_names_of_files_and_patients(workspace):

@@ -117,3 +117,49 @@ def test_a_ct_window_is_used_for_hounsfield_units_only():
     assert (findings.view(hu, none, none, "lung, bone")[0] == lung).all()
     assert (findings.view(dicom.Image(grey[None], intensity="HU"), none, none, "lung, bone")[0] == lung).all()
     assert (findings.view(other, none, none, "lung")[0] == resampling.picture(other)).all()
+
+
+def test_what_there_is_to_find_is_counted_by_part(workspace):
+    boxes = [[0, "x", 2, 2, 5, 5], [0, "y", 8, 8, 9, 9], [2, "x", 2, 2, 5, 5]]
+    data, table = cohort(workspace, None, boxes, n=4)
+    found, names = lesions.truth(data, table)
+    parts = {"train": np.array([0, 1]), "val": np.array([2]), "test": np.array([3])}
+    marked = {part: lesions.within(found, table, rows) for part, rows in parts.items()}
+    counts = lesions.counts(marked, parts, table, names)
+    assert counts.loc["images"].tolist() == [2, 1, 1] and counts.loc["of them without lesions"].tolist() == [1, 0, 1]
+    assert counts.loc["lesions: x"].tolist() == [1, 1, 0] and counts.loc["lesions: y"].tolist() == [1, 0, 0]
+    assert "patients" not in lesions.counts(marked, parts, table, names, patients_known=False).index
+
+
+def test_what_masks_there_are_is_said():
+    covers, known = np.zeros((3, 4, 4), np.uint8), np.array([True, True, False])
+    covers[0, 1, 1] = 9
+    said = lesions.masks_in_words(covers, known, [0])
+    assert "1 of 3 images have lesion pixels; the network also learns" in said
+    assert "1 images have boxes and no mask that marks anything" in said
+    assert "the extent is not learnt" in lesions.masks_in_words(covers, known, [1])
+
+
+def test_sizes_are_brought_to_scale_and_told_in_words():
+    pairs = pd.DataFrame({"patient_id": list("abc"), "truth": [10.0, 20, 40], "predicted": [5.0, 10, 25]})
+    scaled = findings.compared(pairs, 2.0, 1.0)
+    assert scaled["predicted"].tolist() == [10, 20, 50] and scaled["error"].tolist() == [0, 0, 0.25]
+    error = {"value": 0.0, "low": 0.0, "high": 0.25}
+    said = findings.sizes_in_words(scaled, error, 0.5, 4, findings.UNITS["volume_ml"])
+    assert said.startswith("The volume of 3 of 4 lesions: median absolute error 0.0% (0.0% to 25.0%)")
+    assert findings.sizes_in_words(scaled[:0], error, 0.5, 4, "volume, mL") == "No lesion found, no size."
+    masked = pd.DataFrame({"volume_ml": [np.nan], "voxels": [3.0]})
+    assert [findings.size_measure(masked, masks) for masks in (True, False)] == ["voxels", "longest side"]
+
+
+def test_findings_are_listed_patient_by_patient_the_surest_first():
+    kept = pd.DataFrame({"image": ["i", "j", "i"], "patient_id": ["q", "p", "q"], "label": "lesion",
+                         "score": [0.2, 0.5, 0.91234], "outcome": "hit", "number": 0, "longest_mm": [3.04, 4, 5],
+                         "x_min": 1.0, "x_max": 2.0, "volume_ml": [1.0, 2, 3]})
+    table = findings.listed(kept, "val", "volume_ml", 2.0, 1.0)
+    assert table["score"].tolist() == [0.5, 0.91234, 0.2] and table["volume_ml"].tolist() == [4, 6, 2]
+    assert "number" not in table and set(table["split"]) == {"val"}
+    shown = findings.head(table, 2)
+    assert list(shown) == ["patient_id", "label", "score", "outcome", "longest_mm", "volume_ml"]
+    assert shown["score"].tolist() == [0.5, 0.912]
+    assert "x_min" in findings.head(table.assign(longest_mm=np.nan))

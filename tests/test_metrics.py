@@ -391,3 +391,41 @@ def test_per_class_uses_the_most_probable_class():
     y, p = several()
     table = metrics.per_class(y, p, None, "multiclass", list("abcd"), n_bootstrap=20)["b"]
     assert table.loc["recall", "value"] == pytest.approx(sk.recall_score(y, p.argmax(1), average=None)[1])
+
+
+def test_the_surest_errors_come_first():
+    y, p = np.array([0, 1, 0, 1, 0]), np.array([0.9, 0.4, 0.7, 0.8, 0.1])
+    found = outcomes.confident_errors(y, p, "binary", 0.5, most=2)
+    assert found["position"].tolist() == [0, 2] and found["called"].tolist() == [1, 1]
+    assert outcomes.error_titles(found, ["no", "yes"], [7, 8], "yes")[0] == "row 7: no\ncalled yes\nP(yes) 0.90"
+    assert "3 of 5 test images are called wrongly, most often no called yes (2 times)." in outcomes.errors_in_words(
+        y, outcomes.decide(p, "binary"), ["no", "yes"])
+    several = outcomes.confident_errors(np.array([0, 1]), np.array([[0.1, 0.9, 0], [0.2, 0.8, 0]]), "multiclass")
+    assert several["position"].tolist() == [0] and several["p"].tolist() == [0.9]
+
+
+def test_tables_to_read(tmp_path):
+    table = pd.DataFrame({"value": [0.8, 0.1], "low": [0.7, np.nan], "high": [0.9, np.nan]}, ["auc", "ece"])
+    shown = metrics.beside(table, {"class frequencies": pd.Series({"auc": 0.5})})
+    assert shown.loc["AUC"].tolist() == ["0.800 (0.700 to 0.900)", 0.5]
+    assert shown.loc["calibration error (ECE)"].tolist() == ["0.100 (no interval)", "-"]
+    groups = pd.DataFrame({"column": ["sex", "sex"], "level": ["F", "M"], "images": [9, 9], "patients": [8, 7]})
+    for name, value in (("auc", [0.9, 0.6]), ("accuracy", [0.9, np.nan])):
+        groups[[name, f"{name}_low", f"{name}_high"]] = np.array([value, np.subtract(value, 0.1), np.add(value, 0.1)]).T
+    drawn = metrics.limits_of(groups, "auc")
+    assert list(drawn.index) == ["sex: F (n = 8)", "sex: M (n = 7)"]
+    assert metrics.apart_in_words(drawn, 0.65).startswith("1 of 2 intervals leave out the overall AUC 0.650")
+    assert metrics.subgroup_table(groups).loc[("sex", "M"), "accuracy"] == "not defined"
+    outcomes.write_workbook(tmp_path / "x.xlsx", {"images": pd.DataFrame({"name": ["=1+1"]})})
+    assert pd.read_excel(tmp_path / "x.xlsx", sheet_name="images")["name"].tolist() == ["'=1+1"]
+
+
+def test_sentences_say_what_the_numbers_are():
+    table = pd.DataFrame({"value": [0.5], "low": [0.3], "high": [0.7]}, ["calibration_slope"])
+    assert calibration.overconfidence_in_words(table).endswith("the network promises too much.")
+    assert calibration.overconfidence_in_words(table * np.nan) == ""
+    gains = {"acquisition": {"value": 0.1, "low": 0.02, "high": 0.2}}
+    assert "+0.100 (+0.020 to +0.200): better than without images." in baselines.gains_in_words(gains, "patients")
+    sizes = pd.DataFrame({"images": [40, 5], "yes": [10, 5]}, ["val", "test"])
+    assert outcomes.expected_in_words(sizes, "yes").startswith("val: with 10 images of yes against 30")
+    assert "test:" not in outcomes.expected_in_words(sizes, "yes"), "one class only"

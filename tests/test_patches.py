@@ -65,7 +65,7 @@ def test_one_resampling_equals_scipy():
     policy = policies.policy("none, rotation_deg=40, zoom=0.2, shear_deg=10, flip=lu")
     chance = RANDOM.random((5, 12)).astype("float32")
     at = np.array([[0, 0], [5, 9], [20, 30], [26, 4], [13, 13]], "float32")
-    matrix = pipeline.affine(chance, policy, 24, 30) + patches._offset(tf.constant(at))
+    matrix = pipeline.affine(chance, policy, 24, 30) + patches.offset(tf.constant(at))
     x, y = patches.crop(tf.constant(images), tf.constant(labels), matrix, 24, 30, "constant")
     for image, label, row, one, mask in zip(images, labels, matrix.numpy(), x.numpy(), y.numpy(), strict=True):
         a, b, x0, c, d, y0 = row[:6]

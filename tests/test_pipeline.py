@@ -56,7 +56,7 @@ def test_compiled_resampling_equals_tensorflow(fill, kind):
     expected = tf.raw_ops.ImageProjectiveTransformV3(
         images=images.astype("float32"), transforms=matrices, output_shape=[40, 48], fill_value=0.0,
         fill_mode=fill.upper(), interpolation="BILINEAR")
-    np.testing.assert_allclose(pipeline._bilinear(tf.constant(images), matrices, fill), expected, atol=0.01)
+    np.testing.assert_allclose(pipeline.bilinear(tf.constant(images), matrices, fill), expected, atol=0.01)
 
 
 def test_rotation_stays_within_its_range_and_keeps_the_centre():

@@ -88,3 +88,13 @@ def test_forest_and_shares_draw_what_they_are_given():
 def test_histogram_is_of_shares():
     ax = plots.histogram_by_class(np.array([0.0, 1, 2]), {"a": [1, 3], "b": [0, 0]})
     assert ax.patches[0].get_data().values.tolist() == [0.25, 0.75]
+
+
+def test_several_forests_and_shares_stand_below_each_other():
+    table = pd.DataFrame({"measure": "AUC", "value": [0.6, 0.8], "low": [0.4, 0.7], "high": [0.7, 0.9]}, index=[*"ab"])
+    grid = plots.forests({"label": table, "survival": table.assign(measure="C")})
+    assert [ax.get_title() for ax in grid.flat] == ["label", "survival"]
+    assert grid[1, 0].get_xlabel() == "C alone, 95 % interval"
+    grid = plots.share_panels({"images": pd.DataFrame({"x": [1, 3], "y": [1, 1]}, index=["train", "test"])})
+    assert grid.shape == (1, 1) and grid[0, 0].get_xlabel() == "images"
+    assert [bar.get_width() for bar in grid[0, 0].patches] == [0.5, 0.75, 0.5, 0.25]

@@ -37,7 +37,7 @@ def test_the_right_side_is_where_the_title_says(radiological):
     place, letters = red_side(figure)
     assert (letters["R"] < letters["L"]) == radiological
     assert abs(place - letters["R"]) < abs(place - letters["L"]), "the hot place lies on the patient's right"
-    titles = [one._suptitle.get_text() for one in (
+    titles = [one.get_suptitle() for one in (
         figure, figures.picture(mean, "mean", radiological, cuts=[10]),
         figures.glass({"z": hot}, {"z": 3.0}, radiological))]
     assert all(figures.SIDES[radiological] in title for title in titles)

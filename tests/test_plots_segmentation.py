@@ -6,7 +6,6 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
-from medlab.imaging import slices
 from medlab.segmentation import agreement, figures
 
 
@@ -25,14 +24,6 @@ def test_pick_takes_best_median_and_worst_once_and_no_undefined():
     assert table["row"].tolist()[:2] == [1, 6] and table["row"].is_unique and table["value"].is_monotonic_decreasing
     assert figures.pick([0.4], 3)["kind"].tolist() == ["best"] and len(figures.pick([np.nan])) == 0
     assert figures.pick([0.4, 0.6, 0.5, 0.7])["kind"].tolist() == ["best", "median", "median", "worst"], "of few all"
-
-
-def test_slice_to_show_is_where_most_of_the_truth_lies():
-    truth, predicted = np.zeros((2, 6, 8, 8), bool)
-    predicted[4, :3] = True
-    assert slices.slice_to_show(truth, predicted) == 4 and slices.slice_to_show(truth, truth) == 3
-    truth[1, 2:4, 2:4] = truth[2, 2:6, 2:6] = True
-    assert slices.slice_to_show(truth, predicted) == 2 == slices.slice_to_show(truth)
 
 
 def test_overlays_draw_both_outlines_where_the_masks_end():

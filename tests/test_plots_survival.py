@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from medlab.survival import figures
+from medlab.survival import figures, scores
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +61,7 @@ def test_over_time_gives_each_model_one_look_and_the_baseline_its_own():
 
 
 def test_all_models_can_be_told_apart_and_look_the_same_in_every_figure():
-    names = [*figures.BASELINES, *figures.MODELS]
+    names = [*scores.BASELINES, *figures.MODELS]
     looks = {name: (style["color"], style["ls"]) for name in names for style in [figures.line_of(name)]}
     assert len(set(looks.values())) == len(names) and figures.line_of("a new one")["color"]
     first = figures.over_time([1.0, 2.0], {name: [0.0, 1.0] for name in names}, "AUC").get_lines()

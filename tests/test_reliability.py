@@ -119,3 +119,28 @@ def test_noise_is_measured_and_a_perturbed_mask_stays_within_its_slices():
     assert same is mask and noisy.std() == pytest.approx(5 * np.sqrt(2), rel=0.15)
     with pytest.raises(ValueError, match="eroded, dilated or noise"):
         reliability.perturb(noisy, mask, "moved")
+
+
+def test_a_feature_that_one_table_lacks_is_judged_by_the_other():
+    one = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 12.0}
+    tables = {"region": pd.DataFrame({"a": one, "b": one | {"low": 0.1}}).T,
+              "noise": pd.DataFrame({"a": one | {"low": 0.2}}).T}
+    worst = reliability.least_stable(tables)
+    assert worst.index.tolist() == ["b", "a"] and worst["noise", "n"].isna().tolist() == [True, False]
+    assert worst["region", "n"].tolist() == [12, 12] and reliability.firm(tables, 0.15) == {"a"}
+    nothing = {name: table.iloc[:0] for name, table in tables.items()}
+    assert reliability.least_stable(nothing).empty
+
+
+def test_outcomes_of_features_are_corrected_together():
+    random = np.random.default_rng(0)
+    people = pd.DataFrame({"label": ["a", "b", None] * 20, "time_days": random.exponential(size=60), "event": True})
+    table = pd.DataFrame(random.normal(size=(60, 3)), columns=["radiomics_x", "radiomics_y", "radiomics_z"])
+    table["radiomics_x"] += 3 * people["label"].eq("b")
+    found = univariate.associations(table, people, ["a", "b"], "b")
+    assert found.index.unique("outcome").tolist() == ["b against the rest", "follow-up"]
+    assert found.loc[("b against the rest", "radiomics_x"), "n"] == 40, "who has no label counts only for the follow-up"
+    assert np.allclose(found["q"], univariate.corrected(found["p"]))
+    said = univariate.in_words("b", found.loc["b against the rest"], "radiomics_y", set(table), pd.Series(dtype=float))
+    assert said.startswith("b: 1 of 3 features at q < 0.05, 1 of them stable")
+    assert univariate.associations(table, people.drop(columns=["label"]).head(5), [], None).empty

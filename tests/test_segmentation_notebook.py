@@ -11,6 +11,7 @@ from PIL import Image
 
 from medlab import ROOT
 from medlab.engine import runs
+from medlab.segmentation import drawings
 
 matplotlib.use("Agg")
 TINY = {"segmentation_width": 8, "segmentation_depth": 1, "segmentation_epochs": 10, "segmentation_batch": 8,
@@ -62,7 +63,7 @@ def make(workspace, shape=(32, 40), n=24, classes=1, empty=(), without_mask=(), 
 
 
 def page(name, **parameters):
-    """All code cells of a notebook in one namespace, as Run All does."""
+    """All code cells of a notebook in one namespace, as Run All does; without those that lack what they need."""
     from matplotlib import pyplot as plt
 
     notebook = json.loads(next((ROOT / "notebooks").glob(f"{name}*.ipynb")).read_text())
@@ -103,9 +104,9 @@ def test_pictures_of_several_per_patient(workspace, capsys):
     assert result["dice_mean"] == pytest.approx(each.mean())
     assert result["per_image"]["lesion"]["dice"]["n"] == 6
     assert result["difference"]["n_patients"] == 3 and result["baseline"]["method"] == "Otsu"
-    assert 0.1 <= result["threshold"] <= 0.95 and result["smallest"] in there["smallest_sizes"]
+    assert 0.1 <= result["threshold"] <= 0.95 and result["smallest"] in drawings.SIZES
     out = capsys.readouterr().out
-    assert "both masks empty in" in out and "Wilcoxon" in out and "opened 1 time(s)" in out
+    assert "both masks empty in" in out and "Wilcoxon" in out and "1 set of weights and choices, by try" in out
     network = there["keras"].models.load_model(folder / "segmentation.keras", compile=False)
     image = there["images"][0]
     np.testing.assert_allclose(there["patches"].predict(network, image),
@@ -116,7 +117,7 @@ def test_pictures_of_several_per_patient(workspace, capsys):
 def test_volumes_with_two_classes_in_millimetres(workspace, capsys):
     make(workspace, shape=(4, 24, 28), classes=2, spacing="3 x 1.5 x 1.5", n=12, splits=(7, 2, 3), per_patient=1)
     result, there = execute(workspace, segmentation_patch="4, 16, 16", segmentation_baseline="otsu",
-                            segmentation_epochs=4, segmentation_attention=True)
+                            segmentation_epochs=4, segmentation_blocks="residual, attention")
     assert result["classes"] == ["class 1", "class 2"] and result["unit"] == "ml" and result["patch"] == [4, 16, 16]
     cases = pd.read_parquet(workspace / "reports" / "try" / "segmentation.parquet")
     assert len(cases) == 2 * 2 * 5 and {"hd95_mm", "truth_ml"} <= set(cases)
@@ -125,8 +126,8 @@ def test_volumes_with_two_classes_in_millimetres(workspace, capsys):
     mask = np.load(workspace / "data" / "made" / "images" / f"{row}.npz")["mask"]
     assert truth[row] == pytest.approx((mask == 2).sum() * 3 * 1.5 * 1.5 / 1000)
     assert set(result["agreement"]) == {"class 1", "class 2"} and result["agreement"]["class 1"]["n"] == 3
-    p = there["chances"](0)
-    called = there["drawing"](p, 0.5)
+    p = there["of_original"](0)[2]
+    called = drawings.draw(p, 0.5)
     assert p.shape == (4, 24, 28, 2) and set(np.unique(called)) <= {0, 1, 2}
     assert ((called > 0) == (p.sum(-1) >= 0.5)).all()
 
@@ -134,7 +135,7 @@ def test_volumes_with_two_classes_in_millimetres(workspace, capsys):
 def test_only_the_field_of_view_counts(workspace, capsys):
     make(workspace, valid=True, n=16, splits=(10, 2, 4), without_mask=(0, 11), empty=(14, 15), per_patient=1)
     result, there = execute(workspace, segmentation_epochs=1, segmentation_open_test=False)
-    outside = np.asarray(there["labels"])[there["masked"]] == 255
+    outside = np.asarray(there["labels"])[there["table"]["mask"].notna()] == 255
     assert len(outside) == 14 and outside[:, :, :4].all() and not outside[:, 4:36, 4:].any()  # 32 x 40, filled
     assert result["part"] == "val" and result["n_images"] == 1 and result["test_openings"] == 0
     cases = pd.read_parquet(workspace / "reports" / "try" / "segmentation.parquet")
@@ -169,6 +170,7 @@ def test_wrong_parameters_are_refused(workspace, capsys):
     for wrong, message in (({"segmentation_flips": "u"}, "never saw a mirror image"),
                            ({"segmentation_stem": 3}, "1, 2 or 4"),
                            ({"segmentation_patch": "4, 4, 4"}, "expected 2 numbers"),
+                           ({"segmentation_blocks": "dense"}, "expected residual or plain"),
                            ({"segmentation_augmentation": "wild"}, "is unknown")):
         with pytest.raises(ValueError, match=message):
             page("06", **TINY | wrong)

@@ -67,16 +67,16 @@ def test_surface_distances_are_those_published_with_nikolov():
     """Expected values of the tests of google-deepmind/surface-distance (Apache-2.0), tolerance 1 mm."""
     truth, predicted = np.zeros((128, 128), bool), np.zeros((128, 128), bool)
     truth[50, 70] = predicted[50, 72] = True
-    row = scores.case(truth, predicted, (2, 1), tolerance_mm=1)
+    row = scores.case(truth, predicted, (2, 1), tolerance=1)
     assert (row["hd_mm"], row["hd95_mm"], row["surface_dice"], row["dice"]) == pytest.approx((2, 2, 0.5, 0))
     assert row["surface_total"] == pytest.approx(8 * 0.5 * np.sqrt(5)) and row["assd_mm"] == pytest.approx(1.5)
     truth, predicted = np.zeros((2, 60, 70, 80), bool)
     truth[50, 60, 70] = predicted[50, 60, 72] = True
-    row = scores.case(truth, predicted, (3, 2, 1), tolerance_mm=1)
+    row = scores.case(truth, predicted, (3, 2, 1), tolerance=1)
     assert (row["hd_mm"], row["hd95_mm"], row["surface_dice"], row["assd_mm"]) == pytest.approx((2, 2, 0.5, 1.5))
     truth, predicted = np.zeros((2, 100, 100, 100), bool)
     truth[:50], predicted[:51] = True, True
-    row = scores.case(truth, predicted, (2, 1, 1), tolerance_mm=1)
+    row = scores.case(truth, predicted, (2, 1, 1), tolerance=1)
     assert (row["hd_mm"], row["hd95_mm"]) == (2, 2) and row["surface_dice"] == pytest.approx(0.836, abs=5e-4)
     found = surfaces.distances(truth, predicted, (2, 1, 1))
     assert [(d * w).sum() / w.sum() for d, w in found] == pytest.approx([0.322, 0.339], abs=5e-4)
@@ -97,8 +97,8 @@ def test_distances_in_three_known_cases():
     radius = np.hypot(y - 60, x - 60)
     row = scores.case(radius < 20, radius < 30)
     assert row["hd95_px"] == pytest.approx(10, abs=0.8) and row["assd_px"] == pytest.approx(10, abs=0.5)
-    assert scores.case(radius < 20, radius < 30, tolerance_px=8)["surface_dice"] == 0
-    assert scores.case(radius < 20, radius < 30, tolerance_px=11)["surface_dice"] == 1
+    assert scores.case(radius < 20, radius < 30, tolerance=8)["surface_dice"] == 0
+    assert scores.case(radius < 20, radius < 30, tolerance=11)["surface_dice"] == 1
     speck = radius < 30
     speck[2, 2] = True
     row = scores.case(radius < 30, speck)
@@ -184,8 +184,8 @@ def table_of(seeds, images=3, shape=(40, 40), spacing=None):
 def test_pooled_images_of_a_patient_are_like_one_large_image():
     pairs = [blobs((40, 40), seed=s) for s in range(3)]
     pairs = [tuple(np.pad(mask, 30) for mask in pair) for pair in pairs]  # far apart, so that surfaces do not meet
-    rows = pd.DataFrame([{"patient_id": "P"} | scores.case(*pair, tolerance_px=1.5) for pair in pairs])
-    whole = scores.case(*(np.concatenate(parts) for parts in zip(*pairs, strict=True)), tolerance_px=1.5)
+    rows = pd.DataFrame([{"patient_id": "P"} | scores.case(*pair, tolerance=1.5) for pair in pairs])
+    whole = scores.case(*(np.concatenate(parts) for parts in zip(*pairs, strict=True)), tolerance=1.5)
     pooled = scores.pool(rows).iloc[0]
     for name in ("dice", "iou", "sensitivity", "precision", "specificity", "surface_dice", "relative_error", "truth_px",
                  "error_px", "tp", "tn", "surface_total"):
@@ -444,7 +444,7 @@ def test_baselines_work_on_volumes_without_contrast_and_refuse_what_they_cannot_
 
 def test_nothing_here_loads_tensorflow():
     code = ("import sys; from medlab.imaging import components; "
-            "from medlab.segmentation import agreement, figures, scores, surfaces, thresholds; "
+            "from medlab.segmentation import agreement, drawings, figures, masks, scores, surfaces, thresholds; "
             "assert not {'tensorflow', 'keras'} & set(sys.modules)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

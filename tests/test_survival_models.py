@@ -7,7 +7,8 @@ from lifelines import CoxPHFitter, KaplanMeierFitter
 from lifelines.datasets import load_rossi
 from lifelines.utils import concordance_index
 
-from medlab.survival import followup, models
+from medlab.statistics import cox
+from medlab.survival import followup, hazards, models, recalibration
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def test_log_likelihood_is_that_of_breslow_by_hand():
     """Two events at time 2 share a risk set of three."""
     time, event, risk = [1.0, 2.0, 2.0, 3.0], [True, True, True, False], np.log([2.0, 3.0, 5.0, 7.0])
     expected = np.log(2 / 17) + np.log(3 / 15) + np.log(5 / 15)
-    assert models.log_likelihood(time, event, risk) == pytest.approx(expected)
+    assert cox.log_likelihood(time, event, risk) == pytest.approx(expected)
 
 
 def test_cox_without_a_ridge_is_lifelines(rossi):
@@ -121,10 +122,10 @@ def test_forest_keeps_few_times_however_many_patients():
 def test_curves_are_drawn_together_around_the_fitted_mean():
     grid, risk = np.linspace(0, 2000, 50), np.array([-1.5, 0.0, 1.5])
     curves = np.exp(-np.outer(np.exp(risk), grid / 900))
-    assert models.drawn_together(curves, curves, 1.0) == pytest.approx(curves, abs=1e-9)
-    half = models.drawn_together(curves, curves, 0.5)
+    assert recalibration.drawn_together(curves, curves, 1.0) == pytest.approx(curves, abs=1e-9)
+    half = recalibration.drawn_together(curves, curves, 0.5)
     assert half == pytest.approx(np.exp(-np.outer(np.exp(risk / 2), grid / 900)), abs=1e-9), "as a Cox model's slope"
-    wide = models.drawn_together(np.linspace(1, [0.9, 0.5, 0.1], 50).T, curves, 3.0)
+    wide = recalibration.drawn_together(np.linspace(1, [0.9, 0.5, 0.1], 50).T, curves, 3.0)
     assert (np.diff(wide, axis=1) <= 0).all() and (wide[:, 0] == 1).all()
 
 
@@ -182,3 +183,70 @@ def test_competing_causes_add_up_and_are_below_one_minus_kaplan_meier():
     for table in found.values():
         assert (table["value"] <= table["naive"] + 1e-9).all()
         assert (table["low"] <= table["value"] + 1e-9).all() and (table["value"] <= table["high"] + 1e-9).all()
+
+
+def test_a_fit_predicts_with_the_baseline_of_its_own_rows(rossi):
+    time, event, x = rossi
+    x = x[["age", "prio"]].astype(float)
+    grid, fit = np.arange(1.0, 53), models.fit_cox(time, event, x, ridges=(1.0,))
+    risk, curves = models.predict(fit, x[:5], grid)
+    assert risk == pytest.approx(models.cox_risk(fit, x[:5])) and curves.shape == (5, 52)
+    people = pd.DataFrame({"time_days": time, "event": event})
+    again = hazards.from_log_risk(people, models.cox_risk(fit, x), risk, grid)
+    assert np.array_equal(again[0], risk) and np.array_equal(again[1], curves)
+    forest = models.fit_forest(time, event, x, n_trees=3)
+    assert np.array_equal(models.predict(forest, x[:5], grid)[1], models.forest_curves(forest, x[:5], grid))
+
+
+def test_groups_are_compared_as_lifelines_does_and_a_group_without_event_is_named(rossi):
+    from lifelines.statistics import logrank_test
+
+    time, event, x = rossi
+    groups, _ = models.risk_groups(x["prio"], x["prio"], 2)
+    high = groups == "high risk"
+    reference = logrank_test(time[~high], time[high], event[~high], event[high])
+    assert models.log_rank(time, event, groups) == pytest.approx(
+        {"statistic": reference.test_statistic, "p": reference.p_value})
+    assert models.log_rank(time, event, groups[high][:0]) == {}
+    ratio = models.group_ratios(time, event, groups)["value"]
+    cox = CoxPHFitter().fit(pd.DataFrame({"t": time, "e": event, "high": high * 1.0}), "t", "e")
+    assert ratio["high risk"] == pytest.approx(np.exp(cox.params_["high"]))
+    with pytest.raises(ValueError, match="nobody had the event in low risk"):
+        models.group_ratios(time, event & high, groups)
+    table = hazards.group_table(time, event, groups, 50, models.group_ratios(time, event, groups), n_bootstrap=20)
+    assert table.loc["low risk", "hazard ratio"] == "1 (reference)" and table["patients"].sum() == len(time)
+
+
+def test_the_table_of_sources_knows_the_fitted_patients_only():
+    patients = pd.DataFrame({"site": list("aabb" * 5), "kvp": [100.0, 120.0] * 10, "age": range(20)},
+                            index=pd.Index([f"p{i}" for i in range(20)], name="patient_id"))
+    fitted = np.arange(20) < 12
+    columns = models.source_columns(patients, ["site", "absent"], fitted)
+    assert list(columns.index) == list(patients.index) and not any("age" in name for name in columns)
+    assert any("site" in name for name in columns) and any("kvp" in name for name in columns)
+    changed = patients.assign(kvp=patients["kvp"].where(fitted, 900.0))
+    assert columns[fitted].equals(models.source_columns(changed, ["site"], fitted)[fitted])
+
+
+def test_patients_without_an_image_get_the_mean_of_the_fitted_who_have_one():
+    of_fitted, pictured = {"image": np.array([[1.0], [3.0], [50.0]])}, np.array([True, True, False])
+    found = recalibration.fill_unseen({"image": np.array([[7.0], [9.0]]), "label": np.ones((2, 1))},
+                                      np.array([False, True]), of_fitted, pictured)
+    assert found["image"].tolist() == [[2.0], [9.0]] and list(found) == ["image"]
+    assert recalibration.fill_unseen(of_fitted, pictured, of_fitted, pictured)["image"][:, 0].tolist() == [1, 3, 2]
+
+
+def test_an_exchanged_event_is_noticed_from_the_times():
+    time = pd.Series(np.arange(1.0, 101))
+    event = pd.Series(np.arange(100) < 40)
+    assert not followup.looks_exchanged(time, event) and followup.looks_exchanged(time, ~event)
+    assert not followup.looks_exchanged(time, event | True)
+
+
+def test_days_in_words():
+    assert followup.days_with_interval(10.2, 5, np.inf) == "10 (5 to not reached)"
+    assert followup.days_with_interval(np.inf, np.nan) == "not reached (no interval)"
+    assert followup.days_with_interval(np.nan) == "not known"
+    assert followup.remarks(50, 30, "test", True) == []
+    few = followup.remarks(50, 5, "val", True)
+    assert "There is no test part" in few[0] and "Only 5 events among the 50 validation patients" in few[1]

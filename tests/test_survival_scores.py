@@ -67,10 +67,10 @@ def test_whole_weights_are_repeated_patients():
     drawn = np.random.default_rng(0).integers(0, 90, (5, 90))
     w = np.array([np.bincount(row, minlength=90) for row in drawn], float)
     strata = np.arange(90) % 3
-    jobs = scores._prepare(train, test, risk, grid, S, horizons, strata)
+    jobs = scores.weighted(train, test, risk, grid, S, horizons, strata)
     weighted = {name: job(w) for name, job in jobs.items() if name != "integrated_brier"}
     for k, row in enumerate(drawn):
-        again = scores._prepare(train, test.iloc[row], risk[row], grid, S[row], horizons, strata[row])
+        again = scores.weighted(train, test.iloc[row], risk[row], grid, S[row], horizons, strata[row])
         for name, values in weighted.items():
             assert values[k] == pytest.approx(again[name](np.ones((1, 90)))[0], abs=1e-10), name
 
@@ -207,3 +207,47 @@ def test_a_thousand_resamples_of_many_patients_are_fast():
     table = scores.scores(train, test, risk, horizons=[365.0, 730.0], n_bootstrap=500)
     assert time.process_time() - start < 60
     assert table.at["c_harrell", "high"] - table.at["c_harrell", "low"] < 0.03
+
+
+def test_tables_and_sentences_of_several_models():
+    (train, _), (test, risk) = cohort(200, 1), cohort(120, 2)
+    grid, horizons, nothing = np.linspace(30, 2000, 50), [365.25, 730.5], np.zeros(120)
+    curves = {"fused": exponential(risk, grid), "kaplan_meier": scores.kaplan_meier_curve(train, grid)[None]}
+    risks = {"fused": risk, "kaplan_meier": nothing}
+    scored = {name: scores.scores(train, test, one, grid, curves[name], horizons, n_bootstrap=50)
+              for name, one in risks.items()}
+    ranks, probabilities = scores.tables(scored)
+    assert list(ranks) == ["C, Harrell", "C, Uno", "AUC, 1 year", "AUC, 2 years"] and list(ranks.index) == ["fused"]
+    assert list(probabilities) == ["Brier, 1 year", "Brier, 2 years", "IBS"] and len(probabilities) == 2
+    said = scores.in_words(scored, "fused")
+    assert "rank better than chance: fused." in said and "truth" not in said
+    value = scores.one_of_each(scored).loc["fused", "value"]
+    assert value == pytest.approx(concordance.concordance(test["time_days"], test["event"], risk))
+    lines = scores.over_time(train, test, risks, grid, curves, 730.5)
+    last = scores.scores(train, test, risk, grid, curves["fused"], [lines.index[-1]], n_bootstrap=0)["value"]
+    assert lines["auc", "fused"].iloc[-1] == last.iloc[2] and lines["brier", "fused"].iloc[-1] == last.iloc[3]
+    assert scores.possible(test, horizons) and not scores.possible(test, []) and not scores.possible(test[:1], horizons)
+
+
+def test_pairs_that_both_exist_are_compared_and_a_model_that_knows_the_source_only_is_chance_within_it():
+    (train, _), (test, risk) = cohort(200, 1), cohort(120, 2)
+    site = np.where(risk > 0, "a", "b")
+    risks = {"image": risk, "source": (risk > 0) * 1.0}
+    found = scores.differences(train, test, risks, n_bootstrap=50)
+    assert list(found.index) == ["image minus source"] and found["value"].iloc[0] > 0
+    assert scores.differences(train, test, {}).empty
+    sources = pd.DataFrame({"site": site}, index=test.index)
+    within = scores.within_sources(train, test, risks, sources, [365.25], n_bootstrap=50)
+    assert within.loc[("source", "site"), "value"] == 0.5 and within.loc[("image", "site"), "value"] > 0.55
+    over_all = pd.DataFrame({"value": {name: concordance.concordance(test["time_days"], test["event"], one)
+                                       for name, one in risks.items()}, "low": np.nan, "high": np.nan})
+    assert "is the source" in scores.within_in_words(over_all, within, "source")
+    sources.loc[:, "site"] = None
+    alone = scores.within_sources(train, test, risks, sources, [365.25], n_bootstrap=0)
+    assert alone["value"].isna().all(), "patients of no known source are compared with nobody"
+
+
+def test_the_true_risk_is_taken_only_if_known_of_everybody():
+    truth = pd.DataFrame({"patient_id": [1, 2, 1], "log_hazard": [0.5, -1.0, 0.5]})
+    assert scores.true_risk(truth, ["2", "1"]).tolist() == [-1.0, 0.5]
+    assert scores.true_risk(truth, ["3"]) is None and scores.true_risk(None, ["1"]) is None

@@ -1,11 +1,13 @@
 """Training: targets, weights, schedule; the journal survives kills; the gate and the verdict can fail."""
 
+import functools
 import json
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import classifier
 from sklearn.utils.class_weight import compute_sample_weight
 
 from medlab.engine import parameters
@@ -34,6 +36,7 @@ def test_outcome_follows_card_and_columns():
     assert training.outcome(table, ordered | {"classes": [0, 1, 2]}) == ("ordinal", list("012"))
     several = pd.DataFrame({"label_x": [0], "label_y": [1]})
     assert training.outcome(several, CARD) == ("multilabel", ["label_x", "label_y"])
+    assert training.outcome(table, CARD | {"classes": ["a", "b"]}, ["survival"]) == (None, [])
 
 
 def test_what_is_wanted():
@@ -81,20 +84,22 @@ def test_schedule_warms_up_and_ends_at_zero():
 
 def reader(images):
     """What a sanity gate reads."""
-    return lambda places: images[places].astype("float32")
+    rows, inputs = np.arange(len(images))[:, None], {"present": np.ones((len(images), 1), "float32")}
+    return functools.partial(pipeline.gather, images, rows, inputs)
 
 
 def fit(folder, key="k", stop_after=None, epochs=6, ema=True, rate=0.01, dropout=0.3, **options):
     """One training of six epochs, as 03 does it; `stop_after` kills it there."""
     images, y = blobs(60)
     keras.utils.set_random_seed(0)
-    model = models.build("simple", (16, 16, 1), "binary", 1, capacity=0.25, dropout=dropout)
+    model = small(dropout, capacity=0.25)
     journal = journals.Journal(folder, key, epochs=epochs, n_images=40, **options)
     model.compile(keras.optimizers.AdamW(training.schedule(rate, epochs * 5), use_ema=ema, ema_momentum=0.9),
-                  models.loss("binary"), metrics=[training.auc_metric("binary", 1)])
-    batches = pipeline.dataset(images, y[:40], 8, rows=np.arange(40), policy=policies.policy("CT"),
-                               shuffle=True, repeat=True, first_epoch=journal.epoch)
-    validation = pipeline.dataset(images, y[40:], 8, rows=np.arange(40, 60))
+                  {"label": models.loss("binary")}, metrics={"label": training.auc_metric("binary", 1)})
+    data = {"rows": np.arange(60)[:, None], "inputs": {"present": np.ones((60, 1))}, "targets": {"label": y}}
+    batches = pipeline.dataset(images, batch_size=8, **training.rows_of(data, np.arange(40)), shuffle=True, repeat=True,
+                               policy=policies.policy("CT"), first_epoch=journal.epoch)
+    validation = pipeline.dataset(images, batch_size=8, **training.rows_of(data, np.arange(40, 60)))
 
     class Killed(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -151,7 +156,7 @@ def test_the_kept_epoch_is_the_best_one(whole):
     history = journal.history()
     assert journal.best["epoch"] == history["epoch"][history["val_loss"].idxmin()]
     images, y = blobs(60)
-    p = model.predict(images[40:].astype("float32"), verbose=0)
+    p = fusion.label_model(model).predict(images[40:].astype("float32"), verbose=0)
     loss = float(keras.losses.BinaryCrossentropy()(y[40:], p))
     assert loss == pytest.approx(journal.best["value"], abs=1e-5)
 
@@ -234,27 +239,32 @@ def test_progress_line(tmp_path):
                                  "12 images/s  about 3.0 min left")
 
 
-def small(dropout=0.0):
-    return models.build("simple", (16, 16, 1), "binary", 1, capacity=0.5, dropout=dropout, mean=0.3, std=0.2)
+def small(dropout=0.0, **options):
+    """A network for images by themselves."""
+    options = {"capacity": 0.5, "mean": 0.3, "std": 0.2} | options
+    return fusion.build("simple", (16, 16, 1), 1, {}, survival=False, label=("binary", 2), dropout=dropout, **options)
 
 
 def test_sanity_gate_passes_and_finds_leaks():
     images, y = blobs(160)
     keras.utils.set_random_seed(0)
-    gate = diagnosis.sanity_gate(small, reader(images), y, np.arange(100), np.arange(100, 160))
-    assert gate["passed"] and gate["memorised"] == 1
-    assert abs(gate["shuffled_rank"] - 0.5) < gate["shuffled_limit"] < 0.3
-    dead = diagnosis.sanity_gate(small, reader(np.zeros_like(images)), y, np.arange(100), np.arange(100, 160))
+    gate = functools.partial(diagnosis.sanity_gate, small, y=y, train=np.arange(100), val=np.arange(100, 160),
+                             output="label", loss=models.loss("binary"))
+    good, dead = gate(read=reader(images)), gate(read=reader(np.zeros_like(images)))
+    assert good["passed"] and good["memorised"] == 1
+    assert abs(good["shuffled_rank"] - 0.5) < good["shuffled_limit"] < 0.3
     assert not dead["passed"] and dead["memorised"] < 0.8
+    none = gate(read=reader(images), output=None)
+    assert none["passed"] is None and "ridge Cox model" in diagnosis.gate_in_words(none)
 
 
 def test_chance_limit_is_that_of_a_permutation():
     random = np.random.default_rng(0)
     y, p = (random.random((60, 1)) < 0.3).astype(float), random.random((60, 1))
-    draws = [diagnosis._chance(random.permutation(y), p)[0] for _ in range(500)]
-    assert diagnosis._chance(y, p)[1] == pytest.approx(3.3 * np.std(draws), rel=0.1)
-    assert diagnosis._chance(y, y)[0] == 1
-    assert diagnosis._chance(y[:8], p[:8]) == (None, None)
+    draws = [diagnosis.chance_of_auc(random.permutation(y), p)[0] for _ in range(500)]
+    assert diagnosis.chance_of_auc(y, p)[1] == pytest.approx(3.3 * np.std(draws), rel=0.1)
+    assert diagnosis.chance_of_auc(y, y)[0] == 1
+    assert diagnosis.chance_of_auc(y[:8], p[:8]) == (None, None)
 
 
 @pytest.mark.parametrize(("loss", "val_loss", "best", "expected"), [
@@ -283,7 +293,7 @@ def test_verdict_without_learning():
 
 def test_bare_model_predicts_the_same():
     images, y = blobs(20)
-    model = small()
+    model = fusion.label_model(small())
     model.compile("adam", models.loss("binary"))
     model.fit(images.astype("float32"), y, verbose=0)
     bare = training.bare(model)
@@ -293,19 +303,19 @@ def test_bare_model_predicts_the_same():
 
 def test_mirrored_model_averages_and_is_saved_safely(tmp_path):
     images = blobs(4)[0].astype("float32")
-    model = small()
+    model = fusion.label_model(small())
     training.bare(model, mirrored=True).save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", compile=False, safe_mode=True)
     expected = (model(images).numpy() + model(images[:, :, ::-1]).numpy()) / 2
     np.testing.assert_allclose(loaded(images), expected, atol=1e-6)
-    assert loaded.get_layer("simple").count_params() == model.count_params()
+    assert loaded.get_layer("label").count_params() == model.count_params()
 
 
 def test_memory_is_refused_before_loading(monkeypatch):
-    assert training.check_memory(models.memory_bytes(small(), 8)) > 0
+    assert training.check_memory(models.memory_bytes(classifier("simple", (16, 16, 1), "binary", 2), 8)) > 0
     monkeypatch.setattr(training.os, "sysconf", lambda name: 1)
     with pytest.raises(ValueError, match="lower batch_size"):
-        training.check_memory(models.memory_bytes(small(), 8))
+        training.check_memory(models.memory_bytes(classifier("simple", (16, 16, 1), "binary", 2), 8))
 
 
 def test_a_state_depends_on_every_parameter_of_the_notebook():
@@ -330,17 +340,41 @@ def test_follow_up_that_is_unknown_is_coded_as_nothing_and_weights_follow_the_la
     y = training.targets(units, ["label", "survival"], "binary", ["a", "b"])
     np.testing.assert_array_equal(y["survival"], [[5, 1], [0, 0], [7, 0]])
     np.testing.assert_array_equal(y["label"], [[0], [1], [0]])
-    assert training.counts(y, np.arange(3), ["b"]) == {"b": 1, "event seen": 1, "censored": 1}
+    counts = training.counts(y, {"train": np.arange(3), "val": []}, "binary", ["a", "b"])
+    assert counts["train"].to_dict() == {"b": 1, "event seen": 1, "censored": 1} and not counts["val"].any()
+    assert training.known(units, ["label", "survival"], "binary").tolist() == [True, True, True]
+    assert training.has_events(y, [0, 1]) and not training.has_events(y, [1, 2]) and not training.has_events(y, [])
     assert training.known(units, "survival").tolist() == [True, False, True]
     assert training.known(units.assign(n_images=[1, 0, 1]), "label").tolist() == [True, False, False]
-    np.testing.assert_array_equal(training.sample_weights(units, y, np.arange(3), "none", "binary"), [1, 1, 0])
+    weights = training.sample_weights(units, y, small(), np.arange(3), "binary")
+    np.testing.assert_array_equal(weights["label"], [1, 1, 0])
 
 
 @pytest.mark.parametrize("events, pictured, expected", [(40, True, ("equal", "")), (400, True, ("joint", "")),
-                                                        (400, False, ("joint", training.TABLE_UNITS))])
+                                                        (400, False, ("joint", fusion.TABLE_UNITS))])
 def test_few_events_allow_a_plain_network_only(events, pictured, expected):
-    assert training.by_events(events, "auto", "auto", pictured) == expected
-    assert training.by_events(events, "equal", "7", pictured) == ("equal", "7")
+    assert tuple(fusion.by_events(events, pictured).values()) == expected
+
+
+def test_a_pretrained_backbone_has_two_phases_and_a_finished_training_none():
+    book = type("Book", (), {"epoch": 0, "stopped": False})
+    assert list(training.phases(small(), 8, book)) == [(0, 8, False)]
+    pretrained = classifier("MobileNetV2, random", (32, 32, 1), "binary", 2)
+    assert list(training.phases(pretrained, 8, book)) == [(0, 2, True), (2, 8, False)]
+    book.epoch = 8
+    assert list(training.phases(pretrained, 8, book)) == []
+
+
+def test_what_does_not_fit_together_is_refused():
+    training.check_mirrored(True, {"flip": "lu"}, ["label"])
+    training.check_mixup({"mixup": 0.2}, ["label"])
+    for policy, wanted, said in (({}, ["label"], "flips left"), ({"flip": "l"}, ["survival"], "label alone")):
+        with pytest.raises(ValueError, match=said):
+            training.check_mirrored(True, policy, wanted)
+    with pytest.raises(ValueError, match="mixup is for a label alone"):
+        training.check_mixup({"mixup": 0.2}, ["label", "survival"])
+    with pytest.raises(ValueError, match="expected one of cox, hazard"):
+        training.cuts({}, "weibull")
 
 
 def test_sanity_gate_of_survival_passes_and_notices_a_dead_network():
@@ -354,7 +388,7 @@ def test_sanity_gate_of_survival_passes_and_notices_a_dead_network():
 
     def gate(given):
         return diagnosis.sanity_gate(make, lambda rows: {"table": given["table"][rows]}, y, np.arange(100),
-                                     np.arange(100, 160), main="table", loss=losses.cox(), learning_rate=0.01)
+                                     np.arange(100, 160), output="table", loss=losses.cox(), learning_rate=0.01)
 
     good, dead = gate(given), gate({"table": 0 * x})
     assert good["passed"] and abs(good["shuffled_rank"] - 0.5) < good["shuffled_limit"] < 0.4

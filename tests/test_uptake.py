@@ -7,8 +7,9 @@ from scipy import ndimage, stats
 
 from medlab.pet import cohort as pet_cohort
 from medlab.pet import figures as plots_pet
-from medlab.pet import uptake, uptake_maps
+from medlab.pet import tables, uptake, uptake_maps
 from medlab.phantoms import common, pet
+from medlab.statistics import intervals
 
 STEP = (common.SPACING,) * 3
 
@@ -190,13 +191,33 @@ def test_what_tells_the_scans_of_a_patient_apart(column, expected):
 
 
 def test_median_interval_covers():
-    assert np.isnan(uptake.median_interval([1, 2, 3, 4, 5])["low"]) and uptake.median_interval([])["n"] == 0
+    assert np.isnan(intervals.median_interval([1, 2, 3, 4, 5])["low"]) and intervals.median_interval([])["n"] == 0
     rng = np.random.default_rng(1)
     held = 0
     for _ in range(400):
-        one = uptake.median_interval(rng.exponential(size=12))
+        one = intervals.median_interval(rng.exponential(size=12))
         held += one["low"] <= np.log(2) <= one["high"]
     assert held / 400 > 0.94
+
+
+def test_errors_and_kept_contrast_of_known_spheres():
+    hit = pd.DataFrame({"suv": [8.0, 8.0], "background_suv": [1.0, 1.0], "diameter_mm": [8.0, 20.0],
+                        "volume_ml": [0.3, 4.0]})
+    beside = pd.DataFrame({"suv_max": [4.5, 8.8], "suv_peak": [2.75, 8.0], "suv_mean": [2.0, 7.0],
+                           "mtv_41 %": [1.0, 5.0]})
+    kept = uptake.kept_contrast(beside, hit)
+    assert kept["SUVpeak"].tolist() == [0.25, 1.0] and "resolved" not in kept
+    found = uptake.errors(beside, hit, 10.0, {"mtv_41 %": "41 %"})
+    assert found["mtv_41 %"]["value"] == pytest.approx(25) and found["mtv_41 %"]["name"] == "MTV 41 %"
+    assert found["suv_max"]["n"] == 1 and found["suv_max"]["worst"] == pytest.approx(10), "only the larger one counts"
+    assert tables.errors(found).loc["MTV 41 %", "median"] == "25.0"
+
+
+def test_numbers_of_tables_have_one_number_of_decimals():
+    assert tables.fixed(pd.DataFrame({"a": [1, np.nan]}), 2)["a"].tolist() == ["1.00", ""]
+    assert tables.written({"value": 2.0, "low": np.nan, "high": np.nan, "n": 3}) == "2.00, n = 3"
+    assert pet_cohort.normal_labels("auto") > {"normal"} and pet_cohort.normal_labels("none") == set()
+    assert pet_cohort.normal_labels(" Young ") == {"young"}
 
 
 def test_a_ball_lies_where_it_should():

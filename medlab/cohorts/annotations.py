@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from medlab.cohorts import datasets
+from medlab.cohorts import cards, datasets
 from medlab.imaging.dicom import BadImage
 
 
@@ -69,6 +69,29 @@ def boxes(dataset, scanned):
     free = len(dataset.cohort) - len(table[keys].drop_duplicates())
     found.append(("ok", f"target boxes: {', '.join(f'{k} {v}' for k, v in named.items())}; {free} images without any"))
     return found
+
+
+def mask_sizes(dataset: datasets.Dataset, rows: pd.DataFrame) -> pd.Series:
+    """Marked pixels or voxels of the masks, by row of the cohort; rows without a mask are left out."""
+    with_mask = rows[rows["mask"].notna()]
+    return pd.Series({i: int(datasets.read_mask(dataset, row).sum()) for i, row in with_mask.iterrows()})
+
+
+def sizes_in_words(cohort: pd.DataFrame) -> str:
+    """How many masks there are (column ``mask_size``), and how many of them are empty."""
+    sizes = cohort["mask_size"].dropna()
+    return f"Masks: {len(sizes)} of {len(cohort)} images, {(sizes == 0).sum()} of them empty."
+
+
+def median_size_in_words(cohort: pd.DataFrame) -> str:
+    """Median size of the masks that are not empty, in ml or mm² where the spacing is known."""
+    filled = cohort[cohort["mask_size"] > 0]
+    volumes = cohort.loc[cohort["problem"].isna(), "depth"].notna().any()
+    element = filled["spacing_mm"].map(lambda text: np.prod(cards.spacing(text)), na_action="ignore").astype(float)
+    physical = (filled["mask_size"] * element / (1000 if volumes else 1)).dropna()
+    said = f"Median size of the others: {filled['mask_size'].median():.0f} {'voxels' if volumes else 'pixels'}"
+    return said + (f", {physical.median():.3g} {'ml' if volumes else 'mm²'} (from {physical.min():.2g} to "
+                   f"{physical.max():.3g})" if len(physical) else "; no spacing, so no size in mm")
 
 
 def _times(shape):

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from medlab.cohorts import vocabulary
+
 SPLITS = ("train", "val", "test")
 CARD_KEYS = {
     "title": str, "modality": str, "intensity": str, "description": str, "licence": str, "citation": str,
@@ -64,11 +66,9 @@ def read_csv(path) -> pd.DataFrame:
         raise ValueError(f"{path.name}: not readable as comma-separated UTF-8 text ({error})") from None
     for column in table.columns.difference(list(text)):
         if table[column].dtype == object:
-            table[column] = table[column].replace(["", "NA", "N/A", "NaN", "nan", "null", "NULL"], np.nan)
-            try:
-                table[column] = pd.to_numeric(table[column])
-            except (ValueError, TypeError):
-                pass
+            numbers = vocabulary.as_numbers(table[column])
+            written = table[column].mask(vocabulary.missing(table[column], vocabulary.EMPTY))
+            table[column] = written if numbers is None else numbers
     return table
 
 
@@ -180,7 +180,7 @@ def validate_boxes(boxes, cohort, folder):
                                  f"expected 0 <= {a} <= {b} in pixels")
 
 
-def positive_times(times):
+def positive_times(times) -> tuple:
     """Replace t = 0 by half the smallest positive time; return (times, rows that were zero)."""
     times = pd.to_numeric(times).astype(float)
     zero = np.flatnonzero(times == 0).tolist()

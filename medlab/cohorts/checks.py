@@ -146,7 +146,7 @@ def _tables(dataset):
               for c, why in _repeats_outcome(persons, names).items()]
     outcomes = {"label": cohort["label"]} if "label" in cohort else {}
     outcomes |= {"survival": cohort[["time_days", "event"]]} if "time_days" in cohort else {}
-    for column in (c for c in names if any(s in c.lower() for s in vocabulary.SITE) and 1 < persons[c].nunique() <= 50):
+    for column in vocabulary.sites(persons[names]):
         for target, outcome in outcomes.items():
             rows = persons.index[persons[column].notna() & (outcome.loc[persons.index].notna().T.all()
                                  if target == "survival" else outcome.loc[persons.index].notna())]

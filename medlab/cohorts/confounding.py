@@ -6,6 +6,9 @@ A confounder that does is reported beside the model: a network can read it off t
 import numpy as np
 import pandas as pd
 
+from medlab.cohorts import vocabulary
+from medlab.statistics.intervals import percentiles
+
 
 def alone(values, outcome, patients, n_folds=3, n_repeats=8, n_boot=400, seed=0, most=1500):
     """Cross-fitted AUC or C of one column alone, with a patient bootstrap.
@@ -47,10 +50,81 @@ def alone(values, outcome, patients, n_folds=3, n_repeats=8, n_boot=400, seed=0,
     weights = np.vstack([np.ones(len(names), int), weights])[:, who]
     labels = [] if survival else list(pd.unique(table["label"]))
     found = _c_alone(table, folds, weights) if survival else _auc_alone(table, folds, weights, labels)
-    sure = np.isfinite(found[1:]).any()
-    low, high = np.nanquantile(found[1:], [0.025, 0.975]) if sure else (np.nan, np.nan)
+    low, high = percentiles(found[1:])
     return {"measure": "C" if survival else "AUC" if len(labels) <= 2 else "macro AUC",
             "value": float(found[0]), "low": float(low), "high": float(high), "n": len(names)}
+
+
+def candidates(cohort: pd.DataFrame, covariates: list, sites: list) -> tuple[pd.DataFrame, dict]:
+    """Columns that could give the outcome away, in the order in which they are shown.
+
+    Parameters
+    ----------
+    cohort : as ``cohort.parquet``; covariates, sites : names of its columns
+
+    Returns
+    -------
+    (DataFrame, dict)
+        Values of the rows without a problem, of columns that vary; and what each is: "technical" (site, size, spacing,
+        images per patient), "brightness" or "clinical" (covariates, size of the mask).
+    """
+    found = {c: (cohort[c], "technical") for c in sites}
+    found["images per patient"] = cohort.groupby("patient_id").transform("size"), "technical"
+    found |= {f"image: {c}": (cohort[c], "technical") for c in vocabulary.SIZE if c in cohort}
+    bright = [c for c in ("minimum", "mean", "maximum") if c in cohort]
+    found |= {f"image: {c} brightness": (cohort[c], "brightness") for c in bright}
+    found |= {c: (cohort[c], "clinical") for c in ["mask_size", *covariates] if c in cohort and c not in sites}
+    usable = cohort["problem"].isna()
+    values = {name: (vocabulary.clean_text(v) if vocabulary.is_text(v) else v)[usable]
+              for name, (v, _) in found.items() if v[usable].nunique(dropna=False) > 1}
+    return pd.DataFrame(values, index=cohort.index[usable]), {name: found[name][1] for name in values}
+
+
+def outcomes(cohort: pd.DataFrame) -> dict:
+    """What `alone` takes as outcome: ``label`` where it varies, ``survival`` (time_days, event) with follow-up."""
+    found = {"label": cohort["label"]} if "label" in cohort and cohort["label"].nunique() > 1 else {}
+    follow_up = "time_days" in cohort and cohort["time_days"].notna().any()
+    return found | ({"survival": cohort[["time_days", "event"]]} if follow_up else {})
+
+
+def each_alone(values: pd.DataFrame, outcome: pd.Series | pd.DataFrame, patients: pd.Series, kinds: dict,
+               seed: int = 0) -> pd.DataFrame:
+    """`alone` of each column: a line with measure, value, low, high, n, and whether the column is technical.
+
+    Parameters
+    ----------
+    values, kinds : of `candidates`
+    outcome, patients : of the whole cohort; the rows of ``values`` count.
+    """
+    outcome, patients = outcome.loc[values.index], patients.loc[values.index]
+    table = pd.DataFrame({name: alone(values[name], outcome, patients, seed=seed) for name in values}).T
+    return table.assign(technical=[kinds[name] == "technical" for name in table.index])
+
+
+def strongest(table: pd.DataFrame, kinds: dict, most: int = 20) -> pd.DataFrame:
+    """Lines to show: all technical columns and brightnesses as they stand, then the strongest of the clinical ones."""
+    clinical = np.array([kinds[name] == "clinical" for name in table.index])
+    return pd.concat([table[~clinical], table[clinical].sort_values("value", ascending=False).head(most)])
+
+
+def in_words(table: pd.DataFrame, outcome: str, kinds: dict, expected: tuple = ()) -> tuple[list, list]:
+    """Sentences about the columns that predict an outcome, and those of them that are findings.
+
+    Parameters
+    ----------
+    table : of `each_alone`; outcome : its name
+    expected : columns that may be strong without being suspicious, such as those known to follow the outcome
+    """
+    said, findings = [], []
+    for name, line in table[table["low"] > 0.5].iterrows():
+        text = f"{name} alone predicts {outcome}: {line['measure']} {line['value']:.2f} "
+        text += f"({line['low']:.2f} to {line['high']:.2f})"
+        if line["technical"]:
+            findings.append(f"{text}: a confounder to report beside every model.")
+        elif line["low"] > 0.75 and kinds[name] == "clinical" and name not in [*expected, "mask_size"]:
+            findings.append(f"{text}: suspiciously strong; was it recorded after the outcome?")
+        said.append(findings[-1] if findings and findings[-1].startswith(text) else text)
+    return said or [f"No column alone predicts {outcome}."], findings
 
 
 def binned(values):

@@ -17,7 +17,6 @@ import pandas as pd
 
 import medlab
 from medlab.cohorts import cards, screening
-from medlab.cohorts.screening import duplicates  # noqa: F401
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 RESERVED = ("patient_id", "image", "frame", "label", "time_days", "event", "event_cause", "mask", "valid_mask",
@@ -182,7 +181,8 @@ def scan(dataset, progress=True, rows=None):
     -------
     DataFrame
         Index = cohort row; columns ``problem`` (None, "unreadable: ...", "blank"), ``depth, height, width,
-        channels, spacing_mm, minimum, maximum, mean, sha, phash`` and ``thumbnail`` (bytes, for `duplicates`).
+        channels, spacing_mm, minimum, maximum, mean, sha, phash`` and ``thumbnail`` (bytes, for
+        `screening.duplicates`).
     """
     from concurrent.futures import ThreadPoolExecutor
 

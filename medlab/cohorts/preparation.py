@@ -1,8 +1,4 @@
-"""Cleaning, imputation and prepared arrays: what is fitted is fitted on train and kept as plain numbers.
-
-Prepared arrays hold nothing fitted and do not depend on the split, so that folds and seeds share one file.
-"""
-
+"""Rows and covariates made ready: what is fitted is fitted on train and kept as plain numbers."""
 
 import numpy as np
 import pandas as pd
@@ -10,6 +6,46 @@ import pandas as pd
 from medlab.cohorts import vocabulary
 
 OUTLIERS = ("impossible", "iqr", "keep")
+
+
+def usable_rows(cohort: pd.DataFrame) -> tuple[pd.DataFrame, dict]:
+    """Rows of ``cohort.parquet`` to work with, and the rest: row of ``cohort.csv`` -> what is wrong with it.
+
+    Images with a problem are left out. A patient with follow-up but without any usable image stays, after all images;
+    the column ``has_image`` tells. Of a table without images all rows stay.
+
+    Raises
+    ------
+    ValueError
+        Where there are images and none can be read.
+    """
+    with_images = "image" in cohort
+    usable = cohort["problem"].isna() if with_images else pd.Series(False, index=cohort.index)
+    if with_images and not usable.any():
+        raise ValueError(f"none of the {len(cohort)} images can be read; see the problems listed in notebook 01")
+    lost = cohort[~usable & ~cohort["patient_id"].isin(cohort.loc[usable, "patient_id"])].drop_duplicates("patient_id")
+    if with_images:
+        lost = lost[lost["time_days"].notna()] if "time_days" in lost else lost.iloc[:0]
+    rows = pd.concat([cohort[usable], lost]).reset_index(drop=True)
+    left = cohort[~usable] if with_images else cohort.iloc[:0]
+    return rows.assign(has_image=np.arange(len(rows)) < usable.sum()), dict(
+        zip(left["row"].astype(int).tolist(), left["problem"], strict=True))
+
+
+def usable_in_words(rows: pd.DataFrame, n: int) -> str:
+    """How many of n rows of a cohort are used (`usable_rows`)."""
+    if "image" not in rows:
+        return f"A table without images: {len(rows)} patients."
+    used = rows["has_image"].sum()
+    return f"{used} of {n} images are used; {len(rows) - used} patients with follow-up have none"
+
+
+def listed(text: str, known: list, parameter: str) -> list[str]:
+    """Names of covariates in a comma-separated parameter; ValueError for one that the cohort does not have."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if unknown := sorted(set(names) - set(known)):
+        raise ValueError(f"{parameter}: no covariate {unknown}; known: {list(known)}")
+    return names
 
 
 def impossible(cohort, columns):
@@ -32,6 +68,35 @@ def spellings(cohort, columns):
         parts.append(table.assign(column=column))
     empty = pd.DataFrame(columns=["column", "written", "cleaned", "n"])
     return pd.concat(parts, ignore_index=True)[empty.columns] if parts else empty
+
+
+def spelt_unlike(cohort: pd.DataFrame, columns: list) -> pd.DataFrame:
+    """`spellings` of those columns in which a category is written in several ways, or a word counts as missing."""
+    table = spellings(cohort, columns)
+    lost = table["cleaned"] == "(missing)"
+    ways = table[~lost].groupby("column")[["written", "cleaned"]].nunique()
+    unlike = {*ways.index[ways["written"] > ways["cleaned"]]}
+    unlike |= {*table["column"][lost & (table["written"] != "(missing)")]}
+    mine = [table[table["column"] == c].sort_values(["cleaned", "n"], ascending=[True, False])
+            for c in columns if c in unlike]
+    return pd.concat(mine) if mine else table.iloc[:0]
+
+
+def spellings_in_words(table: pd.DataFrame) -> list[str]:
+    """A sentence per column of a table of `spelt_unlike`."""
+    said = []
+    for column, mine in table.groupby("column", sort=False):
+        kept = mine[mine["cleaned"] != "(missing)"]
+        lost = mine["written"][(mine["cleaned"] == "(missing)") & (mine["written"] != "(missing)")]
+        said.append(f"{column}: {kept['cleaned'].nunique()} categories are written in {len(kept)} ways"
+                    + (f"; {', '.join(lost)} counts as missing." if len(lost) else "."))
+    return said
+
+
+def impossible_in_words(table: pd.DataFrame, most: int = 5) -> list[str]:
+    """Sentence about a table of `impossible`; empty if there are no such values."""
+    shown = ", ".join(f"{found.column} {found.value:g}" for found in table.head(most).itertuples())
+    return [f"Impossible values: {shown}"] if len(table) else []
 
 
 def clean(cohort, columns, train, outliers="impossible"):
@@ -162,6 +227,19 @@ def apply_covariates(table, fitted):
     return pd.DataFrame(columns, index=table.index, dtype=float)
 
 
-# ---------------------------------------------------------------- the prepared arrays
+def as_table(fitted: dict) -> pd.DataFrame:
+    """What `fit_covariates` found as a table for the eye: a line per column, empty where nothing applies."""
+    table = pd.DataFrame(fitted).T if fitted else pd.DataFrame({"kind": []})
+    return table.astype(object).where(table.notna(), "").map(
+        lambda v: f"{v:.4g}" if isinstance(v, float) else ", ".join(v) if isinstance(v, list) else v)
 
 
+def fitted_in_words(fitted: dict, made: pd.DataFrame) -> str:
+    """How many covariates became how many columns (`apply_covariates`)."""
+    dropped = sum(fit["kind"] == "dropped" for fit in fitted.values())
+    return (f"{len(fitted)} covariates became {made.shape[1]} columns without a missing value; {dropped} dropped")
+
+
+def few_values(cleaned: pd.DataFrame, fitted: dict, most: int = 6) -> list[str]:
+    """Covariates that are taken as numbers though they have few values: codes without an order, perhaps."""
+    return [c for c, fit in fitted.items() if fit["kind"] == "number" and cleaned[c].nunique() <= most]

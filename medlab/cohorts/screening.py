@@ -5,7 +5,10 @@ import hashlib
 import numpy as np
 import pandas as pd
 
+from medlab.imaging import slices
+
 SIDE = 32  # pixels of the thumbnail that confirms near-duplicates
+SIDES = {"splits of the source": "split", "patients": "patient_id", "labels": "label"}  # of a group of duplicates
 COLUMNS = ("problem", "depth", "height", "width", "channels", "spacing_mm", "minimum", "maximum", "mean", "sha",
            "phash", "thumbnail")
 
@@ -26,7 +29,7 @@ def measure(image) -> dict:
     shape = (None,) * (4 - pixels.ndim) + pixels.shape
     slice_ = pixels
     while slice_.ndim > 3:
-        slice_ = slice_[len(slice_) // 2]
+        slice_ = slice_[slices.middle(len(slice_))]
     grey = np.nan_to_num(slice_.mean(axis=-1, dtype=np.float64)).astype(np.float32)
     low, high = np.percentile(grey, (0.5, 99.5))
     if high <= low:
@@ -129,3 +132,76 @@ def straddling(dataset, found, kind=None):
     if kind == "exact":
         table, column = table[table["exact_group"] >= 0], "exact_group"
     return [list(g["row"]) for _, g in table.groupby(column) if g["split"].nunique() > 1]
+
+
+def joined(cohort: pd.DataFrame, scan: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+    """Cohort with what was measured of each image and its group of duplicates, as ``cohort.parquet`` holds it.
+
+    Parameters
+    ----------
+    scan : of `datasets.scan`, empty where there are no images
+    found : of `duplicates`
+
+    Returns
+    -------
+    DataFrame
+        Further columns ``row``, those of the scan, ``duplicate_group`` (-1: none), ``duplicate_kind``.
+    """
+    measured = {"problem": None, "depth": None}
+    if len(scan):
+        measured = dict(scan.drop(columns="thumbnail").assign(depth=pd.to_numeric(scan["depth"])))
+    cohort = cohort.assign(row=cohort.index, **measured, duplicate_group=-1)
+    found = found.set_index("row")
+    cohort.loc[found.index, "duplicate_group"] = found["group"].astype(int)
+    return cohort.assign(duplicate_kind=found["kind"].reindex(cohort.index))
+
+
+def _groups(cohort):
+    return cohort[cohort["duplicate_group"] >= 0].groupby("duplicate_group")
+
+
+def count_groups(cohort: pd.DataFrame, patients_known: bool = True) -> dict:
+    """Groups of duplicates in a table made by `joined`.
+
+    Returns
+    -------
+    dict
+        ``groups``, ``exact`` (with identical images), ``across`` (name of `SIDES` -> groups with members on several).
+    """
+    groups = _groups(cohort)
+    across = {name: int((groups[column].nunique(dropna=False) > 1).sum()) for name, column in SIDES.items()
+              if column in cohort and (column != "patient_id" or patients_known)}
+    exact = groups["duplicate_kind"].apply(lambda kinds: (kinds == "exact").any())
+    return {"groups": groups.ngroups, "exact": int(exact.sum()), "across": across}
+
+
+def groups_in_words(counted: dict, n_identical: int = 0) -> list[str]:
+    """Sentences about duplicates, empty if there are none.
+
+    Parameters
+    ----------
+    counted : of `count_groups`
+    n_identical : groups with identical images in several splits of the source (`straddling`)
+    """
+    if not counted["groups"]:
+        return []
+    across, leaks = counted["across"], counted["across"].get("splits of the source")
+    said = [f"Groups of identical or near-identical images: {counted['groups']} ({counted['exact']} with identical "
+            "ones); across " + ", ".join(f"{name} {n}" for name, n in across.items()) + "."]
+    return said + [f"A leak: {leaks} groups lie in more than one split of the source, {n_identical} of them with "
+                   "identical images on both sides."] * bool(leaks)
+
+
+def pairs_to_see(cohort: pd.DataFrame, most: int = 10) -> list[pd.DataFrame]:
+    """Two rows of each group of duplicates, from different splits, patients or labels where there are.
+
+    Groups across splits, then labels, then patients come first.
+    """
+    def urgent(group):
+        return tuple(-group[c].nunique(dropna=False) for c in ("split", "label", "patient_id") if c in group)
+
+    found = []
+    for group in sorted((g for _, g in _groups(cohort)), key=urgent)[:most]:
+        side = next((c for c in SIDES.values() if c in group and group[c].nunique() > 1), "row")
+        found.append(group.drop_duplicates(side).head(2))
+    return found

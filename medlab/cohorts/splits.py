@@ -277,3 +277,103 @@ def describe(leaks: pd.DataFrame, most: int = 5) -> str:
         who = leak.who if len(leak.who) <= 160 else leak.who[:157] + "..."
         lines.append(f"  {leak.kind} ({leak.likeness}) in {leak.splits}: {who}")
     return "\n".join(lines + ([f"  ... and {len(leaks) - most} more"] if len(leaks) > most else []))
+
+
+def origin(source: pd.Series | None, given: pd.Series | None, made: pd.Series) -> str:
+    """Who divided the rows, in words.
+
+    Parameters
+    ----------
+    source : column ``split`` of the whole cohort, None where it has none; given : of the rows used, before `split`
+    made : of the rows used, as `split` gives it
+    """
+    if given is not None and not made.equals(given):
+        return f"the source ({', '.join(sorted(source.dropna().unique()))}), the rest by medlab"
+    return "the source" if source is not None and source.notna().all() else "medlab, by patient"
+
+
+def removed(table: pd.DataFrame, kept: pd.DataFrame) -> dict:
+    """Rows of ``cohort.csv`` that `resolve` removed, and what is to be said of them."""
+    gone = table.loc[table.index.difference(kept.index), ["row", "split"]]
+    return {int(row): f"leak: removed from {split}" for row, split in gone.itertuples(index=False)}
+
+
+def leaks_in_words(found: pd.DataFrame, how: str, n_removed: int, patients_known: bool = True) -> list[str]:
+    """Sentences about leaks (`leaks`) and what was done about them; empty if there can be none."""
+    unknown = "Patients are unknown: that images of one patient are on both sides cannot be excluded."
+    kinds = found["kind"].value_counts()
+    done = f"{n_removed} images dropped" if how != "keep" else "kept: numbers on test are too good"
+    said = (f"In more than one split: {kinds.get('patient', 0)} patients, {kinds.get('image', 0)} groups of look-alike "
+            f"images; leaks: {how}, {done}.")
+    return [unknown] * (not patients_known) + [said] * (len(found) > 0)
+
+
+def in_numbers(kept: pd.DataFrame, columns: list, order: list, patients_known: bool = True) -> pd.DataFrame:
+    """Patients, images, events per split (columns), then the share of each value of some columns, as text.
+
+    Parameters
+    ----------
+    kept : rows with ``split``, ``patient_id``, ``has_image``; order : class names, the order of ``label``
+    """
+    by = _by_split(kept)
+    table = pd.DataFrame({"images": by["has_image"].sum()})
+    if patients_known:
+        table.insert(0, "patients", by["patient_id"].nunique())
+    if "event" in kept:
+        seen = kept[kept["event"].fillna(False).astype(bool)]
+        table["patients with event"] = seen.groupby("split")["patient_id"].nunique().reindex(table.index).fillna(0)
+    table = table.map("{:.0f}".format)
+    for column in columns:
+        shares = _shares(by, column)
+        shares = shares.reindex(columns=order) if column == "label" else shares
+        table = table.join(shares.map("{:.1%}".format).add_prefix(f"{column} "))
+    return table.T
+
+
+def _by_split(kept):
+    parts = [part for part in SPLITS if (kept["split"] == part).any()]
+    return kept.assign(split=pd.Categorical(kept["split"], parts)).groupby("split", observed=True)
+
+
+def _shares(by, column):
+    return by[column].value_counts(normalize=True).unstack(fill_value=0)
+
+
+def gaps(kept: pd.DataFrame, columns: list) -> dict:
+    """Largest difference between the splits in the share of a value, for each column."""
+    by = _by_split(kept)
+    return {c: float((_shares(by, c).max() - _shares(by, c).min()).max()) for c in columns}
+
+
+def small(kept: pd.DataFrame, least: int = 30) -> list[str]:
+    """Splits other than train with few patients."""
+    n = _by_split(kept)["patient_id"].nunique()
+    return [part for part in n.index if part != "train" and n[part] < least]
+
+
+def panels(kept: pd.DataFrame, columns: list, order: list, most: int = 3) -> dict:
+    """Counts per split and value of columns that are known, for `plots.share_panels`: images of labels, else patients.
+
+    Without such a column the number of rows per split.
+    """
+    found, parts = {}, [part for part in SPLITS if (kept["split"] == part).any()]
+    for column in [c for c in columns if c in kept and kept[c].notna().any()][:most]:
+        rows = kept if column == "label" else kept.drop_duplicates(["patient_id", "split"])
+        counts = pd.crosstab(rows["split"], rows[column]).reindex(parts)
+        counts = counts.reindex(columns=order) if column == "label" else counts
+        counts = counts.rename(columns={False: "censored", True: "event"}) if column == "event" else counts
+        found[f"{column}, share of {'images' if column == 'label' else 'patients'}"] = counts
+    rows = pd.DataFrame({part: [int((kept["split"] == part).sum())] for part in parts}, index=["all"])
+    return found or {"share of rows": rows}
+
+
+def counts(rows: pd.DataFrame, order: list, patients_known: bool = True) -> dict:
+    """Images, patients (None where unknown) and images per class of each split, for ``preprocessing.json``."""
+    found = {}
+    for part in (part for part in SPLITS if (rows["split"] == part).any()):
+        mine = rows[rows["split"] == part]
+        found[part] = {"images": int(mine["has_image"].sum()),
+                       "patients": mine["patient_id"].nunique() if patients_known else None}
+        if "label" in mine:
+            found[part]["classes"] = mine["label"].value_counts().reindex(order, fill_value=0).to_dict()
+    return found

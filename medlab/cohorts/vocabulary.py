@@ -9,7 +9,7 @@ IDENTIFIERS = re.compile(r"(^|_|\b)(name|surname|vorname|birth|dob|geburt\w*|add
                          re.I)
 
 
-def identifying(table, keep=()):
+def identifying(table, keep=()) -> dict:
     """Columns that may identify a person: named so, holding dates, or text with another value in every row."""
     found = {}
     for column in table.columns.difference(list(keep)):
@@ -34,26 +34,48 @@ LIMITS = (("age", 0, 120), ("percent", 0, 100), ("bmi", 8, 100), ("height_cm", 2
 RADIOMICS = ("radiomics_", "original_")  # how names of image features begin (the second as IBSI software writes them)
 
 
-def is_text(series):
+def is_text(series) -> bool:
     """Whether a covariate holds words (booleans and numbers do not)."""
     return not (pd.api.types.is_numeric_dtype(series) or pd.api.types.is_bool_dtype(series))
 
 
-def parts_of(columns):
+def parts_of(columns) -> tuple:
     """Names of covariates in two lists: clinical ones, and features measured in the images (radiomics)."""
     radiomics = [name for name in columns if str(name).startswith(RADIOMICS)]
     return [name for name in columns if name not in radiomics], radiomics
 
 
-def limits(column):
+def limits(column) -> tuple | None:
     """Lowest and highest possible value by the words in a column's name, or None."""
     words = f"_{column.lower()}_"
     return next(((low, high) for word, low, high in LIMITS if f"_{word}_" in words), None)
 
 
-MISSING = {"", "-", "?", "na", "n/a", "nan", "null", "unknown", "not available", "not reported",
-           "missing", "unbekannt", "[not available]", "[not applicable]", "[not evaluated]", "[unknown]",
-           "[discrepancy]"}  # the last five: codes of TCGA
+EMPTY = {"", ".", "na", "n/a", "#n/a", "nan", "null"}  # how programs write a cell without a value
+MISSING = EMPTY | {"-", "?", "unknown", "not available", "not reported", "missing", "unbekannt", "[not available]",
+                   "[not applicable]", "[not evaluated]", "[unknown]", "[discrepancy]"}  # the last five: codes of TCGA
+
+
+def is_missing(value, words=MISSING) -> bool:
+    """Whether a cell says nothing: no value, or one of the words for it in any case and spacing.
+
+    With `words` `EMPTY` only how programs write an empty cell: where "unknown" may be a name (a class, a key, a
+    condition), or the words of a source are to be kept as they stand.
+    """
+    return bool(pd.isna(value)) or " ".join(str(value).split()).casefold() in words
+
+
+def missing(column, words=MISSING) -> pd.Series:
+    """Which cells of a column are missing (`is_missing`); beside a "+" a "-" is a finding, not a gap."""
+    signs = {"-"} if (column.astype(str).str.strip() == "+").any() else set()
+    return column.map(lambda value: is_missing(value, words - signs)).astype(bool)
+
+
+def as_numbers(column) -> pd.Series | None:
+    """A column of text as numbers, NaN where it is missing ("none" too), or None where a word is neither."""
+    gaps = missing(column) | column.astype(str).str.strip().str.casefold().eq("none")
+    numbers = pd.to_numeric(column.where(~gaps), errors="coerce")
+    return None if (numbers.isna() & ~gaps).any() else numbers
 
 
 SPELLINGS = {"m": "male", "f": "female", "w": "female", "man": "male", "woman": "female", "y": "yes", "n": "no",
@@ -61,36 +83,56 @@ SPELLINGS = {"m": "male", "f": "female", "w": "female", "man": "male", "woman": 
              "former smoker": "former", "ex smoker": "former"}
 
 
-def clean_text(series):
+def clean_text(series) -> pd.Series:
     """Bring a text column to one spelling: trimmed, lower case, words for missing become NaN.
 
     An acronym spelt out in brackets loses the bracket ("NOS (not otherwise specified)" is "nos"). Only
     spellings that cannot mean anything else are joined; typing errors are left for a person to judge.
     """
     def clean(value):
-        if pd.isna(value) or " ".join(str(value).split()).casefold() in MISSING:
-            return np.nan
         text = re.sub(r"[\s_]+", " ", str(value)).strip(" .,;").casefold()
         found = re.fullmatch(r"(.*?\b(\w+)) ?\(([^()]+)\)", text)
         if found and "".join(w[0] for w in found[3].split()) == found[2]:
             text = found[1]
         return SPELLINGS.get(text.replace("-", " "), text)
 
-    return series.map(clean)
+    return series.where(~missing(series)).map(clean, na_action="ignore")
 
 
-SITE = ("site", "source", "hospital", "centre", "center", "scanner", "vendor", "manufacturer", "institution", "device")
+SITE = {"site", "sites", "hospital", "centre", "center", "institution", "institute", "station", "source", "scanner",
+        "vendor", "manufacturer", "device"}
+NO_SITE = {"tumour", "tumor", "primary", "biopsy", "resection", "anatomic", "anatomical", "metastasis", "metastatic",
+           "lesion", "nodule", "body", "organ",  # where in the body
+           "window", "mass", "gravity", "x", "y", "z", "px", "mm"}  # the middle of something
+ACQUISITION = ({"kvp"}, {"tube"}, {"kernel"}, {"protocol"}, {"sequence"}, {"contrast"}, {"model", "name"},
+               {"slice", "thickness"}, {"field", "strength"})
 
 
-ACQUISITION = re.compile(
-    r"(^|_)(site|hospital|cent(er|re)|institution|scanner|manufacturer|vendor|device|model_name|kvp|tube|kernel|"
-    r"protocol|sequence|contrast|slice_thickness|thickness|field_strength|source)(_|$)", re.IGNORECASE)
+def words_of(name) -> set:
+    """Parts of the name of a column, in lower case: of ``ScannerModel_2`` scanner, model and 2."""
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Za-z])(?=\d)", "_", str(name))
+    return set(re.split(r"[\W_]+", apart.casefold()))
+
+
+def is_site(name) -> bool:
+    """Whether a column says by its name where, or with which machine, an image was taken.
+
+    Whole words count (``scanner_id``, ``Hospital``, not ``resource``), unless others say that a place in the body
+    or the middle of something is meant (``tumour_site``, ``center_x_mm``).
+    """
+    words = words_of(name)
+    return bool(words & SITE) and not words & NO_SITE
+
+
+def sites(table, most=50) -> list:
+    """Columns of a table that are sites (`is_site`) and have 2 to `most` different values."""
+    return [name for name in table if is_site(name) and 1 < table[name].nunique() <= most]
 
 
 SIZE = ("depth", "height", "width", "channels", "spacing_mm")
 
 
-def varied(table, columns, most=0.5):
+def varied(table, columns, most=0.5) -> list:
     """Those of the columns that differ between rows, without those that nearly name the row (text)."""
     found = []
     for name in columns:
@@ -101,7 +143,17 @@ def varied(table, columns, most=0.5):
     return found
 
 
-def acquisition(cohort):
+def acquisition(cohort) -> list:
     """Columns of cohort.parquet that say how an image was taken, not what is on it, and that vary."""
     clinical, _ = parts_of(cohort)  # a texture feature may be called contrast
-    return varied(cohort, [name for name in clinical if ACQUISITION.search(name) or name in SIZE])
+    return varied(cohort, [name for name in clinical if is_site(name) or name in SIZE
+                           or any(phrase <= words_of(name) for phrase in ACQUISITION)])
+
+
+LATER = re.compile(r"death|dead|vital|deceased|last.?contact|follow.?up|progress|relaps|recur"
+                   r"|(^|[._])(os|dss|pfi|dfi|pfs|rfs)([._]|$)", re.I)
+
+
+def recorded_later(columns: list) -> list[str]:
+    """Columns whose name says that they were recorded after the start of follow-up: the outcome under another name."""
+    return [column for column in columns if LATER.search(column)]

@@ -2,9 +2,26 @@
 
 import numpy as np
 
+from medlab.engine.parameters import labels
 from medlab.plots import COLOURS, axes
 
 GREY = COLOURS[6]
+
+
+def reached(found, means, ensembles, measure, several, ax=None):
+    """`all_runs` of one measure, from the tables of the page.
+
+    Parameters
+    ----------
+    found : as `groups.scores` returns it
+    means, ensembles : as `pooled.means` returns them; the second may lack rows
+    several : whether there are several groups of runs, so that the name of the group belongs to the line
+    """
+    own = found[found["measure"] == measure]
+    own = own.assign(line=own["group"] + ": " + own["model"] if several else own["model"])
+    lines = [one[[key[2] == measure for key in one.index]] for one in (means, ensembles)]
+    lines = [one.set_axis([": ".join(key[:2]) if several else key[1] for key in one.index]) for one in lines]
+    return all_runs(own, lines[0], labels()[measure], lines[1].get("value"), ax=ax)
 
 
 def all_runs(found, pooled, xlabel, ensemble=None, reference=0.5, ax=None):

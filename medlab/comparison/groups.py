@@ -22,6 +22,8 @@ from medlab.engine.stamps import read_stamp
 from medlab.statistics import metrics
 from medlab.storage import read_json
 
+LISTED = {"survival": ("c_harrell", "c_uno", "integrated_brier"), "classification": ("auc", "accuracy"),
+          "segmentation": ("dice",)}  # measures of the tables, the main one first
 MEANT_TO_DIFFER = ("seed", "fold")  # between repeats of one group
 
 
@@ -64,6 +66,23 @@ def runs(names, part="test"):
     mixed = table.groupby("group")["n_folds"].transform("nunique") > 1
     folds = table["n_folds"].map(lambda n: f" ({n} folds)" if n else " (one split)")
     return table.assign(group=table["group"] + folds.where(mixed, ""))
+
+
+def comparable(table: pd.DataFrame, part: str = "test") -> list[str]:
+    """Kinds of results that at least two runs have; ValueError where there is none."""
+    kinds = [kind for kind in compared_results() if table[kind].sum() > 1]
+    if not kinds:
+        raise ValueError(f"{len(table)} runs found, fewer than two with results of one kind about {part}; execute them "
+                         "first, for test with open_test, survival_open_test and segmentation_open_test true, for val "
+                         "with all of them false")
+    return kinds
+
+
+def baseline(table: pd.DataFrame, asked: str = "") -> str:
+    """Group that the others are held against: the one asked for, else the first; ValueError for an unknown one."""
+    if asked and asked not in set(table["group"]):
+        raise ValueError(f"compare_baseline: no group {asked!r}; there is {', '.join(table['group'].unique())}")
+    return asked or table["group"].iloc[0]
 
 
 def about_part(run, kind, part):
@@ -113,8 +132,8 @@ def code(run):
     return json.dumps(made, sort_keys=True) if made else ""
 
 
-def remarks(table):
-    """What speaks against comparing these runs, as sentences, the worst first."""
+def remarks(table, about="test"):
+    """What speaks against comparing these runs about their test (or val) parts, as sentences, the worst first."""
     found, ready = [], table[table[list(compared_results())].any(axis=1)]
     lost = table.index.difference(ready.index)
     groups = ready.groupby("group", sort=False)
@@ -141,7 +160,16 @@ def remarks(table):
         found.append("The code (package or notebooks) changed between the runs; 'medlab run' brings them to one state.")
     if not ready["patients_known"].all():
         found.append("Patients are unknown: each image is taken for a patient, and intervals may be too narrow.")
+    if about == "val":
+        found.append("Validation parts are compared: epochs were chosen on them, the numbers flatter.")
     return found
+
+
+def overview(table: pd.DataFrame, kinds: list[str]) -> pd.DataFrame:
+    """The runs for the page: group, fold, seed, data (beginning of the fingerprint), results and state."""
+    results = table[kinds].apply(lambda row: ", ".join(row.index[row]) or "none", axis=1)
+    shown = table[["group", "n_folds", "fold", "seed", "dataset"]]
+    return shown.assign(data=table["data"].str[:8], results=results, state=table["state"])
 
 
 # ---------------------------------------------------------------- what each run reached
@@ -229,16 +257,18 @@ def compact(spread, main, others):
     return wide.sort_index(level="group", sort_remaining=False, kind="stable").rename(in_words, level="model")
 
 
-def side_by_side(tables, names):
-    """Values with intervals, one row per group and model, a pair of columns per measure; for the page.
+def side_by_side(means, ensembles, measures, within=None):
+    """Pooled values with intervals, one row per group and model, a pair of columns per measure; for the page.
 
     Parameters
     ----------
-    tables : dict heading -> DataFrame indexed by group, model, measure: value, low, high; the first has every row
-    names : dict measure -> heading, in order
+    means, ensembles : DataFrames indexed by group, model, measure: value, low, high; the second may lack rows
+    measures : tuple, in order; within : name of the column inside whose levels ``c_within_site`` counts pairs
     """
-    texts = pd.DataFrame({name: metrics.written(one) for name, one in tables.items()})
-    first = next(iter(tables.values())).index
+    tables = {"pooled, mean of the seeds": means} | ({"ensemble of the seeds": ensembles} if len(ensembles) else {})
+    named = labels() | {"c_within_site": f"C within one {within}"}
+    names = {name: named.get(name, name) for name in measures}
+    texts, first = pd.DataFrame({name: metrics.written(one) for name, one in tables.items()}), means.index
     wide = texts.unstack().swaplevel(axis=1).reindex(list(dict.fromkeys(key[:2] for key in first)))
     wide = wide[[measure for measure in names if measure in wide]].dropna(axis=1, how="all")
     wide = wide.rename_axis(["group", "model"]).rename(columns=names, level=0).fillna("-")

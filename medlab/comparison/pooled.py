@@ -10,13 +10,12 @@ import numpy as np
 import pandas as pd
 
 from medlab.engine.parameters import compared_results, run_folder
-from medlab.statistics.intervals import bca, left_out, weights
+from medlab.statistics.intervals import left_out, limits, weights
 from medlab.statistics.measures import measure
 from medlab.storage import read_json
 
 MEASURES = {"survival": ("c_harrell", "c_within_site"), "classification": ("auc", "accuracy"),
             "segmentation": ("dice",)}
-MOST_UNDEFINED = 0.05  # share of undefined resamples above which no interval is given
 PAIRS = (("fused", "clinical"), ("fused", "clinical_volume"), ("fused", "image"), ("image", "volume"),
          ("image", "source"), ("image", "clinical"), ("table", "clinical"), ("clinical_volume", "clinical"),
          ("clinical", "source"), ("fused", "truth"), ("U-Net", "Otsu"), ("U-Net", "fixed threshold"))
@@ -110,6 +109,18 @@ def site_column(run):
     """Column of the cohort that says where a patient comes from (``site``, or the first of its kind), or None."""
     about = read_json(run_folder(run) / "dataset.json")
     return next(iter(sorted(about.get("sites") or [], key=lambda name: name != "site")), None)
+
+
+def level_column(table: pd.DataFrame, kind: str, asked: str = "auto") -> str | None:
+    """Column of the cohort inside whose levels C is counted as well; None for none, and for other kinds than survival.
+
+    Parameters
+    ----------
+    table : as `comparison.groups.runs` returns it; asked : name of a column, auto (the site), or empty for none
+    """
+    if kind != "survival":
+        return None
+    return site_column(table.index[table["survival"]][0]) if asked == "auto" else asked or None
 
 
 def complete(table):
@@ -267,10 +278,42 @@ def summary(vector, n_bootstrap):
     dict: value, low, high (NaN where more than 5 % of the resamples are undefined, or all are alike)
     """
     value, draws, without = vector[0], vector[1:1 + n_bootstrap], vector[1 + n_bootstrap:]
-    good = draws[np.isfinite(draws)]
-    usable = np.isfinite(value) and len(good) >= (1 - MOST_UNDEFINED) * max(1, len(draws)) and np.ptp(good) > 1e-12
-    low, high = bca(value, good, without) if usable else (np.nan, np.nan)
-    return {"value": value, "low": low, "high": high}
+    return dict(zip(("value", "low", "high"), (value, *limits(value, draws, without)), strict=True))
+
+
+def means(found: dict, n_bootstrap: int) -> pd.DataFrame:
+    """Mean over the seeds of every statistic with its interval over patients.
+
+    Parameters
+    ----------
+    found : as `vectors` returns it
+
+    Returns
+    -------
+    DataFrame indexed by group, model, measure: value, low, high
+    """
+    return pd.DataFrame({key: summary(vector, n_bootstrap) for key, vector in over_seeds(found).items()}).T
+
+
+def unlike(ensemble: pd.DataFrame, mean: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the ensembles that are not those of the mean of the seeds: elsewhere the seed plays no part."""
+    if not len(ensemble):
+        return ensemble
+    moved = (ensemble["value"] - mean["value"]).abs() > 1e-9
+    return ensemble[moved.reindex(ensemble.index)]
+
+
+def by_model(mean: pd.DataFrame, ensemble: pd.DataFrame, several: bool) -> dict:
+    """Pooled values as the result file holds them: model -> measure, measure_low, measure_high.
+
+    several : whether there are several groups of runs; the name of a model then begins with its group
+    """
+    out = {}
+    for source, ending in ((mean, ""), (ensemble, " ensemble")):
+        for (group, model, key), one in source.iterrows():
+            name = (f"{group} {model}" if several else model) + ending
+            out.setdefault(name, {}).update({key: one["value"], f"{key}_low": one["low"], f"{key}_high": one["high"]})
+    return out
 
 
 def wanted_pairs(text, present):

@@ -3,7 +3,40 @@
 import numpy as np
 import pandas as pd
 
-from medlab.comparison.pooled import arrays
+from medlab.comparison.pooled import arrays, models
+
+MARKED = {"survival": ("event seen", "censored"), "classification": ("below 0.5", "0.5 or above"),
+          "segmentation": ("below 0.5", "0.5 or above")}  # of the patients that `marks` is true for, and of the others
+AXIS = {"survival": "share of patients with a lower risk", "classification": "probability of the true class",
+        "segmentation": "Dice of the patient"}
+
+
+def chosen(patients: pd.DataFrame, group: str, asked: str = "auto") -> str:
+    """Model whose patients are looked at one by one: the one asked for, else fused, else image, else the first.
+
+    Parameters
+    ----------
+    patients : as `pooled.complete` returns it
+    group : whose models count; those of the first one where it has no results of this kind
+    """
+    known = patients["group"].unique()
+    present = models(patients, group if group in known else known[0])
+    name = next(name for name in ("fused", "image", *present) if name in present) if asked == "auto" else asked
+    if name not in present:
+        raise ValueError(f"compare_shown: no model {name!r}; there is {', '.join(present)}")
+    return name
+
+
+def marks(patients: pd.DataFrame, kind: str, mean: pd.Series) -> pd.Series:
+    """Items that a figure marks, see `MARKED`: with survival those whose event was seen, else those below 0.5.
+
+    Parameters
+    ----------
+    mean : Series indexed by item, 0..1, as `standing` says, mean over the seeds (and groups)
+    """
+    if kind != "survival":
+        return mean < 0.5
+    return patients.drop_duplicates("item").set_index("item")["event"].reindex(mean.index).astype(bool)
 
 
 def standing(table, kind, model=None):
@@ -53,3 +86,44 @@ def over_seeds(stand, group):
              "switched": float(((one > 0.5).any(axis=1) & (one <= 0.5).any(axis=1)).mean())}
     table = pd.DataFrame({"mean": one.mean(axis=1), "low": one.min(axis=1), "high": one.max(axis=1)})
     return table.sort_values("mean"), facts
+
+
+def in_words(group: str, model: str, facts: dict) -> str:
+    """The facts of `over_seeds` as a sentence."""
+    if facts["seeds"] < 2:
+        return f"{group}: one seed, nothing to say about stability."
+    return (f"{group}, {model}: rank correlation between two seeds {facts['agreement']:.2f}; SD over seeds "
+            f"{facts['sd']:.3f}; {facts['switched']:.0%} of {facts['n']} stand on both sides of 0.5.")
+
+
+def least_stable(each: pd.DataFrame, patients: pd.DataFrame, most: int = 6) -> pd.DataFrame:
+    """The items with the widest range over the seeds, with their patient where an item is not the patient itself.
+
+    Parameters
+    ----------
+    each : as `over_seeds` returns it; patients : as `pooled.complete` returns it
+    """
+    far = each.assign(range=each["high"] - each["low"]).nlargest(most, "range").round(2)
+    far.insert(0, "patient", _patient(patients, far.index))
+    return far.drop(columns="patient") if far["patient"].eq(far.index).all() else far
+
+
+def _patient(patients, items):
+    return patients.drop_duplicates("item").set_index("item")["patient"].reindex(items)
+
+
+def changes(stand: pd.DataFrame, patients: pd.DataFrame, baseline: str, group: str) -> pd.DataFrame:
+    """Where each item stands in two groups of runs, mean over the seeds, the largest change first.
+
+    Parameters
+    ----------
+    stand : as `standing` returns it
+
+    Returns
+    -------
+    DataFrame indexed by item: patient, a column per group, change (group minus baseline); empty without common items
+    """
+    both = pd.DataFrame({name: stand.loc[name].mean(axis=1) for name in (baseline, group)}).dropna()
+    both["change"] = both[group] - both[baseline]
+    both.insert(0, "patient", _patient(patients, both.index))
+    return both.reindex(both["change"].abs().sort_values(ascending=False).index)

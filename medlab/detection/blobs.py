@@ -63,6 +63,19 @@ def candidates(images, field, rows, channel, bright, typical):
     return pd.concat(parts, ignore_index=True)
 
 
+def widths(boxes: np.ndarray, classes: np.ndarray, names: list) -> dict:
+    """Median longest in-plane side of each class in prepared pixels, from `heatmaps.packed` arrays."""
+    axes = boxes.shape[-1] // 2
+    longest = (boxes[..., axes:] - boxes[..., :axes])[..., -2:].max(axis=-1)
+    return {name: float(np.median(longest[classes == k])) for k, name in enumerate(names)}
+
+
+def sample(rows: np.ndarray, with_lesions: np.ndarray, most: int = 30) -> np.ndarray:
+    """Images to choose on: some with lesions, then some without, evenly from all; (m,) bool says which of rows have."""
+    parts = rows[with_lesions], rows[~with_lesions]
+    return np.concatenate([part[::max(1, len(part) // most)][:most] for part in parts])
+
+
 def fit(images, field, rows, found, table, where, typical, rule="centre"):
     """Channel and polarity with the highest mean sensitivity (CPM) on some training images.
 

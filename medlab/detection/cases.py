@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from medlab.detection import matching
-from medlab.detection.scores import of_class, prepare, ratio, table_of
+from medlab.detection.scores import of_class, prepare, table_of
 from medlab.statistics import metrics
+from medlab.statistics.measures import ratio
 
 
 def _above(candidates, threshold):
@@ -72,6 +73,15 @@ def at_threshold(truth, candidates, images, threshold, rule="centre", n_bootstra
     return table_of(jobs, t, c, who, n_bootstrap, seed, level)
 
 
+def written(working: pd.DataFrame, names: list) -> pd.DataFrame:
+    """The table of `at_threshold` as text, a row per class."""
+    columns = {"sensitivity": "sensitivity", "precision": "precision", "false_positives": "false alarms per image",
+               "false_positives_free": "false alarms per image without lesions"}
+    table = working.assign(text=metrics.written(working)).pivot(index="label", columns="measure", values="text")
+    table = table.reindex([*names, "all"] if len(names) > 1 else ["all"], columns=list(columns)).rename(columns=columns)
+    return table.dropna(axis=1, how="all").fillna("-")
+
+
 def _shares(lesions, hits, false, free):
     def score(w):
         n, found, wrong = (w[:, rows].sum(1) for rows in (lesions, hits, false))
@@ -85,6 +95,13 @@ def longest_side(table, spacing_mm=None):
     """Longest side of each box, in pixels, or in mm with the spacing: (axes,) for all or (k, axes) in axis order."""
     low, high = np.split(matching.corners(table), 2, axis=1)
     return ((high - low) * (1.0 if spacing_mm is None else np.asarray(spacing_mm, float))).max(axis=1, initial=0)
+
+
+def length(table: pd.DataFrame) -> tuple[pd.Series, str]:
+    """Longest side of each lesion of `lesions.sizes`, and its unit: mm where any spacing is known, else px."""
+    if table["longest_mm"].notna().any():
+        return table["longest_mm"], "mm"
+    return pd.Series(longest_side(table), table.index), "px"
 
 
 def by_size(truth, candidates, images, sizes, edges, threshold, rule="centre", unit="px", n_bootstrap=2000, seed=0,
@@ -120,6 +137,19 @@ def by_size(truth, candidates, images, sizes, edges, threshold, rule="centre", u
 def _size_names(edges, unit):
     inner = [f"{a:g} to {b:g} {unit}" for a, b in zip(edges, edges[1:], strict=False)]
     return [f"below {edges[0]:g} {unit}", *inner, f"{edges[-1]:g} {unit} and more"]
+
+
+def worth_a_look(truth: pd.DataFrame, candidates: pd.DataFrame, n_images: int, seed: int = 0, each: int = 3) -> list:
+    """Images with the most misses, then those with the most false alarms, then any others; numbers of images.
+
+    Parameters
+    ----------
+    truth, candidates : of `outcomes`
+    """
+    counts = [np.bincount(table.loc[table["outcome"] == what, "number"], minlength=n_images)
+              for table, what in ((truth, "miss"), (candidates, "false alarm"))]
+    first = [row for count in counts for row in np.argsort(-count, kind="stable")[:each]]
+    return list(dict.fromkeys([*first, *np.random.default_rng(seed).permutation(n_images)[:each]]))
 
 
 def per_patient(truth, candidates, images):

@@ -14,7 +14,34 @@ import numpy as np
 from medlab.networks.pipeline import keras
 
 layers, ops = keras.layers, keras.ops
+PARTS = {"heat_loss": "loss of the heatmaps", "box_loss": "loss of the boxes", "mask_loss": "loss of the extent"}
 PRIOR = 0.01  # what an untrained heatmap says everywhere (Lin et al. 2017, arXiv:1708.02002)
+
+
+def narrow(sides: np.ndarray) -> float:
+    """In-plane width that half of the boxes stay below, in pixels; sides (k, axes)."""
+    return float(np.median(sides[:, -2:].min(axis=1)))
+
+
+def stride_for(sides: np.ndarray) -> int:
+    """Pixels per cell of the heatmap: the largest of 1, 2, 4 that is at most 0.4 of the width of a usual lesion.
+
+    Two centres in one cell are one lesion.
+    """
+    return max(s for s in (1, 2, 4) if s == 1 or s <= 0.4 * narrow(sides))
+
+
+def patch_for(sides: np.ndarray, shape: tuple, side: int = 0) -> tuple:
+    """Spatial size of what is learnt from: whole through the plane, in the plane a square.
+
+    Parameters
+    ----------
+    sides : (k, axes) of the boxes of the training part, pixels; shape : spatial, of the images
+    side : in-plane; 0 is eight usual lesions wide and at least twice the largest, in steps of 16; below 0 is all
+    """
+    usual = 16 * int(np.ceil(max(8 * narrow(sides), 2 * np.percentile(sides[:, -2:], 99)) / 16))
+    side = max(shape) if side < 0 else side or usual
+    return (*shape[:-2], *(min(side, most) for most in shape[-2:]))
 
 
 def _near(spacing, most=3.0):
@@ -151,11 +178,11 @@ def build(input_shape, n_classes, typical, *, stride=4, width=32, depth=3, spaci
              "box": Corners(step, typical, name="box")(conv(2 * axes, 1, kernel_initializer=small)(own[1]))}
     if masks:
         parts = conv(math.prod(step), 1, activation="sigmoid", kernel_initializer=small, bias_initializer=start)(own[2])
-        found["mask"] = layers.Identity(name="mask")(_to_pixels(parts, step, input_shape[:-1]))
+        found["mask"] = layers.Identity(name="mask")(to_pixels(parts, step, input_shape[:-1]))
     return keras.Model(inputs, found, name="heatmaps")
 
 
-def _to_pixels(x, step, shape):
+def to_pixels(x, step, shape):
     """Channels of a cell become its pixels (Shi et al. 2016, arXiv:1609.05158): (b, *shape, 1)."""
     axes, cells = len(step), x.shape[1:-1]
     order = [0, *itertools.chain.from_iterable((1 + k, 1 + axes + k) for k in range(axes))]

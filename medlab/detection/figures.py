@@ -11,11 +11,44 @@ from matplotlib.ticker import NullFormatter
 from medlab.detection import matching
 from medlab.detection.scores import RATES
 from medlab.plots import COLOURS, axes, scale_bar
+from medlab.plots import gallery as plain_gallery
 
 # Okabe & Ito's sky blue, vermilion and yellow (lost on paper, clear on pictures); dashed is the truth
 KINDS = {"hit": ("#56B4E9", "-", "found: candidate"), "second mark": ("#56B4E9", ":", "second mark on a found lesion"),
          "false alarm": ("#D55E00", "-", "false alarm"), "found": ("#FFFFFF", "--", "found: true lesion"),
          "miss": ("#F0E442", "--", "missed lesion")}
+
+
+def boxes(pictures: list, tables: list, titles: list | None = None, size: float = 1.6) -> np.ndarray:
+    """Pictures with boxes, as the network sees them.
+
+    Parameters
+    ----------
+    pictures : list of (h, w) or (h, w, 3) uint8; tables : list of tables with x_min, y_min, x_max, y_max
+    """
+    grid = plain_gallery(pictures, titles, size=size)
+    for ax, table in zip(grid.flat, tables, strict=False):
+        for x_min, y_min, x_max, y_max in table[["x_min", "y_min", "x_max", "y_max"]].to_numpy():
+            ax.add_patch(patches.Rectangle((x_min - 0.5, y_min - 0.5), x_max - x_min, y_max - y_min, fill=False,
+                                           ec=KINDS["miss"][0]))
+    return grid
+
+
+def sizes(pairs, what: str) -> np.ndarray:
+    """Predicted over true size, and the relative error over the truth, a dot for each lesion that was found.
+
+    Parameters
+    ----------
+    pairs : DataFrame of `findings.compared`; what : size and unit, such as ``volume, mL``
+    """
+    _, pair = plt.subplots(1, 2, figsize=(8.6, 3.6), layout="constrained")
+    pair[0].plot(pairs["truth"], pairs["predicted"], ".", ms=4, alpha=0.6)
+    pair[0].plot(*[pairs["truth"].agg(["min", "max"])] * 2, color="#8a94a0", lw=0.8)
+    pair[0].set(xlabel=f"true {what}", ylabel=f"predicted {what}", xscale="log", yscale="log")
+    pair[1].plot(pairs["truth"], 100 * pairs["error"], ".", ms=4, alpha=0.6)
+    pair[1].axhline(0, color="#8a94a0", lw=0.8)
+    pair[1].set(xlabel=f"true {what}", ylabel="error, % of the truth", ylim=(-100, 150), xscale="log")
+    return pair
 
 
 def froc(curves, point=None, ax=None):

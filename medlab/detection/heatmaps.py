@@ -19,6 +19,7 @@ SPREAD = 0.54 / 6  # standard deviation of a bump as a share of the side of its 
 SMALLEST = 0.5  # but at least so many cells, and one pixel: nobody knows better where a centre lies
 INSIDE = 0.02  # a centre keeps so much of a cell away from its edges
 EMPTY = -1  # class of a row that is no box
+MOST = 100  # candidates kept per image
 
 
 def packed(tables, axes):
@@ -28,6 +29,12 @@ def packed(tables, axes):
     for i, (corners, classes) in enumerate(tables):
         boxes[i, :len(classes)], names[i, :len(classes)] = corners, classes
     return boxes, names
+
+
+def sides(boxes: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Sides of all boxes of `packed` arrays, (k, axes) in prepared pixels."""
+    axes = boxes.shape[-1] // 2
+    return (boxes[..., axes:] - boxes[..., :axes])[classes != EMPTY]
 
 
 def move(boxes, chance, policy, shape):
@@ -190,20 +197,6 @@ def dataset(images, field, boxes, classes, n_classes, step, batch_size=8, *, row
 
 # ---------------------------------------------------------------- from the network's answer to boxes
 
-def check_flips(flips, policy, axes):
-    """Refuse mirror images that the network has never seen, and those that pictures do not have.
-
-    Parameters
-    ----------
-    flips : text of l, u, z; policy : of the augmentation; axes : of the images, 2 or 3
-    """
-    made = "".join(k for k in str(policy.get("flip", "")) if k != "z" or axes == 3)
-    if set(flips) - set(made):
-        raise ValueError(f"detection_flips is {flips!r}, but the augmentation flips {made or 'nothing'}"
-                         f"{'' if axes == 3 else ' (z is for volumes only)'}; expected some of these: a network that "
-                         "never saw a mirror image cannot read one")
-
-
 def predict(model, images, field, rows, batch_size=8, flips=""):
     """What the network says of images, batch by batch.
 
@@ -243,7 +236,7 @@ def _mirror(said, axes, shape):
     return said
 
 
-def decode(heat, box, step, at_least=0.02, most=200):
+def decode(heat, box, step, at_least=0.02, most=MOST):
     """Peaks of heatmaps as boxes: a cell that is the highest of its neighbourhood.
 
     A box is moved until its centre lies in its cell. Where one slice or two are as likely, the mean of both would
@@ -270,7 +263,7 @@ def decode(heat, box, step, at_least=0.02, most=200):
     return found + np.tile(moved, 2), place[:, -1], scores[order].astype(float)
 
 
-def candidates(model, images, field, rows, names, batch_size=8, flips="", at_least=0.02, most=200):
+def candidates(model, images, field, rows, names, batch_size=8, flips="", at_least=0.02, most=MOST):
     """Candidates in images, before non-maximum suppression.
 
     Parameters

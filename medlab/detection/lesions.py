@@ -9,7 +9,6 @@ import pandas as pd
 
 from medlab.cohorts import datasets
 from medlab.detection import matching
-from medlab.detection.matching import box_table as boxed  # noqa: F401  columns of boxes
 from medlab.imaging import components, geometry, resampling
 
 ONE = "lesion"  # the class where lesions have no names of their own
@@ -19,6 +18,34 @@ AROUND = 1.5  # a lesion may reach so many half sides of its box from the centre
 def keys(table):
     """Columns that tell images apart."""
     return ["image", "frame"] if "frame" in table and table["frame"].notna().any() else ["image"]
+
+
+def within(found: pd.DataFrame, table: pd.DataFrame, rows) -> pd.DataFrame:
+    """The rows of a table of lesions or candidates that belong to some images.
+
+    Parameters
+    ----------
+    table : rows of all images; rows : (m,) int, which of them
+    """
+    by = keys(table)
+    return found.merge(table.iloc[rows][by].drop_duplicates(by), on=by)
+
+
+def counts(marked: dict, parts: dict, table: pd.DataFrame, names: list, patients_known: bool = True) -> pd.DataFrame:
+    """What there is to find, a column per part: images, those without lesions, patients, lesions of each class.
+
+    Parameters
+    ----------
+    marked : part -> lesions of its images (`within`); parts : part -> (m,) int, which images
+    """
+    found = {}
+    for part, rows in parts.items():
+        mine = marked[part]
+        empty = len(rows) - len(mine[keys(table)].drop_duplicates())
+        found[part] = {"images": len(rows), "of them without lesions": empty}
+        found[part] |= {"patients": table["patient_id"].iloc[rows].nunique()} if patients_known else {}
+        found[part] |= {f"lesions: {name}": int((mine["label"] == name).sum()) for name in names}
+    return pd.DataFrame(found)
 
 
 def truth(data, table, classes="auto"):
@@ -158,6 +185,23 @@ def drawn(table, found, covers):
     return np.array([one.any() for one in covers], bool) | ~boxes
 
 
+def masks_in_words(covers: np.ndarray, known: np.ndarray, train) -> str:
+    """How many images have masks, and what is learnt from them.
+
+    Parameters
+    ----------
+    covers : of `cover`; known : of `drawn`; train : images of the training part
+    """
+    some, learnt = sum(one.any() for one in covers), any(covers[i].any() for i in train)
+    text = f"Masks: {some} of {len(covers)} images have lesion pixels"
+    text += ("; the network also learns their extent." if learnt else
+             ", but none of the training part: the extent is not learnt.")
+    if not known.all():
+        text += (f"\n{(~known).sum()} images have boxes and no mask that marks anything: of them only the boxes are "
+                 "learnt.")
+    return text
+
+
 def sizes(data, table, found, where):
     """Truth with the size that the masks say: ``voxels``, and ``volume_ml`` (2-D: ``area_mm2``) where spacing is known.
 
@@ -226,7 +270,8 @@ def in_original(raw, table, where):
     g = where[places]
     corners = geometry.boxes_out(matching.corners(raw), g)
     known = table.iloc[places][[*keys(table), "patient_id"]].reset_index(drop=True)
-    found = pd.concat([known, raw[["label", "score", "place"]].reset_index(drop=True), boxed(corners)], axis=1)
+    said = raw[["label", "score", "place"]].reset_index(drop=True)
+    found = pd.concat([known, said, matching.box_table(corners)], axis=1)
     found["voxels"] = (raw["mass"].to_numpy(float) * g[:, :, 1].prod(axis=1))
     found = _in_mm(found, list(g[:, :, 3]))
     centre = ((corners[:, :axes] + corners[:, axes:]) / 2 - 0.5) * g[:, :, 3]

@@ -15,18 +15,13 @@ import pandas as pd
 from scipy.sparse import csr_array
 
 from medlab.detection import matching
-from medlab.detection.matching import iou  # noqa: F401  the overlap is part of this module's face
-from medlab.statistics.intervals import bca, exact_interval, left_out, weights
+from medlab.statistics import metrics
+from medlab.statistics.intervals import enough, exact_interval, left_out, limits, percentiles, weights
+from medlab.statistics.measures import ratio
 
 OVERLAPS = (0.1, 0.2, 0.3, 0.4, 0.5)
 RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # false positives per image; the mean over them is the CPM of LUNA16
-MOST_UNDEFINED = 0.05  # share of undefined resamples above which no interval is given
 BLOCK = 4_000_000  # resamples times thresholds held at a time
-
-
-def ratio(a, b):
-    a, b = np.broadcast_arrays(a, b)
-    return np.divide(a, b, out=np.full(a.shape, np.nan), where=b > 0)
 
 
 def _down(marks, w):
@@ -55,7 +50,7 @@ def _area(marks, w):
     return ratio((np.diff(hits, axis=0, prepend=0) * best).sum(0), lesions)[None]
 
 
-def _sensitivities(marks, w, rates=RATES):
+def sensitivities(marks, w, rates=RATES):
     """Sensitivity at each rate of false positives per image, (rates, b)."""
     hits, false, lesions, _ = _down(marks, w)
     hits = np.vstack([np.zeros_like(lesions), hits])
@@ -79,7 +74,7 @@ def _resampled(score, who, g, n_bootstrap, seed):
 def _limits(value, draws, without, n, units, level):
     """BCa; exact for shares of units, and for n patients where all is found or nothing (all resamples agree)."""
     good = draws[np.isfinite(draws)]
-    if not np.isfinite(value) or len(good) < max(1, (1 - MOST_UNDEFINED) * len(draws)):
+    if not np.isfinite(value) or not enough(good, len(draws)):
         return np.nan, np.nan
     same = np.ptp(good) < 1e-12
     if units:
@@ -87,7 +82,7 @@ def _limits(value, draws, without, n, units, level):
         return exact_interval(value, np.clip(size, 1, units), level)
     if same:
         return exact_interval(float(round(value)), n, level) if value in (0, 1) and n else (np.nan, np.nan)
-    return bca(value, good, without, level)
+    return limits(value, draws, without, level)
 
 
 def table_of(jobs, truth, candidates, who, n_bootstrap, seed, level):
@@ -126,7 +121,7 @@ def prepare(truth, candidates, images):
     return truth, candidates, who, matching.pairs(truth, candidates), labels
 
 
-def _mean_area(marks, labels, w):
+def mean_areas(marks, labels, w):
     """Average precision of each label, then its mean over those with lesions; (labels + 1, b)."""
     each = [_area(marks[marks["label"] == label], w) for label in labels]
     with_lesions = [k for k, label in enumerate(labels) if (marks["lesion"] & (marks["label"] == label)).any()]
@@ -155,7 +150,7 @@ def average_precision(truth, candidates, images, overlaps=OVERLAPS, n_bootstrap=
     for t in overlaps:
         marks = matching.marks(truth, candidates, near, t)
         heads = [{"label": label, "measure": "ap", "at": t} for label in [*labels, "all"]]
-        jobs.append((heads, lambda w, marks=marks: _mean_area(marks, labels, w), len(truth)))
+        jobs.append((heads, lambda w, marks=marks: mean_areas(marks, labels, w), len(truth)))
     return table_of(jobs, truth, candidates, who, n_bootstrap, seed, level)
 
 
@@ -182,7 +177,7 @@ def froc(truth, candidates, images, rule="centre", rates=RATES, n_bootstrap=2000
         mine = marks[of_class(marks, label)]
         heads = [{"label": label, "measure": "sensitivity", "at": rate} for rate in rates]
         jobs.append(([*heads, {"label": label, "measure": "cpm", "at": np.nan}],
-                     lambda w, mine=mine: _with_mean(_sensitivities(mine, w, rates)), len(truth)))
+                     lambda w, mine=mine: _with_mean(sensitivities(mine, w, rates)), len(truth)))
         thresholds += [*_thresholds(mine, rates, len(who)), np.nan]
     table = table_of(jobs, truth, candidates, who, n_bootstrap, seed, level)
     table.insert(3, "threshold", thresholds)
@@ -220,8 +215,8 @@ def difference(truth, first, second, images, measure="ap", at=0.5, label="all", 
         t, c, who, near, _ = prepare(truth, candidates, images)
         scores.append(_one(t, c, near, measure, at, label, rule))
     value, draws, without = _resampled(lambda w: scores[0](w) - scores[1](w), who, len(t), n_bootstrap, seed)
-    limits = (np.nan, np.nan) if draws is None else _limits(value[0], draws[0], without[0], 0, None, level)
-    return {"value": value[0], "low": limits[0], "high": limits[1], "images": len(who),
+    low, high = (np.nan, np.nan) if draws is None else _limits(value[0], draws[0], without[0], 0, None, level)
+    return {"value": value[0], "low": low, "high": high, "images": len(who),
             "patients": int(who.max()) + 1, "lesions": int(of_class(t, label).sum())}
 
 
@@ -234,12 +229,12 @@ def _one(truth, candidates, near, measure, at, label, rule):
     if measure == "ap":
         marks = matching.marks(truth, candidates, near, at)
         labels = sorted(set(truth["label"])) if label == "all" else [label]
-        return lambda w: _mean_area(marks, labels, w)[-1:]
+        return lambda w: mean_areas(marks, labels, w)[-1:]
     marks = matching.marks(truth, candidates, near, rule, once=False)
     marks = marks[of_class(marks, label)]
     if measure == "sensitivity":
-        return lambda w: _sensitivities(marks, w, [at])
-    return lambda w: _with_mean(_sensitivities(marks, w))[-1:]
+        return lambda w: sensitivities(marks, w, [at])
+    return lambda w: _with_mean(sensitivities(marks, w))[-1:]
 
 
 def froc_band(truth, candidates, images, rule="centre", rates=None, label="all", n_bootstrap=1000, seed=0, level=0.95):
@@ -253,10 +248,8 @@ def froc_band(truth, candidates, images, rule="centre", rates=None, label="all",
     truth, candidates, who, near, _ = prepare(truth, candidates, images)
     marks = matching.marks(truth, candidates, near, rule, once=False)
     marks = marks[of_class(marks, label)]
-    value, draws, _ = _resampled(lambda w: _sensitivities(marks, w, rates), who, len(truth), n_bootstrap, seed)
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    with_band = draws is not None and np.isfinite(draws).any(axis=1).all()
-    low, high = np.nanquantile(draws, tails, axis=1) if with_band else np.full((2, len(rates)), np.nan)
+    value, draws, _ = _resampled(lambda w: sensitivities(marks, w, rates), who, len(truth), n_bootstrap, seed)
+    low, high = np.full((2, len(rates)), np.nan) if draws is None else percentiles(draws.T, level)
     return pd.DataFrame({"false_positives": rates, "sensitivity": value, "low": low, "high": high})
 
 
@@ -278,3 +271,44 @@ def precision_recall(truth, candidates, images, overlap=0.5):
                                    "precision": precision, "interpolated": best}))
     columns = ["label", "threshold", "recall", "precision", "interpolated"]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
+# ---------------------------------------------------------------- as text
+
+def of_all(table: pd.DataFrame, at: float) -> pd.Series:
+    """The row over all classes of `average_precision` at an overlap, or of `froc` at a rate."""
+    return table[(table["label"] == "all") & (table["at"] == at)].iloc[0]
+
+
+def text(row: pd.Series) -> str:
+    """A row of a table as "0.912 (0.871 to 0.947)"."""
+    return metrics.written(row.to_frame().T).iloc[0]
+
+
+def as_keys(row: pd.Series, name: str) -> dict:
+    """A row of a table as plain keys for JSON: name, name_low, name_high; None where it is not defined."""
+    return {name + end: float(row[column]) if np.isfinite(row[column]) else None
+            for end, column in (("", "value"), ("_low", "low"), ("_high", "high"))}
+
+
+def average_precision_written(table: pd.DataFrame, names: list) -> pd.DataFrame:
+    """The table of `average_precision` as text, a row per class and a column per overlap."""
+    texts = table.assign(text=metrics.written(table)).pivot(index="label", columns="at", values="text")
+    texts = texts.reindex([*names, "all"]).rename(columns=lambda at: f"AP at IoU {at}")
+    return texts.assign(**{"n lesions": table.drop_duplicates("label").set_index("label")["lesions"]})
+
+
+def froc_written(table: pd.DataFrame, labels: list) -> pd.DataFrame:
+    """The table of `froc` as text, a row per class and a column per rate of false alarms, the mean at the end."""
+    rows = {}
+    for label in labels:
+        mine = table[table["label"] == label]
+        rates = mine["at"].map("{:g}".format).where(mine["measure"] != "cpm", "mean")
+        rows[label] = metrics.written(mine.set_index(rates))
+    return pd.DataFrame(rows).T.rename_axis(columns="false alarms per image")
+
+
+def difference_in_words(found: dict, who: str) -> str:
+    """What `difference` found, in half a sentence."""
+    return (f"the same {who} drawn for both: {found['value']:+.3f} ({found['low']:+.3f} to "
+            f"{found['high']:+.3f})")

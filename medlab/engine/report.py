@@ -1,6 +1,5 @@
 """What the pages of a run say: gathered from its stamps, result files and executed notebooks."""
 
-import hashlib
 import os
 import platform
 import subprocess
@@ -25,7 +24,7 @@ from medlab.engine.parameters import (
     unmet,
 )
 from medlab.engine.stamps import read_stamp, source_digest, stamp_path
-from medlab.storage import read_json, write_text
+from medlab.storage import digest_of, read_json, write_text
 
 UNKNOWN = "unknown: leakage between images of one patient cannot be excluded"
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scipy", "scikit-learn", "scikit-image", "matplotlib",
@@ -126,7 +125,7 @@ def provenance(name, run, stamp, params, data):
              for key in ("started", "finished") if stamp.get(key)]
     return [("Parameters", listed), ("Read", files),
             ("Code", [("version", code_version()), ("notebook", f"sha256 {source_digest(name)[:16]}"),
-                      ("modules", f"{len(modules)} of the package, sha256 {_short_digest(modules)}")]),
+                      ("modules", f"{len(modules)} of the package, sha256 {digest_of(modules)[:16]}")]),
             ("Machine and times", [("machine", machine()), *times]), ("Packages", packages())]
 
 
@@ -154,10 +153,6 @@ def _looks(run, notebook):
     prepared = read_json(run_folder(run) / "preprocessing.json")
     found = openings.read(prepared, notebook) if prepared.get("test_part") else None
     return [] if found is None or found.empty else [openings.in_words(found)]
-
-
-def _short_digest(modules):
-    return hashlib.sha256(repr(modules).encode()).hexdigest()[:16]
 
 
 def write_index(run, params, conditions):

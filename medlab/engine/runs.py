@@ -9,6 +9,7 @@ import re
 import socket
 import sys
 import time
+from collections.abc import Iterator
 
 from medlab.engine import pages
 from medlab.engine.parameters import check_parameters, declared, headline, read_params, run_folder
@@ -83,6 +84,8 @@ def start(name, namespace):
     run, defaults = namespace["run"], declared(name)
     folder = run_folder(run)
     folder.mkdir(parents=True, exist_ok=True)
+    _parts.clear()
+    _said.clear()
     if os.environ.get("MEDLAB_RUN") == run:
         return folder
     with lock(run):
@@ -158,3 +161,19 @@ def say_skipped(lacking: str) -> None:
     if lacking not in _said:
         print(f"No {lacking} here: what needs it is left out.")
     _said.add(lacking)
+
+
+@contextlib.contextmanager
+def noting(notes: list, what: str) -> Iterator[None]:
+    """Go on where the data do not allow something: a ValueError of the block is printed and added to the notes.
+
+    Parameters
+    ----------
+    notes : list of sentences, extended
+    what : what is then missing, such as "No horizon"
+    """
+    try:
+        yield
+    except ValueError as error:
+        notes.append(f"{what}: {error}")
+        print(notes[-1])

@@ -4,18 +4,16 @@
 parameters and the digests of the notebook's cells, of the modules they reach and of the files read and written.
 """
 
-import hashlib
-import json
 
 from medlab import reach
 from medlab.engine.parameters import code, compared_results, compared_runs, contract, effective, run_folder, source
-from medlab.storage import digest, plain, read_json, write_json
+from medlab.storage import digest, digest_of, plain, read_json, write_json
 
 
 def source_digest(name):
     """sha256 over the cell sources: outputs saved into a notebook change nothing."""
     cells = [[cell["cell_type"], "".join(cell["source"])] for cell in source(name)["cells"]]
-    return hashlib.sha256(json.dumps(cells).encode()).hexdigest()
+    return digest_of(cells)
 
 
 def made_from(name, run, params, data):
@@ -34,7 +32,7 @@ def runs_digest(run, compare):
     declared = {one[key] for one in compared_results().values() for key in ("file", "rows")}
     files = [(name, file, digest(run_folder(name) / file)) for name in compared_runs(run, compare)
              for file in ("params.yaml", "dataset.json", "cohort.parquet", *sorted(declared))]
-    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
+    return digest_of(files)
 
 
 def stamp_path(name, run):

@@ -11,11 +11,11 @@ import pandas as pd
 
 from medlab.cohorts import vocabulary
 from medlab.cohorts.preparation import as_usually_written
-from medlab.statistics.measures import check
-from medlab.statistics.metrics import value_of
+from medlab.statistics.measures import NAMES, check
+from medlab.statistics.metrics import value_of, written
 
 
-def table_model(table, y, train, head="binary"):
+def table_model(table, y, train, head="binary") -> np.ndarray | None:
     """Logistic regression of the outcome on a table, fitted on the training rows only.
 
     Parameters
@@ -59,7 +59,7 @@ def table_model(table, y, train, head="binary"):
     return p[:, 1] if head == "binary" else p
 
 
-def bands(values, train, n=3):
+def bands(values, train, n=3) -> pd.Series:
     """Ordered categories of a numeric column, with ends at the quantiles of the training rows."""
     values = pd.to_numeric(pd.Series(values).reset_index(drop=True), errors="coerce")
     if values.nunique() <= n + 1:
@@ -72,7 +72,7 @@ def bands(values, train, n=3):
     return pd.Series(pd.cut(values, edges, labels=names))
 
 
-def trivial(y, y_train, head="binary", n_classes=None, threshold=0.5):
+def trivial(y, y_train, head="binary", n_classes=None, threshold=0.5) -> pd.Series:
     """The measures of an answer that looks at nothing: always the class frequencies of the training patients.
 
     Parameters
@@ -100,7 +100,7 @@ def trivial(y, y_train, head="binary", n_classes=None, threshold=0.5):
     return values
 
 
-def groups(cohort, train, asked="auto", known=()):
+def groups(cohort, train, asked="auto", known=()) -> dict[str, pd.Series]:
     """Levels of the columns by which results are shown apart.
 
     Parameters
@@ -127,3 +127,38 @@ def groups(cohort, train, asked="auto", known=()):
         words = cohort[name].astype(object).map(str, na_action="ignore")
         found[name] = bands(cohort[name], train) if number else as_usually_written(words, learnt)
     return found
+
+
+def side_by_side(scored: dict, tables: dict) -> pd.DataFrame:
+    """AUC and accuracy of each `table_model` and the columns it saw, as a table to read.
+
+    Parameters
+    ----------
+    scored : dict name -> table of `statistics.metrics.scores`; tables : dict name -> DataFrame it was fitted on
+    """
+    texts = {name: written(one).loc[["auc", "accuracy"]] for name, one in scored.items()}
+    return pd.DataFrame(texts).T.rename(columns=NAMES).assign(columns=[", ".join(tables[name]) for name in texts])
+
+
+def in_words(scored: dict) -> str:
+    """Whether each `table_model` predicts the outcome on validation, without a pixel; one sentence each."""
+    said = []
+    for name, one in scored.items():
+        able = "predicts the outcome: the network must beat it" if one.loc["auc", "low"] > 0.5 else \
+            "is not shown to predict the outcome"
+        said.append(f"Without a pixel, the {name} {able} (validation AUC {written(one).loc['auc']}).")
+    return "\n".join(said)
+
+
+def gains_in_words(gains: dict, who: str) -> str:
+    """What the network gains over each answer without images; one sentence each.
+
+    Parameters
+    ----------
+    gains : dict name -> `statistics.metrics.difference` of the AUC; who : what was resampled ("patients")
+    """
+    return "\n".join(
+        f"AUC of the network minus AUC of the {name}, the same {who} drawn for both: {gain['value']:+.3f} "
+        f"({gain['low']:+.3f} to {gain['high']:+.3f}): "
+        f"{'better' if gain['low'] > 0 else 'not shown to be better'} than without images."
+        for name, gain in gains.items())

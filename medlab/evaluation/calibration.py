@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, logit, softmax
 
-from medlab.statistics.intervals import exact_interval
+from medlab.statistics.intervals import exact_interval, percentiles
 from medlab.statistics.measures import N_BINS, SMALLEST, check, expected_calibration_error
 from medlab.statistics.metrics import scores
 
@@ -18,7 +18,7 @@ METHODS = ("auto", "none", "platt", "temperature", "vector")
 ENOUGH = 20  # validation images of the rarest class from which "auto" fits two numbers per class
 
 
-def fit_calibration(y, p, head="binary", method="auto"):
+def fit_calibration(y, p, head="binary", method="auto") -> dict:
     """Fit a map of the network's probabilities to observed frequencies, on the validation split.
 
     Parameters
@@ -90,7 +90,7 @@ def _softmax_fit(y, p, per_class):
     return [float(s) for s in scale], [float(b) for b in bias]
 
 
-def calibrate(p, fit, head="binary"):
+def calibrate(p, fit, head="binary") -> np.ndarray:
     """Probabilities after the map of `fit_calibration`; same shape as p."""
     p = np.asarray(p, float)
     if fit["method"] == "none":
@@ -101,7 +101,7 @@ def calibrate(p, fit, head="binary"):
     return softmax(scale * np.log(np.maximum(p, SMALLEST)) + bias, axis=1)
 
 
-def reliability(y, p, patients=None, n_bins=N_BINS):
+def reliability(y, p, patients=None, n_bins=N_BINS) -> pd.DataFrame:
     """Observed frequency against mean probability in groups of equal size.
 
     Parameters
@@ -122,7 +122,7 @@ def reliability(y, p, patients=None, n_bins=N_BINS):
     return pd.DataFrame(rows, columns=["probability", "frequency", "low", "high", "n"])
 
 
-def error_by_chance(p, n_draws=200, seed=0):
+def error_by_chance(p, n_draws=200, seed=0) -> float:
     """Expected calibration error that a perfectly calibrated p (n,) would show with so few images."""
     p = np.asarray(p, float)
     drawn = np.random.default_rng(seed).random((n_draws, len(p))) < p
@@ -130,7 +130,7 @@ def error_by_chance(p, n_draws=200, seed=0):
     return float(np.mean([expected_calibration_error(y.astype(float), p, one)[0] for y in drawn]))
 
 
-def operating_point(y, p, rule="youden"):
+def operating_point(y, p, rule="youden") -> dict:
     """Threshold chosen on the validation split; an image is called positive from the threshold on.
 
     Parameters
@@ -168,7 +168,7 @@ def operating_point(y, p, rule="youden"):
 
 
 def predictive_values(sensitivity, specificity, prevalence, n_positive=None, n_negative=None, level=0.95,
-                      seed=0):
+                      seed=0) -> dict:
     """Predictive values at a stated prevalence (Bayes' theorem), with intervals.
 
     Parameters
@@ -192,15 +192,15 @@ def predictive_values(sensitivity, specificity, prevalence, n_positive=None, n_n
 
     out = {"ppv": ppv(sensitivity, specificity, share), "npv": ppv(specificity, sensitivity, 1 - share)}
     if n_positive and n_negative:
-        rng, ends = np.random.default_rng(seed), [(1 - level) / 2, (1 + level) / 2]
+        rng = np.random.default_rng(seed)
         se, sp = (rng.beta(rate * n + 0.5, (1 - rate) * n + 0.5, (20_000, *[1] * share.ndim))
                   for rate, n in ((sensitivity, n_positive), (specificity, n_negative)))
         for name, draws in (("ppv", ppv(se, sp, share)), ("npv", ppv(sp, se, 1 - share))):
-            out[name + "_low"], out[name + "_high"] = np.quantile(draws, ends, axis=0)
+            out[name + "_low"], out[name + "_high"] = percentiles(draws, level)
     return {name: float(value) if np.ndim(value) == 0 else value for name, value in out.items()}
 
 
-def in_use(y, p, patients, threshold, prevalence, n_bootstrap=2000, seed=0):
+def in_use(y, p, patients, threshold, prevalence, n_bootstrap=2000, seed=0) -> dict:
     """A threshold chosen elsewhere, applied: sensitivity, specificity, predictive values at a prevalence.
 
     Parameters
@@ -217,3 +217,33 @@ def in_use(y, p, patients, threshold, prevalence, n_bootstrap=2000, seed=0):
     for name, row in (("sensitivity", table.loc["recall"]), ("specificity", table.loc["specificity"])):
         found |= {name: row["value"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
     return found | predictive_values(found["sensitivity"], found["specificity"], prevalence, n[1], n[0], seed=seed)
+
+
+def point_in_words(point: dict, positive: str) -> str:
+    """The `operating_point` chosen on validation, in a sentence."""
+    return (f"Called {positive} from {point['threshold']:.3f} on ({point['rule']}): sensitivity "
+            f"{point['sensitivity']:.2f}, specificity {point['specificity']:.2f} on validation, where it was chosen.")
+
+
+def in_use_in_words(found: dict, positive: str, rule: str) -> str:
+    """What a call means for a patient; found : dict of `in_use`."""
+    def text(name, times=1, digits=2):
+        value, low, high = (times * found[name + end] for end in ("", "_low", "_high"))
+        return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})" if np.isfinite(value) else \
+            "an unknown number"
+
+    return (f"Threshold {found['threshold']:.3f} ({rule} on validation), on test: sensitivity {text('sensitivity')}, "
+            f"specificity {text('specificity')}.\nAt a prevalence of {found['prevalence']:.1%}: of 100 patients called "
+            f"{positive}, {text('ppv', 100, 0)} are; of 100 called not {positive}, {text('npv', 100, 1)} are not.")
+
+
+def overconfidence_in_words(table) -> str:
+    """Whether the probabilities promise too much, from the calibration slope of a table of `statistics.metrics.scores`.
+
+    Empty where no slope is known.
+    """
+    value, low, high = table.loc["calibration_slope", ["value", "low", "high"]]
+    if not np.isfinite([value, low, high]).all():
+        return ""
+    word = "too much" if high < 1 else "too little" if low > 1 else "neither too much nor too little, as far as shown"
+    return f"With a calibration slope of {value:.2f} ({low:.2f} to {high:.2f}) the network promises {word}."

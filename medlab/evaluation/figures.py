@@ -1,13 +1,15 @@
 """Figures of an evaluation: data in, ``ax=None``, returns the Axes, never ``show``."""
 
 import numpy as np
+from matplotlib import pyplot as plt
 
 from medlab.plots import COLOURS, axes
+from medlab.statistics.metrics import value_of
 
 GREY = COLOURS[6]
 
 
-def roc(curves, band=None, point=None, ax=None):
+def roc(curves, band=None, point=None, ax=None) -> plt.Axes:
     """ROC curves, one per name.
 
     Parameters
@@ -34,7 +36,7 @@ def roc(curves, band=None, point=None, ax=None):
     return ax
 
 
-def precision_recall(curves, point=None, ax=None):
+def precision_recall(curves, point=None, ax=None) -> plt.Axes:
     """Precision-recall curves, as steps, with the share of positives as a dashed line for each.
 
     Parameters
@@ -62,7 +64,28 @@ def _colours(n):
     return [COLOURS[i % len(COLOURS)] for i in range(n)]
 
 
-def confusion(y, predicted, names, ax=None):
+def roc_and_precision_recall(curves, band=None, point=None) -> np.ndarray:
+    """ROC and precision-recall curves side by side, the areas in the legends.
+
+    Parameters
+    ----------
+    curves : dict name -> (y, p); band : as `roc`
+    point : Series with recall, specificity and precision of the operating point, or None
+
+    Returns
+    -------
+    Array of two Axes.
+    """
+    areas = {name: value_of(*one) for name, one in curves.items()}
+    _, axs = plt.subplots(1, 2, figsize=(9.4, 4.6))
+    left, right = ({f"{name}, {word} {areas[name][key]:.3f}": one for name, one in curves.items()}
+                   for word, key in (("AUC", "auc"), ("AP", "average_precision")))
+    roc(left, band, None if point is None else (point["recall"], point["specificity"]), axs[0])
+    precision_recall(right, None if point is None else (point["recall"], point["precision"]), axs[1])
+    return axs
+
+
+def confusion(y, predicted, names, ax=None) -> plt.Axes:
     """Confusion matrix: counts, and the share of each true class as the shade.
 
     Parameters
@@ -86,7 +109,7 @@ def confusion(y, predicted, names, ax=None):
     return ax
 
 
-def reliability(tables, xlabel="predicted probability", ax=None):
+def reliability(tables, xlabel="predicted probability", ax=None) -> plt.Axes:
     """Calibration curves with exact intervals.
 
     Parameters
@@ -104,7 +127,7 @@ def reliability(tables, xlabel="predicted probability", ax=None):
     return ax
 
 
-def probabilities(y, p, names, threshold=None, ax=None):
+def probabilities(y, p, names, threshold=None, ax=None) -> plt.Axes:
     """Histogram of the predicted probability by true class, with the threshold.
 
     Parameters
@@ -123,7 +146,7 @@ def probabilities(y, p, names, threshold=None, ax=None):
     return ax
 
 
-def predictive_values(prevalence, values, marked=None, sample=None, ax=None):
+def predictive_values(prevalence, values, marked=None, sample=None, ax=None) -> plt.Axes:
     """Predictive values over the prevalence, with intervals.
 
     Parameters
@@ -149,7 +172,7 @@ def predictive_values(prevalence, values, marked=None, sample=None, ax=None):
     return ax
 
 
-def intervals(table, xlabel="value", ax=None):
+def intervals(table, xlabel="value", ax=None) -> plt.Axes:
     """Measures with intervals, and beside each the trivial baseline as a grey bar.
 
     Parameters

@@ -3,12 +3,13 @@
 import numpy as np
 import pandas as pd
 
+from medlab.statistics.intervals import expected_halfwidth
 from medlab.statistics.measures import check
 
 FEW = 10  # patients of a class below which a remark is made
 
 
-def outcome(table, head, outputs):
+def outcome(table, head, outputs) -> tuple[np.ndarray, np.ndarray]:
     """What is to be predicted, as numbers, from split.parquet and the outputs of the network.
 
     Parameters
@@ -31,7 +32,7 @@ def outcome(table, head, outputs):
     return np.maximum(y, 0), known & (y >= 0)
 
 
-def sizes(split, y, outputs, head, patients=None):
+def sizes(split, y, outputs, head, patients=None) -> pd.DataFrame:
     """Images, patients and images of each class per part of the split.
 
     Parameters
@@ -52,7 +53,23 @@ def sizes(split, y, outputs, head, patients=None):
     return pd.DataFrame(rows).T
 
 
-def remarks(parts, y, patients, head, patients_known=True):
+def expected_in_words(sizes, rarest: str) -> str:
+    """How well an AUC could be known with so many images of the rarest class, a sentence for val and for test.
+
+    Parameters
+    ----------
+    sizes : table of `sizes`; rarest : one of its classes
+    """
+    said = []
+    for name in ("val", "test"):
+        n, few = int(sizes.loc[name, "images"]), int(sizes.loc[name, rarest])
+        if 0 < few < n:
+            said.append(f"{name}: with {few} images of {rarest} against {n - few}, an AUC of 0.8 would be known to "
+                        f"about ± {expected_halfwidth(few, n - few):.2f}")
+    return "\n".join(said)
+
+
+def remarks(parts, y, patients, head, patients_known=True) -> list[str]:
     """What the sizes of the validation and test part forbid, as sentences.
 
     Parameters
@@ -79,7 +96,7 @@ def remarks(parts, y, patients, head, patients_known=True):
     return found
 
 
-def by_patient(y, p, patients, head="binary"):
+def by_patient(y, p, patients, head="binary") -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Mean probability and one outcome per patient.
 
     Returns
@@ -96,7 +113,7 @@ def by_patient(y, p, patients, head="binary"):
     return y, p, mean.index.to_numpy(), mixed
 
 
-def one_vs_rest(y, p, head, names):
+def one_vs_rest(y, p, head, names) -> dict[str, tuple]:
     """Per class (binary: the positive one; multilabel: each label) 0/1 outcomes and probabilities.
 
     Returns
@@ -113,7 +130,7 @@ def one_vs_rest(y, p, head, names):
     return {name: (a, b) for name, (a, b) in columns.items() if len(np.unique(a)) == 2}
 
 
-def confidence(y, p, patients, head):
+def confidence(y, p, patients, head) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What calibration compares: whether it was so, and how probable it was said to be.
 
     Returns
@@ -129,12 +146,56 @@ def confidence(y, p, patients, head):
     return (p.argmax(1) == y).astype(int), p.max(1), patients
 
 
-def decide(p, head, threshold=0.5):
+def decide(p, head, threshold=0.5) -> np.ndarray:
     """Calls (n,) as class numbers, or (n, L) of 0/1 for several labels."""
     return (p >= threshold).astype(int) if head in ("binary", "multilabel") else p.argmax(1)
 
 
-def predictions(table, rows, y, p, q, head, outputs, threshold=0.5):
+def rule_in_words(head: str, threshold: float, positive: str | None = None) -> str:
+    """How `decide` calls an image, in words."""
+    if head == "binary":
+        return f"P({positive}) from {threshold:.4f} on"
+    return "each label from 0.5 on" if head == "multilabel" else "the most probable class"
+
+
+def errors_in_words(y, called, names) -> str:
+    """How many of the images (n,) are called wrongly, and the most frequent confusion."""
+    wrong = np.asarray(called) != y
+    kinds = [f"{names[a]} called {names[b]}" for a, b in zip(y[wrong], called[wrong], strict=True)]
+    most = pd.Series(kinds, dtype=object).value_counts()
+    return (f"{wrong.sum()} of {len(y)} test images are called wrongly"
+            + (f", most often {most.index[0]} ({most.iloc[0]} times)." if len(most) else "."))
+
+
+def confident_errors(y, p, head, threshold=0.5, most=12) -> pd.DataFrame:
+    """The wrong calls of which the network was surest, surest first.
+
+    Parameters
+    ----------
+    y, p : (n,) class numbers, (n,) or (n, K) probabilities; most : rows at most
+
+    Returns
+    -------
+    DataFrame: position (of the n), true, called (class numbers), p (binary: of the positive class; else of the called)
+    """
+    called, said = decide(p, head, threshold), p if head == "binary" else p.max(1)
+    sure = np.where(called != y, np.abs(said - threshold) if head == "binary" else said, -1)
+    rows = np.argsort(-sure, kind="stable")[: min(most, int((called != y).sum()))]
+    return pd.DataFrame({"position": rows, "true": y[rows], "called": called[rows], "p": said[rows]})
+
+
+def error_titles(errors, names, rows, positive=None) -> list[str]:
+    """Titles of the pictures of `confident_errors`: row of cohort.csv, truth, call, probability.
+
+    Parameters
+    ----------
+    rows : row of cohort.csv of each error; positive : name whose probability is given (binary), else the called class
+    """
+    return [f"row {row}: {names[one.true]}\ncalled {names[one.called]}\nP({positive or names[one.called]}) {one.p:.2f}"
+            for row, one in zip(rows, errors.itertuples(), strict=True)]
+
+
+def predictions(table, rows, y, p, q, head, outputs, threshold=0.5) -> pd.DataFrame:
     """One row per image: identity, truth, probabilities before (p) and after (q) calibration, call.
 
     Parameters
@@ -154,9 +215,24 @@ def predictions(table, rows, y, p, q, head, outputs, threshold=0.5):
     return out
 
 
-def inert_text(table):
+def inert_text(table) -> pd.DataFrame:
     """A copy for spreadsheets: text that a spreadsheet would execute (= + - @ first) gets an apostrophe."""
     def safe(value):
         return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
     return table.rename(columns=safe).map(safe)
+
+
+def per_patient(predictions) -> pd.DataFrame:
+    """The table of `predictions` by patient and part: n_images and the mean of each probability."""
+    groups = predictions.groupby(["patient_id", "split"])
+    found = groups[[name for name in predictions if name.startswith("p_")]].agg("mean")
+    found.insert(0, "n_images", groups.size())
+    return found.reset_index()
+
+
+def write_workbook(path, sheets: dict) -> None:
+    """Write tables as sheets of an Excel file, their text inert; sheets : dict name -> DataFrame."""
+    with pd.ExcelWriter(path, engine="openpyxl") as book:
+        for name, sheet in sheets.items():
+            inert_text(sheet).to_excel(book, sheet_name=name, index=False, freeze_panes=(1, 0))

@@ -15,6 +15,9 @@ COLUMNS = ["cluster", "voxels", "volume_ml", "z", "x_mm", "y_mm", "z_mm", "mni_x
            "side", "region", "region_mm", "network", "network_mm", "tissue"]
 
 
+NO_BREAK = "\u00a0"
+
+
 def clusters(z, mask, threshold, native_to_mni, smallest=10, alpha=0.05):
     """Clusters above a threshold, both signs, with their peaks and a bound on how much of each is truly active.
 
@@ -58,6 +61,37 @@ def _row(z, values, bounds, peak, native_to_mni):
     volume = abs(np.linalg.det(z.affine[:3, :3]))
     return [0, round(size / volume), size / 1000, float(values[voxel]), *at, *transform(at, native_to_mni)[0],
             float(bounds[np.sign(values[voxel])][voxel])]
+
+
+def shown_clusters(found: dict, most: int = 6) -> pd.DataFrame:
+    """The strongest clusters of each contrast for the page: z, places in mm of the run and of MNI, names.
+
+    Parameters
+    ----------
+    found : dict contrast -> `clusters`, with ``z_model``, the peak before the empirical null was taken out
+    """
+    best = pd.concat([one.head(most).assign(contrast=name.replace(" ", NO_BREAK)) for name, one in found.items()])
+    best = best.set_index("contrast")
+    table = best[["cluster", "voxels"]].assign(z=best["z"].astype(float).round(1),
+                                               **{"z of the model": best["z_model"].astype(float).round(1)})
+    for title, columns in {"run, mm": ["x_mm", "y_mm", "z_mm"], "MNI, mm": ["mni_x", "mni_y", "mni_z"]}.items():
+        mm = best[columns].astype(float).round().astype(int).to_numpy()
+        table[title] = [f",{NO_BREAK}".join(map(str, point)) for point in mm]
+    for name in ("region", "network"):
+        table[f"{name} (mm away)"] = [f"{n} ({far:.0f})" for n, far in best[[name, f"{name}_mm"]].to_numpy()]
+    return table.assign(side=best["side"].array, tissue=best["tissue"].array,
+                        active_low=best["active_low"].astype(float).round(2).array)
+
+
+def peaks_in_words(name: str, found: pd.DataFrame) -> str:
+    """Number of clusters of a contrast, and where its highest and its lowest peak are."""
+    said = [f"{name}: {len(found) or 'no'} clusters above the threshold"]
+    for p in pd.concat([found[found["z"] > 0].head(1), found[found["z"] < 0].head(1)]).itertuples():
+        place = ", ".join(f"{v:.0f}" for v in (p.mni_x, p.mni_y, p.mni_z))
+        said.append(f"    {'highest' if p.z > 0 else 'lowest'} z {p.z:.1f} ({p.z_model:.1f} by the model) at MNI "
+                    f"({place}), {p.side}, near {p.region} ({p.region_mm:.0f} mm), {p.network} network "
+                    f"({p.network_mm:.0f} mm)")
+    return "\n".join(said)
 
 
 def null(z, mask, reach=1.5, rounds=20):
@@ -144,6 +178,87 @@ def laterality(z, mask, native_to_mni, threshold, centre=None, radius_mm=20.0):
     return {"index": index, "average": average, "left": left, "right": right}
 
 
+def sides(z: nib.Nifti1Image, mask: nib.Nifti1Image, native_to_mni: np.ndarray, threshold: float,
+          found: pd.DataFrame) -> dict:
+    """`laterality` of the whole brain and, where a positive cluster was found, around its highest peak.
+
+    found : `clusters` of this map
+    """
+    out, up = laterality(z, mask, native_to_mni, threshold), found[found["z"] > 0]
+    if len(up):
+        centre = up[["mni_x", "mni_y", "mni_z"]].iloc[0].to_numpy(float)
+        near = laterality(z, mask, native_to_mni, threshold, centre)
+        out |= {"index at peak": near["index"], "average at peak": near["average"]}
+    return out
+
+
+def peak(found: pd.DataFrame) -> pd.Series | None:
+    """The highest positive peak of `clusters`, else the strongest; None without any."""
+    if not len(found):
+        return None
+    return found.loc[found["z"].idxmax()] if (found["z"] > 0).any() else found.iloc[0]
+
+
+def signal_change(maps: dict, place: np.ndarray, height: float, freedom: int) -> dict:
+    """Percent signal change of one condition at a place, with the 95 % interval of the model.
+
+    Parameters
+    ----------
+    maps : nilearn's contrast of the condition, ``output_type="all"``, of a run in % of each voxel's mean
+    place : (x, y, z) bool; height : the highest point of the expected response; freedom : degrees of freedom
+
+    Returns
+    -------
+    dict: value, low, high
+    """
+    from scipy import stats
+
+    value = height * np.asarray(maps["effect_size"].dataobj)[place].mean()
+    # the mean variance, not that of the mean: neighbours are alike, averaging them gains little
+    error = height * np.sqrt(np.asarray(maps["effect_variance"].dataobj)[place].mean())
+    half = stats.t.ppf(0.975, freedom) * error
+    return {"value": value, "low": value - half, "high": value + half}
+
+
+def responses(signal: np.ndarray, times: np.ndarray, design: pd.DataFrame, blocks: pd.DataFrame,
+              conditions: list[str]) -> dict:
+    """Event-locked averages in % without a model of the shape, after all but the condition's own response is removed.
+
+    Parameters
+    ----------
+    signal : (volumes,) of a place; times : (volumes,) s; design : volumes x regressors
+    blocks : of `paradigm.trial_blocks`; conditions : those that are looked at
+
+    Returns
+    -------
+    dict condition -> DataFrame of `event_locked`, from 6 s before to 14 s after the longest block
+    """
+    columns, window, curves = design.to_numpy(), blocks["duration"].max() + 14, {}
+    weight = np.linalg.lstsq(columns, signal, rcond=None)[0]
+    for c in conditions:
+        other = ~design.columns.isin([c, f"{c}_derivative", f"{c}_dispersion", "constant"])
+        percent = 100 * ((signal - columns[:, other] @ weight[other]) / signal.mean() - 1)
+        onsets = blocks.loc[blocks["trial_type"] == c, "onset"]
+        curves[c] = event_locked(percent, times, onsets, 6, window)
+    return curves
+
+
+def responses_in_words(name: str, curves: dict) -> str:
+    """The highest point of each average of `responses` as a sentence."""
+    top = {c: f"{one['mean'].max():.2f} % after {one['mean'].idxmax():.0f} s ({one['n'].max()} blocks)"
+           if one["n"].max() else "no block with a time before it" for c, one in curves.items()}
+    return f"peak of {name}: highest point of the average, " + "; ".join(f"{c} {text}" for c, text in top.items())
+
+
+def peak_record(peak: pd.Series | None) -> dict:
+    """A peak of `clusters` (with ``z_model``) for the result file; empty without one."""
+    if peak is None:
+        return {}
+    mm, in_mni = (peak[list(names)].tolist() for names in (("x_mm", "y_mm", "z_mm"), ("mni_x", "mni_y", "mni_z")))
+    found = {"peak_z": peak["z"], "peak_z_model": peak["z_model"], "peak_mm": mm, "peak_mni": in_mni}
+    return found | peak["active_low":"network"].to_dict()
+
+
 def sphere(mask, centre, radius_mm):
     """(x, y, z) bool: voxels of the mask within a radius of a point in mm, at least the nearest one."""
     inside = np.asarray(mask.dataobj) > 0
@@ -191,6 +306,13 @@ def region_signals(data, mask, centres, radius_mm, fewest=3):
     found = tree.query_ball_point(np.atleast_2d(centres), radius_mm)
     empty = np.full(values.shape[1], np.nan)
     return np.stack([values[i].mean(axis=0) if len(i) >= fewest else empty for i in found])
+
+
+def within_and_between(matrix: np.ndarray, networks: list[str]) -> tuple[float, float]:
+    """Mean correlation of places of one network, and of two: means of Fisher's z, turned back."""
+    same = np.equal.outer(np.array(networks), np.array(networks))
+    upper = np.triu(np.ones_like(same), 1).astype(bool)
+    return tuple(float(np.tanh(np.arctanh(matrix[pairs & upper]).mean())) for pairs in (same, ~same))
 
 
 def without(signals, design):

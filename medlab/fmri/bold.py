@@ -16,6 +16,7 @@ import nibabel as nib
 import numpy as np
 
 from medlab.fmri import conversion
+from medlab.imaging import nifti
 from medlab.imaging.dicom import BadImage, guard
 
 MAX_VALUES = 2**30  # of one run (4 GiB as float32); checked before decoding
@@ -114,10 +115,7 @@ def _nifti(path):
     """Image RAS+, repetition time of the header in s or None, notes."""
     with guard(path, "not readable as NIfTI"):
         with gzip.open(path) if path.name.lower().endswith(".gz") else open(path, "rb") as stream:
-            head = stream.read(8)
-            stream.seek(0)
-            two = 540 in (int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big"))
-            source = (nib.Nifti2Image if two else nib.Nifti1Image).from_stream(stream)
+            source = nifti.from_stream(stream)
             header, shape = source.header, source.shape
             if len(shape) != 4 or min(shape) < 1:
                 raise BadImage(path, f"NIfTI of shape {shape}: expected four axes, the last is time")

@@ -128,7 +128,7 @@ def _check(kept, path):
         raise BadImage(path, f"{len(kept)} files, some of several frames: give one multi-frame file, or {NEXT}")
 
 
-def _clock(source, *keywords):
+def clock_of(source, *keywords):
     """Seconds of a DICOM time or date and time, within its day; None where not stated."""
     for keyword in keywords:
         text = str(source.get(keyword) or "")
@@ -141,14 +141,14 @@ def _clock(source, *keywords):
 def _frames(file, ds):
     """All pictures of one file; dcm2niix sorts those of multi-frame by their dimension indices."""
     if frames_of(ds) == 1:
-        clock = _clock(ds, "AcquisitionTime") if "MOSAIC" in (ds.get("ImageType") or ()) else None
+        clock = clock_of(ds, "AcquisitionTime") if "MOSAIC" in (ds.get("ImageType") or ()) else None
         volume = whole(ds, "TemporalPositionIdentifier", whole(ds, "TemporalPositionIndex"))
         return [_Frame(file, 0, series.plane_of(ds, 0), (whole(ds, "InstanceNumber", 0),), volume, clock)]
     found = []
     for i in range(frames_of(ds)):
         content = group(ds, i, "FrameContentSequence")
         order = tuple(np.atleast_1d(content.get("DimensionIndexValues") or ()).tolist())
-        clock = _clock(content, "FrameAcquisitionDateTime", "FrameReferenceDateTime")
+        clock = clock_of(content, "FrameAcquisitionDateTime", "FrameReferenceDateTime")
         volume = whole(content, "TemporalPositionIndex")
         found.append(_Frame(file, i, series.plane_of(ds, i), order, volume, clock))
     return found

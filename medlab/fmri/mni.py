@@ -97,6 +97,22 @@ def transform(points, matrix):
     return np.atleast_2d(points) @ matrix[:3, :3].T + matrix[:3, 3]
 
 
+def coordinate(text: str) -> np.ndarray:
+    """(3,) mm from the text of the parameter ``fmri_seed_mm``; ValueError where it is no x, y, z."""
+    found = np.array([pd.to_numeric(part, errors="coerce") for part in text.split(",")], float)
+    if len(found) != 3 or not np.isfinite(found).all():
+        raise ValueError(f"fmri_seed_mm {text!r}: expected x, y, z in mm of MNI space, such as '0, -53, 26'")
+    return found
+
+
+def in_words(quality: dict) -> str:
+    """How well `to_mni` went, as two sentences, with a warning where what was registered is hardly a brain."""
+    low, high = quality["stretch"]
+    return (f"Overlap of the brain masks (Dice) {quality['dice']:.2f}; the run covers {quality['coverage']:.0%} of the "
+            f"template's brain.\nStretched {low:.2f} to {high:.2f} times along its axes"
+            + ("." if low > 0.85 and high < 1.3 else ": WARNING, that is hardly a brain, or the registration failed."))
+
+
 def template_mask():
     """The brain of the bundled MNI152 template, 2 mm."""
     from nilearn import datasets

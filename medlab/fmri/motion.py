@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import SimpleITK as sitk
 
+from medlab.fmri import bold
+
 PARAMETERS = ("right_mm", "forward_mm", "up_mm", "pitch_deg", "roll_deg", "yaw_deg")
 HEAD_RADIUS_MM = 50.0  # Power et al. 2012: rotations as arcs on a sphere of this radius
 SMOOTHING_MM = 2.0  # sigma, of what the metric compares, so that noise does not pull at the voxel grid
@@ -33,6 +35,15 @@ def to_itk(values, affine):
 def from_itk(image):
     """(x, y, z) array of a SimpleITK image."""
     return sitk.GetArrayFromImage(image).T
+
+
+def without_first(run: bold.Run, drop: int = 0) -> nib.Nifti1Image:
+    """The image of a run without so many volumes at its start; ValueError where too few stay for a model."""
+    most = run.n_volumes - bold.FEWEST_VOLUMES
+    if not 0 <= drop <= most:
+        raise ValueError(f"fmri_drop_volumes {drop}: expected 0 to {most}, so that {bold.FEWEST_VOLUMES} of the "
+                         f"{run.n_volumes} volumes stay for the model")
+    return run.image.slicer[..., drop:]
 
 
 def realign(image, reference=None, mask=None, threads=2, progress=None):
@@ -149,6 +160,15 @@ def framewise_displacement(parameters, radius_mm=HEAD_RADIUS_MM):
     return np.r_[0.0, steps[:, :3].sum(axis=1) + np.radians(steps[:, 3:]).sum(axis=1) * radius_mm]
 
 
+def in_words(parameters: pd.DataFrame, displacement: np.ndarray, tr_s: float, limit_mm: float) -> str:
+    """How much the head moved, as two sentences; displacement : of `framewise_displacement`, limit_mm : of outliers."""
+    span = parameters.max() - parameters.min()
+    return (f"Frame-wise displacement: mean {displacement.mean():.2f} mm, largest {displacement.max():.2f} mm at "
+            f"{displacement.argmax() * tr_s:.0f} s; {np.mean(displacement > limit_mm):.1%} of the volumes above "
+            f"{limit_mm:g} mm. The head stayed within {span.iloc[:3].max():.1f} mm and {span.iloc[3:].max():.1f} "
+            "degrees.")
+
+
 def motion_regressors(parameters, model=6):
     """Regressors of motion: the 6 parameters, 12 with their changes, 24 with the squares of both (Friston 1996).
 
@@ -208,6 +228,12 @@ def outliers(displacement, change, displacement_mm=0.5):
     """
     low, high = np.percentile(change[1:], [25, 75])
     return pd.DataFrame({"moved": displacement > displacement_mm, "changed": change > high + 1.5 * (high - low)})
+
+
+def volume_regressors(outlier: np.ndarray) -> pd.DataFrame:
+    """One regressor per outlier volume, 1 there and 0 elsewhere: it takes the volume out of the model (scrubbing)."""
+    return pd.DataFrame({f"volume_{t}": np.eye(len(outlier))[t] for t in np.flatnonzero(outlier)},
+                        index=range(len(outlier)))
 
 
 def unsteady(global_signal, most=10):

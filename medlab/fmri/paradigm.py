@@ -4,12 +4,17 @@ Times are seconds after the first volume.
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from medlab.cohorts import cards
+from medlab.cohorts import cards, vocabulary
+
+BLOCK_GAP_S = 3.0  # events of one condition that follow within this gap are one block
+CHANGES = r"derivative|dvars|displacement|rmsd|diff|change"  # names of confounds that are differences between volumes
+FEWEST_FREE = 20  # degrees of freedom without which no variance is worth naming
 
 
 def read_events(path, column="trial_type"):
@@ -35,9 +40,10 @@ def read_events(path, column="trial_type"):
     """
     path = Path(path)
     try:
-        table = pd.read_csv(path, sep="\t", na_values=["n/a", "N/A"], dtype=str)
+        table = pd.read_csv(path, sep="\t", keep_default_na=False, dtype=str)
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ValueError(f"{path.name}: not readable as a tab-separated table of events ({error})") from None
+    table = table.mask(table.map(lambda value: vocabulary.is_missing(value, vocabulary.EMPTY)))
     missing = [c for c in ("onset", "duration") if c not in table]
     if missing:
         comma = "; it seems to be separated by commas" if any("," in c for c in table.columns) else ""
@@ -72,6 +78,28 @@ def read_events(path, column="trial_type"):
     events = events.sort_values("onset", kind="stable").reset_index(drop=True)
     events.attrs["notes"] = notes
     return events
+
+
+def task(folder: Path, row: pd.Series, column: str, dropped_s: float, seconds: float,
+         late: str = "stop") -> tuple[pd.DataFrame, list[str]]:
+    """Events of a run of the dataset, moved along with the volumes that are left out at its start, and checked.
+
+    Parameters
+    ----------
+    folder, row : of the dataset, and its cohort row, with the path of the table in ``events``
+    column : see `read_events`
+    dropped_s : seconds left out at the start; seconds : length of what stays; late : see `check_events`
+
+    Returns
+    -------
+    events, notes : as `check_events` returns them
+    """
+    if not isinstance(row.get("events"), str):
+        raise ValueError("no events: cohort.csv needs a column 'events' with the path of a BIDS table (onset, "
+                         "duration, trial_type, separated by tabs) for this run; without it there is no task to model")
+    table = read_events(folder / row["events"], column)
+    table["onset"] -= dropped_s
+    return check_events(table, seconds, late)
 
 
 def check_events(events, seconds, late="stop"):
@@ -128,7 +156,7 @@ def check_events(events, seconds, late="stop"):
     return events, notes
 
 
-def trial_blocks(events, gap_s):
+def trial_blocks(events, gap_s=BLOCK_GAP_S):
     """Events of one condition that follow each other within `gap_s` as one block: onset, duration, trial_type, n.
 
     Events of other conditions may lie between them. Blocks are in the order of their onsets.
@@ -153,21 +181,39 @@ def below(folder, text):
     return folder / text
 
 
-def read_confounds(path, n_volumes, columns=(), first_missing_is_zero=False, drop=0):
+def confounds(folder: Path, text: str, n_volumes: int, drop: int = 0) -> pd.DataFrame:
+    """Further confounds from the parameter: a table below the dataset and, after a colon, which of its columns.
+
+    Parameters
+    ----------
+    text : such as ``func/sub-01_confounds.tsv`` or ``func/sub-01_confounds.tsv: csf, white_matter``; empty: none
+
+    Returns
+    -------
+    DataFrame of `read_confounds`; without columns where the text is empty
+    """
+    if not text.strip():
+        return pd.DataFrame(index=range(n_volumes - drop))
+    file, _, columns = text.partition(":")
+    wanted = [name.strip() for name in columns.split(",") if name.strip()]
+    return read_confounds(below(folder, file.strip()), n_volumes, wanted, drop)
+
+
+def read_confounds(path: Path, n_volumes: int, columns: Sequence[str] = (), drop: int = 0) -> pd.DataFrame:
     """Confounds from a table, one row per volume; what is constant in the volumes that stay is left out.
+
+    Differences (`CHANGES` in the name) have no first value (fMRIPrep writes n/a): it counts as 0, and a note says so.
 
     Parameters
     ----------
     columns : sequence of str, which ones; default all that are numbers.
-    first_missing_is_zero : bool
-        Differences have no first value (fMRIPrep writes n/a): count it as 0.
     drop : int
         Volumes at the start that the model leaves out; their rows are not returned.
 
     Returns
     -------
     DataFrame
-        A row per volume that stays, index from 0; what was left out stands in ``attrs["notes"]``.
+        A row per volume that stays, index from 0; what was changed or left out stands in ``attrs["notes"]``.
 
     Raises
     ------
@@ -175,7 +221,7 @@ def read_confounds(path, n_volumes, columns=(), first_missing_is_zero=False, dro
         For a table of another length, unknown columns, missing values and nothing but constants, naming them.
     """
     path = Path(path)
-    table = pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",", na_values=["n/a"])
+    table = pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",")
     unknown = [c for c in columns if c not in table]
     if unknown:
         raise ValueError(f"{path.name}: no column {unknown[0]!r}; found {', '.join(map(str, table.columns[:30]))}")
@@ -187,26 +233,25 @@ def read_confounds(path, n_volumes, columns=(), first_missing_is_zero=False, dro
     if len(table) != n_volumes:
         raise ValueError(f"{path.name}: {len(table)} rows, the run has {n_volumes} volumes; expected one row per "
                          "volume")
-    if first_missing_is_zero:
-        table.iloc[0] = table.iloc[0].fillna(0.0)
-    table = table.iloc[drop:]
+    table = table.iloc[drop:].copy()
+    begun = [c for c in table if re.search(CHANGES, str(c), re.I) and drop == 0 and pd.isna(table[c].iloc[0])]
+    table.loc[table.index[:1], begun] = 0.0
     missing = table.columns[~np.isfinite(table).all()]
     if len(missing):
         rows = drop + np.flatnonzero(~np.isfinite(table[missing]).all(axis=1))
-        only = rows.tolist() == [0]
         raise ValueError(f"{path.name}: {len(missing)} confounds with missing values ({', '.join(missing[:5])}) in "
                          f"{len(rows)} rows, first row {rows[0]}; a model cannot use them; "
-                         + ("they are differences, without a first value: fmri_confounds_first_zero: true makes it 0"
-                            if only else "leave these columns out with fmri_confounds_columns, or complete them"))
+                         f"complete them, or name the columns to use: fmri_confounds: '{path.name}: csf, ...'")
     table = table.reset_index(drop=True).astype(float)
     still = table.columns[table.max() == table.min()]
     if len(still) == table.shape[1]:
         raise ValueError(f"{path.name}: every confound is constant in the {len(table)} volumes of the model "
-                         f"({', '.join(still[:5])}); expected at least one that varies: name others with "
-                         "fmri_confounds_columns, or leave fmri_confounds empty")
+                         f"({', '.join(still[:5])}); expected at least one that varies: name others after the table, "
+                         "or leave fmri_confounds empty")
     table = table.drop(columns=still)
     told = {"constant": list(still), "not of numbers": list(text)}
-    table.attrs["notes"] = [f"confounds left out because {why}: {', '.join(map(str, names))}"
+    first = [f"differences without a first value, 0 there: {', '.join(begun)}"] if begun else []
+    table.attrs["notes"] = first + [f"confounds left out because {why}: {', '.join(map(str, names))}"
                             for why, names in told.items() if names]
     return table
 
@@ -263,6 +308,24 @@ def _expression(text, conditions, everything):
     if not any(weights.values()):
         raise ValueError(f"contrast {text!r}: all weights are 0")
     return weights
+
+
+def freedom(design: pd.DataFrame) -> int:
+    """Degrees of freedom of a design, volumes minus rank; ValueError for too few, and for a redundant regressor."""
+    rank = np.linalg.matrix_rank(design)
+    if len(design) - rank < FEWEST_FREE or rank < design.shape[1]:
+        raise ValueError(f"{len(design)} volumes for {design.shape[1]} regressors (rank {rank}) leave "
+                         f"{len(design) - rank} degrees of freedom; expected at least {FEWEST_FREE} and no regressor "
+                         "that others add up to. Smaller fmri_motion_regressors, longer fmri_high_pass_s, or fewer "
+                         "columns in fmri_confounds?")
+    return len(design) - rank
+
+
+def table_of(wanted: Mapping, inflation: Mapping) -> pd.DataFrame:
+    """Contrasts for the page: weights of the conditions as text, and the variance inflation by the confounds."""
+    return pd.DataFrame({"weights": {name: ", ".join(f"{c} {v:+.2g}" for c, v in one.items() if v)
+                                     for name, one in wanted.items()},
+                         "variance inflation by confounds": pd.Series(inflation).round(2)})
 
 
 def variance_inflation(design, weights, conditions):

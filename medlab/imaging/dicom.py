@@ -1,6 +1,5 @@
 """DICOM files and series to arrays in physical units, with their geometry; everything odd is refused by name.
 
-Imported through :mod:`imaging.formats`, which also re-exports :class:`BadImage` and :class:`Image`.
 Sections such as C.7.6.2 are those of DICOM PS3.3.
 """
 
@@ -125,13 +124,29 @@ def dataset(path, pixels=True):
     return ds
 
 
+def _transfer_syntax(stream):
+    """Transfer syntax of the group 0002 that begins here, with or without value representations; None without one."""
+    from pydicom.filereader import read_dataset
+
+    start = stream.tell()
+    for implicit in (False, True):
+        stream.seek(start)
+        meta = read_dataset(stream, implicit, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
+        try:
+            next(iter(meta), None)
+            return meta.get("TransferSyntaxUID")
+        except NotImplementedError:  # as pydicom does: what was read is no value representation
+            continue
+    return None
+
+
 def _refuse_deflate_bomb(path, stream):
     """Inflate a deflated data set with a limit first, because pydicom inflates without one."""
     from pydicom import filereader, uid
 
     try:
         filereader.read_preamble(stream, True)
-        syntax = filereader._read_file_meta_info(stream).get("TransferSyntaxUID")
+        syntax = _transfer_syntax(stream)
         if syntax == uid.DeflatedExplicitVRLittleEndian:
             packed = stream.read()
             limit = min(MAX_BYTES, 2**26 + 100 * len(packed))

@@ -17,14 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from medlab.imaging.dicom import MAX_BYTES, BadImage, Image, dicom_header, guard
-from medlab.imaging.resampling import WINDOWS, fit, picture, prepare, prepare_mask, resample, stretch, window
+from medlab.imaging import nifti
+from medlab.imaging.dicom import MAX_BYTES, BadImage, Image, guard
 from medlab.imaging.series import read_file, read_series, slice_of
-
-__all__ = [
-    "BadImage", "Image", "WINDOWS", "dicom_header", "fit", "picture", "prepare", "prepare_mask", "read",
-    "read_series", "resample", "stretch", "window",
-]  # fmt: skip
 
 MAX_PICTURE = 10**8  # pixels of one PNG, JPEG, TIFF or BMP
 PICTURES = {
@@ -262,14 +257,10 @@ def _is_nifti(head):
 
 def _nifti(file, path, frame, zipped):
     """NIfTI-1 or -2 in one file, its axes turned to (superior, posterior, left)."""
-    import nibabel as nib
 
     with guard(path, "not readable as NIfTI"):
         with gzip.open(file) if zipped else open(file, "rb") as stream:
-            head = stream.read(8)
-            stream.seek(0)
-            two = 540 in (int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big"))
-            source = (nib.Nifti2Image if two else nib.Nifti1Image).from_stream(stream)
+            source = nifti.from_stream(stream)
             header, shape = source.header, source.shape
             while len(shape) > 3 and shape[-1] == 1:
                 shape = shape[:-1]

@@ -17,7 +17,7 @@ def of(shape, image, spacing_mm=None, box=None):
     ----------
     shape : sequence of int
         Spatial shape of the prepared image.
-    image : images.Image
+    image : dicom.Image
         The original.
     spacing_mm : float or sequence of float, optional
         As given to `resampling.prepare`.

@@ -1,8 +1,18 @@
-"""An image of a DICOM series as one file of a dataset: pixels and geometry, no header of the source."""
+"""NIfTI files: opening one of either version, and writing an image with its geometry but no header of its source."""
 
 import gzip
 
 import numpy as np
+
+
+def from_stream(stream):
+    """The image (`nibabel.Nifti1Image` or `Nifti2Image`) of an open stream; its first number tells the version."""
+    import nibabel as nib
+
+    head = stream.read(4)
+    stream.seek(0)
+    two = 540 in (int.from_bytes(head, "little"), int.from_bytes(head, "big"))
+    return (nib.Nifti2Image if two else nib.Nifti1Image).from_stream(stream)
 
 
 def write(image, folder, name) -> dict:

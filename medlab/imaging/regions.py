@@ -62,7 +62,7 @@ def lost(image, region, mask):
 
     Parameters
     ----------
-    image : images.Image; region : as in `cut`
+    image : dicom.Image; region : as in `cut`
     mask : (d, h, w) bool or label map, 0 is background
 
     Returns
@@ -79,7 +79,7 @@ def cut(image, region, margin=2):
 
     Parameters
     ----------
-    image : images.Image
+    image : dicom.Image
         A volume (d, h, w, c); depth is not cropped.
     region : str
         A name in `REGIONS`; empty or ``none`` returns the image as it is.
@@ -88,7 +88,7 @@ def cut(image, region, margin=2):
 
     Returns
     -------
-    (images.Image, tuple of slice or None)
+    (dicom.Image, tuple of slice or None)
         The cut image and the box (rows, columns) in the given one; None where the region was not found, the
         image is then whole.
 

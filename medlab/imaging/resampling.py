@@ -5,6 +5,8 @@ Imported through :mod:`imaging.formats`. Pixels are (h, w, c) or (d, h, w, c), s
 
 import numpy as np
 
+from medlab.imaging import slices
+
 WINDOWS = {  # name: (centre, width) in HU
     "lung": (-600, 1500),
     "mediastinum": (40, 400),
@@ -223,6 +225,12 @@ def _channels(pixels, channels):
     raise ValueError(f"{channels} channels from {have}: expected 1 or {have}")
 
 
+def shown_window(prepared: dict) -> str:
+    """CT window in which originals of a run are shown: that of its preparation (preprocessing.json), of several the
+    first."""
+    return (prepared.get("window") or {"lungs": "lung"}.get(prepared.get("region"), "full")).split(",")[0].strip()
+
+
 def picture(image, index=None, window=None):
     """Slice for display.
 
@@ -241,6 +249,6 @@ def picture(image, index=None, window=None):
         window = "mediastinum"
     pixels = image.pixels
     if pixels.ndim == 4:
-        pixels = pixels[len(pixels) // 2 if index is None else index]
+        pixels = pixels[slices.middle(len(pixels)) if index is None else index]
     grey = np.rint(_unit(pixels, image, window) * 255).astype(np.uint8)
     return grey[..., :3] if grey.shape[-1] >= 3 else grey[..., 0]

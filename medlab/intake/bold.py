@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from medlab import __version__
+from medlab import __version__, storage
 from medlab.fmri import bold as fmri_bold
 from medlab.fmri import paradigm
 from medlab.imaging.dicom import BadImage
@@ -68,7 +68,7 @@ def _run(draft, relative, number, is_dicom):
         image.header.set_xyzt_units("mm", "sec")
         (draft.folder / "func").mkdir(exist_ok=True)
         nib.save(image, draft.folder / name)
-        draft.sha256[name] = drafts.sha256(draft.folder / name)
+        draft.sha256[name] = storage.digest(draft.folder / name)
     else:
         name = f"func/{relative.rpartition('/')[2]}"
         name = f"func/run-{number:02d}_{name.removeprefix('func/')}" if name in draft.sha256 else name

@@ -16,6 +16,7 @@ import pandas as pd
 from tqdm import tqdm
 
 import medlab
+from medlab import storage
 from medlab.imaging import nifti
 from medlab.intake import drafts, joins, label_maps, structures, studies, tables
 from medlab.pet import headers as pet_headers
@@ -95,7 +96,7 @@ def _one(draft, g):
            "_uneven": any("gap of" in n or "mm apart" in n for n in image.notes), "scanner": g["scanner"],
            **g["numbers"]}
     row["_pet"], said = pet_headers.of_series(g["modality"], [draft.source / i["file"] for i in g["items"]])
-    draft.sha256[row["image"]] = drafts.sha256(draft.folder / row["image"])
+    draft.sha256[row["image"]] = storage.digest(draft.folder / row["image"])
     digest = hashlib.sha256(f"{image.pixels.shape}".encode() + np.ascontiguousarray(image.pixels).data).hexdigest()
     burned = ["declares burned-in text: look at it before sharing"] if any(i["burned"] for i in g["items"]) else []
     return row, digest, [*image.notes, *said, *burned]

@@ -19,6 +19,7 @@ import yaml
 from tqdm import tqdm
 
 import medlab
+from medlab import storage
 from medlab.cohorts import cards
 from medlab.intake import label_maps
 
@@ -79,11 +80,6 @@ def words(value) -> list:
     return [] if value is None else list(value) if isinstance(value, (list, tuple)) else str(value).split(",")
 
 
-def sha256(path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def place(draft: Draft, relative: str, name: str) -> str:
     """Link (else copy) a source file to ``name`` below the dataset folder; its hash goes to the card."""
     target = draft.folder / name
@@ -94,7 +90,7 @@ def place(draft: Draft, relative: str, name: str) -> str:
             os.link(original, target)
         except OSError:  # another file system, or not ours to link
             shutil.copyfile(original, target)
-        draft.sha256[name] = sha256(target)
+        draft.sha256[name] = storage.digest(target)
     return name
 
 
@@ -190,7 +186,7 @@ def mask_classes(draft, values):
 def write_labels(draft, labels, name) -> str:
     """Write a label map as PNG below the dataset folder; its hash goes to the card."""
     label_maps.save(labels, draft.folder / name)
-    draft.sha256[name] = sha256(draft.folder / name)
+    draft.sha256[name] = storage.digest(draft.folder / name)
     return name
 
 

@@ -17,7 +17,7 @@ def read(path, root, frame=None, strict=False):
 
     Returns
     -------
-    (images.Image of one channel, bool)
+    (dicom.Image of one channel, bool)
         For a picture in colours of a palette the numbers, not the colours.
 
     Raises

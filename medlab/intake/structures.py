@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
+from medlab import storage
 from medlab.imaging import nifti
 from medlab.intake import contours, drafts, segments, studies
 
@@ -204,7 +205,7 @@ def _drawn(draft, image, items, classes, say):
     name = "masks/" + image.split("/")[-1].split(".")[0]
     (draft.folder / "masks").mkdir(exist_ok=True)
     name = nifti.write(mask, draft.folder, name)["image"]
-    draft.sha256[name] = drafts.sha256(draft.folder / name)
+    draft.sha256[name] = storage.digest(draft.folder / name)
     return name
 
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tqdm import tqdm
 
+from medlab import storage
 from medlab.intake import drafts, tables
 
 TAGS = {"SliceThickness": "slice_thickness_mm", "KVP": "tube_voltage_kv", "XRayTubeCurrent": "tube_current_ma",
@@ -28,7 +29,7 @@ def looks_like(path) -> bool:
 
 def refuse(draft, relative, reason, status="refused"):
     """Log a file under the beginning of its SHA-256; its name only goes into the link table."""
-    mark = f"file {drafts.sha256(draft.source / relative)[:12]}"
+    mark = f"file {storage.digest(draft.source / relative)[:12]}"
     draft.say(mark, status, reason)
     draft.link_table.append({"original": relative, "pseudonym": mark})
 

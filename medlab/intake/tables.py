@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medlab.cohorts import cards
+from medlab.cohorts import cards, vocabulary
 
-NOTHING = {"", "na", "n/a", "nan", "null", "#n/a", "."}
 SEEN = {"1", "true", "yes", "y", "dead", "deceased", "death", "died", "event", "relapse", "progression", "progressed"}
 CENSORED = {"0", "false", "no", "n", "alive", "living", "censored", "no event", "lost to follow-up"}
 UNITS = {"days": 1.0, "weeks": 7.0, "months": 365.25 / 12, "years": 365.25}
@@ -33,7 +32,7 @@ def read_table(path, key=None, sheet=None, decimal=None) -> pd.DataFrame:
     """
     path = Path(path)
     raw = _excel(path, sheet) if path.suffix.lower() in (".xlsx", ".xls", ".xlsm") else _csv(path)
-    raw = raw.map(lambda v: np.nan if isinstance(v, str) and v.strip().lower() in NOTHING else v)
+    raw = raw.map(lambda v: np.nan if vocabulary.is_missing(v, vocabulary.EMPTY) else v)
     raw = raw.dropna(how="all").reset_index(drop=True)
     if len(raw) < 2:
         raise ValueError(f"{path.name}: found {len(raw)} filled rows, expected a header and at least one row")
@@ -116,9 +115,8 @@ def _typed(column, name, decimal):
         text = text.str.replace(",", ".", regex=False)
     elif decimal == "." and text.str.match(r"^[-+]?\d{1,3}(,\d{3})*(\.\d+)?$").all():
         text = text.str.replace(",", "", regex=False)
-    numbers = pd.to_numeric(text.where(text.str.lower() != "none"), errors="coerce")
-    unread = numbers.isna() & (text.str.lower() != "none")
-    return column.str.strip() if unread.any() or numbers.isna().all() else numbers.reindex(column.index)
+    numbers = vocabulary.as_numbers(text)
+    return column.str.strip() if numbers is None or numbers.isna().all() else numbers.reindex(column.index)
 
 
 def canonical(value) -> str:

@@ -7,7 +7,7 @@ from medlab.networks import fusion, models
 from medlab.networks.pipeline import keras
 
 
-def sanity_gate(make, read, y, train, val, *, main=None, loss=None, seed=0, learning_rate=2e-3, steps=60, most=96):
+def sanity_gate(make, read, y, train, val, *, output, loss, seed=0, learning_rate=2e-3, steps=60, most=96) -> dict:
     """Can the network learn at all, and does it learn nothing where there is nothing to learn?
 
     Sixteen training examples must be memorised. Then outcomes are permuted over training and validation together:
@@ -20,24 +20,29 @@ def sanity_gate(make, read, y, train, val, *, main=None, loss=None, seed=0, lear
         Returns a fresh network without dropout.
     read : callable
         From positions to what the network gets.
-    y : (n, columns) outcomes; train, val : positions
-    main : str, optional
-        The survival output that is looked at, with its `loss`; y is then time and event.
+    y : (n, columns) outcomes of that output; train, val : positions
+    output : str or None
+        The output that is looked at, with its `loss`; of all but ``label`` y is time and event. None: there is nothing
+        to look at, see `training.gated_output`.
 
     Returns
     -------
     dict
         memorised (share of the 16; of their pairs for survival), shuffled_rank, shuffled_limit, passed, sentence.
     """
+    if output is None:
+        return {"passed": None, "sentence": "a ridge Cox model, there is nothing to memorise"}
+
     def network():
         model = make()
-        model = keras.Model(model.input, model.output[main]) if main else model
-        model.compile(keras.optimizers.Adam(learning_rate), loss or _loss_of(model))
+        model = keras.Model(model.input, model.output[output])
+        model.compile(keras.optimizers.Adam(learning_rate), loss)
         model.optimizer.build(model.trainable_variables)  # else the first step is traced twice
         return model
 
-    right, chance = (_ordered, _chance_of_c) if main else (_right, _chance)
-    random, few = np.random.default_rng(seed), _varied(y[:, -1:] if main else y, train, 16)
+    label = output == "label"
+    right, chance = (_right, chance_of_auc) if label else (_ordered, _chance_of_c)
+    random, few = np.random.default_rng(seed), _varied(y if label else y[:, -1:], train, 16)
     memorised = float(np.mean(_memorise(network(), read(few), y[few], right, steps)))
     train, val = (np.sort(random.permutation(part)[:most]) for part in (train, val))
     both = np.concatenate([train, val])
@@ -48,7 +53,7 @@ def sanity_gate(make, read, y, train, val, *, main=None, loss=None, seed=0, lear
     rank, limit = chance(y_val, model.predict(read(val), batch_size=32, verbose=0)) if len(val) else (None, None)
     passed = bool(memorised >= 0.95 and (rank is None or abs(rank - 0.5) <= limit))
     said = ("too few to tell" if rank is None else
-            f"{'C' if main else 'AUC'} {rank:.2f}, chance is 0.50 +- {limit:.2f}")
+            f"{'AUC' if label else 'C'} {rank:.2f}, chance is 0.50 +- {limit:.2f}")
     return {"memorised": memorised, "shuffled_rank": rank, "shuffled_limit": limit, "passed": passed,
             "sentence": f"{memorised:.0%} of {len(few)} examples memorised; shuffled outcomes: {said}"}
 
@@ -58,17 +63,6 @@ def _varied(y, places, n):
     order = pd.DataFrame(np.asarray(y)[places]).astype(str).agg("".join, axis=1)
     turn = order.groupby(order).cumcount().to_numpy()
     return np.sort(np.asarray(places)[np.argsort(turn, kind="stable")[:n]])
-
-
-def _loss_of(model):
-    if model.output_shape[-1] == 1:
-        return models.loss("binary")
-    return models.loss("multiclass" if _sums_to_one(model) else "multilabel")
-
-
-def _sums_to_one(model):
-    last = model.layers[-1]
-    return isinstance(last, models.CumulativeLink) or last.activation is keras.activations.softmax
 
 
 def _right(y, p):
@@ -100,7 +94,7 @@ def _chance_of_c(y, risk, n=200):
     return (float(_ordered(y, risk).mean()), float(limit)) if limit < 0.4 else (None, None)  # wider says nothing
 
 
-def _chance(y, p):
+def chance_of_auc(y, p):
     """Mean one-vs-rest AUC and 3.3 standard errors of it under chance (Hanley and McNeil 1982)."""
     from sklearn.metrics import roc_auc_score
 
@@ -114,7 +108,7 @@ def _chance(y, p):
     return (auc, limit) if limit < 0.4 else (None, None)  # wider than that says nothing
 
 
-def verdict(history, best_epoch, rank="auc"):
+def verdict(history, best_epoch, rank="auc") -> dict:
     """What the learning curves say, and what to try next.
 
     Parameters
@@ -154,3 +148,31 @@ def verdict(history, best_epoch, rank="auc"):
 
 def _verdict(verdict, sentence, remedy):
     return {"verdict": verdict, "sentence": sentence, "remedy": remedy}
+
+
+def cost(model, history, best) -> dict:
+    """What a training cost, in words: parameters, operations, epochs, seconds.
+
+    Parameters
+    ----------
+    history : DataFrame
+        `journal.Journal.history`: a row per epoch with seconds and images_per_second.
+    best : number of the epoch that is kept
+    """
+    typical = history.iloc[1:] if len(history) > 1 else history  # the first epoch also builds the graph
+    return {"parameters": f"{model.count_params():,}", "FLOPs per image": f"{models.flops(model) / 1e6:,.1f} million",
+            "epochs": f"{len(history)}, kept the one of number {best}",
+            "time": f"{history['seconds'].sum():.0f} s, {typical['seconds'].median():.1f} s per epoch",
+            "images per second": f"{typical['images_per_second'].median():.0f}"}
+
+
+def kept_in_words(history, best, rule, rank) -> str:
+    """Which epoch is kept, by which rule, with its validation loss and rank, as far as there is a validation part."""
+    names = [name for name in ("val_loss", f"val_{rank}") if name in history]
+    values = "".join(f", {name} {history.iloc[best - 1][name]:.3f}" for name in names)
+    return f"epoch {best} of {len(history)} ({rule}){values}"
+
+
+def gate_in_words(sanity) -> str:
+    """The result of `sanity_gate` in a sentence."""
+    return f"Sanity gate {({True: 'passed', False: 'FAILED', None: ''}[sanity['passed']])} - {sanity['sentence']}"

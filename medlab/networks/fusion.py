@@ -1,8 +1,8 @@
-"""Networks for patients: images, clinical table and radiomics, alone and together, to survival (and a label).
+"""The network of a unit: its images, clinical table and radiomics, alone and together, to a label and to survival.
 
-The unit is the patient. Each kind of input has an output of its own with a loss of its own, so that one training
-gives the image network, the table network and the fused one on the same patients, and a patient who lacks images
-still has an answer.
+A unit is a patient with images and a table, or an image by itself, which is a unit with one image and no table. Each
+kind of input has an output of its own with a loss of its own, so that one training gives the image network, the table
+network and the fused one on the same patients, and a patient who lacks images still has an answer.
 """
 
 import numpy as np
@@ -11,13 +11,16 @@ import pandas as pd
 from medlab.cohorts import vocabulary
 from medlab.networks import models, pipeline
 from medlab.networks.pipeline import keras
-from medlab.statistics.concordance import concordance
+from medlab.statistics import cox
 
 layers, ops = keras.layers, keras.ops
 FUSIONS, TABLES = ("equal", "joint"), ("table", "radiomics")
+MOST_IMAGES, POOLING = 8, "attention"  # of a patient: more images cost time and say little that is new
+MISSING = 0.1  # share of the patients whose images a joint fusion is not given in training: it learns to do without
+MANY_EVENTS, TABLE_UNITS = 300, "128, 64"  # from so many events on a network on the table beats a linear part
 
 
-def units(table, most=8, by="patient"):
+def units(table, most=MOST_IMAGES, by="patient") -> tuple:
     """What one example is, and the rows of its images.
 
     Parameters
@@ -34,7 +37,7 @@ def units(table, most=8, by="patient"):
     units : DataFrame
         One row per patient of train, val and test, the first of the patient's in the table; ``n_images``.
     rows : (m, k) int array
-        Rows of images.npy, -1 where there is no (further) image.
+        Rows of images.npy, -1 where there is no (further) image; k is 0 where nobody has one.
     first : (m,) int array
         Row of the table (and of covariates.parquet) that stands for the unit.
     """
@@ -45,7 +48,7 @@ def units(table, most=8, by="patient"):
     order = np.argsort(codes, kind="stable")
     own = np.split(places[order], np.flatnonzero(np.diff(codes[order])) + 1) if len(places) else []
     pictured = [rows[has[rows]] for rows in own]
-    k = max(1, min(most, max((len(rows) for rows in pictured), default=1)))
+    k = min(most, max((len(rows) for rows in pictured), default=0))
     found, first = np.full((len(own), k), -1), np.array([rows[0] for rows in own], int)
     for target, rows in zip(found, pictured, strict=True):
         rows = rows if len(rows) <= k else rows[np.round(np.linspace(0, len(rows) - 1, k)).astype(int)]
@@ -53,46 +56,95 @@ def units(table, most=8, by="patient"):
     return table.iloc[first].reset_index(drop=True).assign(n_images=[len(rows) for rows in pictured]), found, first
 
 
-def inputs_of(covariates, rows=None):
-    """What the network gets beside the image, float32: table (m, t), radiomics (m, r), present (m, k)."""
-    clinical, radiomics = vocabulary.parts_of(covariates)
+def inputs_of(covariates, rows=None, by="patient") -> dict:
+    """What the network gets beside the images, float32.
+
+    Parameters
+    ----------
+    covariates : DataFrame, a row for each unit; rows : (m, k) and by : see `units`
+
+    Returns
+    -------
+    dict
+        Of a patient table (m, t) and radiomics (m, r), where there are such columns; of every unit with images
+        present (m, k), 1 where there is an image.
+    """
+    clinical, radiomics = vocabulary.parts_of(covariates) if by == "patient" else ([], [])
     given = {"table": covariates[clinical], "radiomics": covariates[radiomics]}
     given = {name: part.to_numpy("float32") for name, part in given.items() if part.shape[1]}
-    return given if rows is None else given | {"present": (rows >= 0).astype("float32")}
+    return given if rows is None or not rows.shape[1] else given | {"present": (rows >= 0).astype("float32")}
 
 
-def encoder(name, image_shape, **options):
+def n_events(y) -> int:
+    """Events among the units of `training.targets`; 0 without survival."""
+    return int(y["survival"][:, 1].sum()) if "survival" in y else 0
+
+
+def by_events(events, pictured) -> dict:
+    """How free a survival network may be with so many events in training: options of `build`.
+
+    The plainest below `MANY_EVENTS` (equal weights, linear in the table, as a Cox model); beside images the table stays
+    linear.
+    """
+    many = events >= MANY_EVENTS
+    return {"fusion": "joint" if many else "equal", "units": TABLE_UNITS if many and not pictured else ""}
+
+
+def create(name, images, given, y, *, label=None, cuts=None, prior=None, **options) -> keras.Model:
+    """An untrained network for units like these, the linear parts of its tables at the ridge Cox model.
+
+    Parameters
+    ----------
+    name : str
+        Network of the images, see `models.features`.
+    images : array of images.npy, or None
+    given : dict of `inputs_of`, of the training units
+    y : dict of `training.targets`, of the training units: what is learnt
+    label : (kind, n_outputs), optional
+        Head of the label, see `models.head`.
+    cuts : edges of the intervals of a discrete-time head; None: log risks for a Cox loss
+    prior : dict of `priors`
+    options : further ones of `build`, such as those by `by_events`, and of `models.features`
+    """
+    survival, pictured = y.get("survival"), "present" in given
+    sizes = {part: given[part].shape[1] for part in TABLES if part in given}
+    model = build(name if pictured else "", images.shape[1:] if pictured else None,
+                  given["present"].shape[1] if pictured else 0, sizes, survival=survival is not None, label=label,
+                  n_intervals=0 if cuts is None else len(cuts) - 1, prior=prior, n_events=n_events(y), **options)
+    return model if survival is None else start_at_cox(model, given, survival, prior, cuts)
+
+
+def encoder(name, image_shape, **options) -> keras.Model:
     """Model from one image to its feature vector; options as `models.features`."""
     image = keras.Input(tuple(image_shape), name="one_image")
     return keras.Model(image, models.features(image, name, **options), name="encoder")
 
 
-def build(name, image_shape, n_images, sizes, *, n_intervals=0, label=None, dropout=0.2, units="", fusion="equal",
-          pooling="attention", missing=0.1, prior=None, n_events=0, **options):
-    """Network for patients with an output per kind of input.
+def build(name, image_shape, n_images, sizes, *, survival=True, n_intervals=0, label=None, dropout=0.2, units="",
+          fusion="equal", prior=None, n_events=0, **options) -> keras.Model:
+    """Network with an output for the label and an output of risk per kind of input.
 
     Parameters
     ----------
     name : str
-        Network of the images, see `models.build` (`options` go there); "" without images.
+        Network of the images, see `models.features` (`options` go there); "" without images.
     image_shape : (h, w, c) or (d, h, w, c)
     n_images : int
-        Images per patient, k.
+        Images per unit, k.
     sizes : dict
         Columns of the other inputs: ``{"table": t, "radiomics": r}``.
+    survival : bool
+        Whether there are outputs of risk.
     n_intervals : int
-        0: outputs are log risks (b, 1) for a Cox loss; K: hazard logits (b, K).
+        0: risks are log risks (b, 1) for a Cox loss; K: hazard logits (b, K).
     label : (kind, n_outputs), optional
-        A class label as further output, learned from the same features.
+        A class label of the images, see `models.head`, learned from the same features as their risk.
     units : str
         Hidden layers of the table, "64, 32"; empty: linear, a Cox model.
     fusion : str
         ``equal``: the sum of the standardised risks of the inputs, best for few patients, where a fitted combination
         follows whichever input was learned by heart; ``joint``: the image risk beside the columns of the tables, as in
         a Cox model, and a small network on all features together.
-    missing : float
-        Share of the patients whose images are withheld from the fused output in training, so that it learns to do
-        without.
     prior, n_events : dict of `priors`, events in training
         Ridge penalty on the coefficients of the tables, see `penalty_of`.
 
@@ -107,69 +159,57 @@ def build(name, image_shape, n_images, sizes, *, n_intervals=0, label=None, drop
     if name:
         inputs |= {"image": keras.Input((n_images, *image_shape), name="image"),
                    "present": keras.Input((n_images,), name="present")}
-        features["image"] = _pooled(inputs, encoder(name, image_shape, **options), pooling)
+        features["image"] = _pooled(inputs, encoder(name, image_shape, **options))
         shown = layers.Dropout(dropout)(features["image"]) if dropout else features["image"]
-        outputs["image"] = _risk(shown, columns, "image_risk")
+        if survival:
+            outputs["image"] = _risk(shown, columns, "image_risk")
         if label:
             outputs["label"] = models.head(shown, *label)
     for part, size in sizes.items():
         inputs[part] = keras.Input((size,), name=part)
         features[part], outputs[part] = _from_table(inputs[part], part, units, columns, dropout, penalty[part])
     if len(features) > 1:
-        outputs["fused"] = _fused(inputs, features, outputs, columns, fusion, dropout, missing, penalty)
+        outputs["fused"] = _fused(inputs, features, outputs, columns, fusion, dropout, penalty)
     return keras.Model(inputs, outputs, name="patients")
 
 
-def _pooled(inputs, encode, pooling):
+def _pooled(inputs, encode):
     image = inputs["image"]
     each = encode(ops.reshape(image, (-1, *image.shape[2:])))
     each = ops.reshape(each, (-1, image.shape[1], each.shape[-1]))
-    return models.over_instances(each, inputs["present"], pooling if image.shape[1] > 1 else "mean")
+    return models.over_instances(each, inputs["present"], POOLING if image.shape[1] > 1 else "mean")
 
 
-def penalty_of(prior, n_events):
+def penalty_of(prior, n_events) -> float:
     """Ridge penalty per event of a Cox loss that stands for a prior: the log hazard ratio per standard deviation of a
     covariate is normal with mean 0 and standard deviation `prior`; 0 is no penalty."""
     return float(1 / (2 * prior**2 * max(1, n_events))) if prior else 0.0
 
 
-PRIORS = (0.05, 0.08, 0.12, 0.2, 0.35, 0.6, 1.0)
+def priors(given, y) -> dict:
+    """Prior of each table: that of the ridge which fits best in cross-validation (`statistics.cox.choose_ridge`).
 
+    Parameters
+    ----------
+    given, y : dicts of `inputs_of` and `training.targets`, of the training units
 
-def ridge_cox(x, y, prior):
-    """Coefficients of a ridge Cox model, (columns,); y (m, 2) of time and event, prior as in `penalty_of`."""
-    from sksurv.linear_model import CoxPHSurvivalAnalysis
-    from sksurv.util import Surv
-
-    model = CoxPHSurvivalAnalysis(alpha=1 / prior**2, ties="efron")
-    return model.fit(x, Surv.from_arrays(y[:, 1] > 0, y[:, 0])).coef_
-
-
-def choose_prior(x, y, seed=0, folds=5, repeats=2):
-    """The prior of `PRIORS` with the best C in cross-validation within these (training) patients."""
-    random, found = np.random.default_rng(seed), np.zeros(len(PRIORS))
-    for _ in range(repeats):
-        order = random.permutation(len(y))
-        order, fold = order[np.argsort(y[order, 1], kind="stable")], np.empty(len(y), int)
-        fold[order] = np.arange(len(y)) % folds  # each fold gets its share of the events
-        for out in (fold == k for k in range(folds)):
-            if y[~out, 1].sum():
-                risks = (x[out] @ ridge_cox(x[~out], y[~out], prior) for prior in PRIORS)
-                each = [concordance(y[out, 0], y[out, 1] > 0, risk) for risk in risks]
-                found += np.nan_to_num(each, nan=0.5)
-    return PRIORS[int(np.argmax(found.round(6)))]
-
-
-def priors(given, y, prior=0.0):
-    """Prior of each table of `inputs_of` (of the training patients): the given one, or for 0 by `choose_prior`."""
+    Raises
+    ------
+    ValueError
+        Where survival is to be learnt and nobody has the event.
+    """
+    if "survival" not in y:
+        return {}
+    y = y["survival"]
     known = (y > 0).any(axis=1)
     if not y[:, 1].any():
         raise ValueError(f"no event among {known.sum()} training patients with follow-up: nothing can be learnt; "
                          "choose another split (seed, n_folds) or another outcome")
-    return {part: prior or choose_prior(given[part][known], y[known]) for part in TABLES if part in given}
+    time, event = y[known, 0], y[known, 1] > 0
+    return {part: float(cox.choose_ridge(time, event, given[part][known]) ** -0.5) for part in TABLES if part in given}
 
 
-def hazard_level(y, cuts):
+def hazard_level(y, cuts) -> np.ndarray:
     """Logit of events / at risk in each interval of a discrete-time head, (K,), kept from 0 and 1."""
     time, event = y[(y > 0).any(axis=1)].T
     at_risk = (time[:, None] > np.asarray(cuts)[:-1]).sum(0)
@@ -178,7 +218,7 @@ def hazard_level(y, cuts):
     return np.log(share / (1 - share))
 
 
-def start_at_cox(model, given, y, prior, cuts=None):
+def start_at_cox(model, given, y, prior, cuts=None) -> keras.Model:
     """Give the linear parts of the tables the coefficients of a ridge Cox model of the same patients.
 
     A network takes hundreds of steps to what Newton's method has at once; from here it only learns what is new. The
@@ -195,7 +235,7 @@ def start_at_cox(model, given, y, prior, cuts=None):
     for layer in model.layers:
         part, _, kind = layer.name.rpartition("_")
         if part in TABLES and kind in ("linear", "fused"):
-            coefficients = ridge_cox(given[part][known], y[known], prior[part])
+            coefficients = cox.coefficients(y[known, 0], y[known, 1] > 0, given[part][known], 1 / prior[part] ** 2)
             kernel = np.repeat(coefficients[:, None], layer.units, axis=1)
             layer.set_weights([kernel, *layer.get_weights()[1:]])
             alone = "encoder" not in names and not any(name.endswith("_network") for name in names)
@@ -214,15 +254,14 @@ def _set_level(model, level, names):
     return model
 
 
-def standardise(model, images, rows, given):
+def standardise(model, images, rows, given) -> keras.Model:
     """Give the parts of an ``equal`` fusion mean and variance of their risks over these (training) patients: the
     moving ones of training are those of its last batches."""
-    found = predict(model, images, rows, given)
-    for layer in model.layers:
-        part, _, kind = layer.name.rpartition("_")
-        if kind == "standard":
-            risk = found[part][given["present"].any(axis=1)] if part == "image" else found[part]
-            layer.set_weights([risk.mean(0), np.maximum(risk.var(0), 1e-6)])
+    summed = {layer.name.removesuffix("_standard"): layer for layer in model.layers if layer.name.endswith("_standard")}
+    found = predict(model, images, rows, given) if summed else {}
+    for part, layer in summed.items():
+        risk = found[part][given["present"].any(axis=1)] if part == "image" else found[part]
+        layer.set_weights([risk.mean(0), np.maximum(risk.var(0), 1e-6)])
     return model
 
 
@@ -264,7 +303,7 @@ class Scaled(layers.Layer):
         return super().get_config() | {"start": self.start, "level": self.with_level}
 
 
-def _fused(inputs, features, outputs, columns, fusion, dropout, missing, penalty):
+def _fused(inputs, features, outputs, columns, fusion, dropout, penalty):
     if fusion not in FUSIONS:
         raise ValueError(f"fusion {fusion!r} is unknown; expected one of {', '.join(FUSIONS)}")
     there = {part: 1.0 for part in features}
@@ -274,8 +313,8 @@ def _fused(inputs, features, outputs, columns, fusion, dropout, missing, penalty
         each = [layers.BatchNormalization(momentum=0.9, center=False, scale=False, name=f"{part}_standard")(
             ops.stop_gradient(outputs[part])) * there[part] for part in features]
         return Scaled(0.3, columns > 1, name="fused_risk")(layers.Add()(each))
-    if "image" in features and missing:
-        there["image"] = ops.minimum(layers.Dropout(missing)(there["image"]), 1.0)
+    if "image" in features:
+        there["image"] = ops.minimum(layers.Dropout(MISSING)(there["image"]), 1.0)
     risks = [Scaled(name="image_scaled")(outputs["image"] * there["image"]) if part == "image" else
              _risk(inputs[part], columns, f"{part}_fused", penalty[part]) for part in features]
     total, x = layers.Add()(risks), layers.Concatenate()([features[part] * there[part] for part in features])
@@ -284,8 +323,8 @@ def _fused(inputs, features, outputs, columns, fusion, dropout, missing, penalty
     return layers.Add(name="fused_risk")([total, _risk(x, columns, "together")])
 
 
-def label_model(model):
-    """The part of a network for patients that gives the label of one image, as a model of its own."""
+def label_model(model) -> keras.Model:
+    """The part of a network that gives the label of one image, as a model of its own: an image in, scores out."""
     encode, known = model.get_layer("encoder"), {layer.name: layer for layer in model.layers}
     image = keras.Input(encode.input_shape[1:], name="image")
     x = encode(image)
@@ -294,7 +333,7 @@ def label_model(model):
     return keras.Model(image, x, name="label")
 
 
-def predict(model, images, rows, given, batch_size=64):
+def predict(model, images, rows, given, batch_size=64) -> dict:
     """Outputs for patients, read from disk batch by batch.
 
     Parameters
@@ -316,7 +355,7 @@ def predict(model, images, rows, given, batch_size=64):
     return {name: np.asarray(part, float) for name, part in model.predict(batches, verbose=0).items()}
 
 
-def log_risk(output):
+def log_risk(output) -> np.ndarray:
     """One number per patient from an output, (n,), higher is worse: the log risk itself; of hazard logits (n, K) the
     complementary log-log of the mean survival at the cuts, by which `losses.Concordance` ranks them too."""
     output = np.asarray(output, float)
@@ -326,10 +365,8 @@ def log_risk(output):
     return np.log(-np.log(np.clip(mean, 1e-12, 1 - 1e-12)))
 
 
-def memory_bytes(model, batch_size):
-    """`models.memory_bytes`, of a network for patients too: its encoder works on every image."""
-    if not isinstance(model.input, dict):
-        return models.memory_bytes(model, batch_size)
+def memory_bytes(model, batch_size) -> int:
+    """`models.memory_bytes` of a network of `build`, whose encoder works on every image of a unit."""
     if "image" not in model.input:
         return int(16 * model.count_params() + 4e6)
     return models.memory_bytes(model.get_layer("encoder"), batch_size * model.input["image"].shape[1])

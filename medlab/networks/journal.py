@@ -1,6 +1,5 @@
 """The journal of a training: progress, checkpoint rule, and the state from which a killed run goes on."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -27,8 +26,7 @@ def key(settings: dict, *files: Path, code: tuple = ()) -> str:
     files : files that the training reads
     code : modules that train; what they reach by imports counts with them
     """
-    parts = [json.dumps(settings, sort_keys=True, default=str), *map(storage.digest, files), reach.fingerprint(*code)]
-    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
+    return storage.digest_of([settings, *map(storage.digest, files), reach.fingerprint(*code)])
 
 
 def _say(text):
@@ -80,7 +78,7 @@ class Journal(keras.callbacks.Callback):
                     self.note = "a state saved with other parameters, data or code was not used"
                     continue
                 for name, digest in facts["files"].items():
-                    if _digest(place / name) != digest:
+                    if storage.digest(place / name) != digest:
                         raise ValueError(f"{name} is damaged")
                 history = pd.read_csv(place / "history.csv", float_precision="round_trip")
                 self.rows = history.to_dict("records")
@@ -107,8 +105,8 @@ class Journal(keras.callbacks.Callback):
 
     def _chance(self):
         """State of the random generators of dropout layers, which Keras leaves out of the weights."""
-        return [layer.seed_generator.state for layer in self.model._flatten_layers()
-                if hasattr(layer, "seed_generator")]
+        weights = {id(weight) for weight in self.model.weights}
+        return [state for state in self.model.variables if id(state) not in weights]
 
     def on_epoch_begin(self, epoch, logs=None):
         self.start = time.perf_counter()
@@ -177,7 +175,7 @@ class Journal(keras.callbacks.Callback):
         else:
             os.link(self.state / "best.weights.h5", fresh / "best.weights.h5")
         self.history().to_csv(fresh / "history.csv", index=False)
-        files = {path.name: _digest(path) for path in fresh.iterdir()}
+        files = {path.name: storage.digest(path) for path in fresh.iterdir()}
         facts = {"key": self.key, "epoch": self.epoch, "best": self.best, "files": files,
                  "chance": [keras.ops.convert_to_numpy(state).tolist() for state in self._chance()]}
         (fresh / "state.json").write_text(json.dumps(facts))
@@ -219,8 +217,3 @@ class Journal(keras.callbacks.Callback):
         for suffix in (".new", ".former"):
             shutil.rmtree(self.state.with_suffix(suffix), ignore_errors=True)
         return model
-
-
-def _digest(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()

@@ -1,9 +1,9 @@
-"""The networks: small, readable, in 2-D and 3-D. Input grey values 0..255, output probabilities.
+"""The networks of one image: small, readable, in 2-D and 3-D. Input grey values 0..255, output features.
 
-Each network in `NETWORKS` is a function from a normalised tensor to a feature vector; `build` puts the
-normalisation before and the head behind it. Volumes with thick slices are shrunk in-plane first: an axis much
-shorter than the longest one gets neither a wide kernel nor a stride until the others have come down to it (as
-in nnU-Net, Isensee et al. 2021, doi:10.1038/s41592-020-01008-z).
+Each network in `NETWORKS` is a function from a normalised tensor to a feature vector; `features` puts the
+normalisation before it, `head` makes probabilities of it. Volumes with thick slices are shrunk in-plane first: an
+axis much shorter than the longest one gets neither a wide kernel nor a stride until the others have come down to it
+(as in nnU-Net, Isensee et al. 2021, doi:10.1038/s41592-020-01008-z).
 """
 
 import functools
@@ -116,20 +116,42 @@ def compact(x, width, attention):
 NETWORKS = {"simple": simple, "multiscale": multiscale, "resnet18": resnet18, "compact": compact}
 
 
+def parsed(network) -> tuple:
+    """Name, whether it has channel attention, and file of weights of a network written as text.
+
+    Parameters
+    ----------
+    network : str
+        One of `NETWORKS`; with ``se-`` before it every block has `squeeze_excite`; or a network of keras.applications
+        with a local file of its weights or ``random``: ``EfficientNetB0, weights.h5``.
+
+    Examples
+    --------
+    >>> parsed("compact"), parsed("se-resnet18"), parsed("ResNet50, random")
+    (('compact', False, ''), ('resnet18', True, ''), ('ResNet50', False, 'random'))
+    """
+    name, _, weights = (part.strip() for part in str(network).partition(","))
+    plain, ready = name.removeprefix("se-"), [n for n in dir(keras.applications) if n[0].isupper()]
+    if plain in NETWORKS and not weights:
+        return plain, plain != name, ""
+    if name in ready:
+        return name, False, weights
+    raise ValueError(f"network {network!r} is unknown; expected one of {', '.join(NETWORKS)}, these with se- before "
+                     "them, or a network of keras.applications with its weights, such as 'EfficientNetB0, weights.h5'; "
+                     f"known are {', '.join(ready)}")
+
+
 def transfer(x, backbone, weights):
     """A backbone of keras.applications without its top, fed as it was trained; x is grey values 0..255."""
-    make = getattr(keras.applications, backbone, None)
-    if not callable(make):
-        known = ", ".join(sorted(n for n in dir(keras.applications) if n[0].isupper()))
-        raise ValueError(f"backbone {backbone!r} is not in keras.applications; known are {known}")
+    make = getattr(keras.applications, backbone)
     if len(x.shape) != 4:
-        raise ValueError("network transfer takes images, this cohort has volumes: choose compact or resnet18")
+        raise ValueError(f"network {backbone} takes images, this cohort has volumes: choose compact or resnet18")
     if not weights:
-        raise ValueError("network transfer needs pretrained weights, none are downloaded: set weights_file to a "
-                         f"local copy of the 'no top' weights of {backbone} (see keras.io/api/applications), "
-                         "or to 'random' for none, or choose the network compact")
+        raise ValueError(f"network {backbone} needs pretrained weights, none are downloaded: write behind its name a "
+                         f"local copy of its 'no top' weights (see keras.io/api/applications), '{backbone}, "
+                         f"weights.h5', or '{backbone}, random' for none, or choose the network compact")
     if weights != "random" and not Path(weights).is_file():
-        raise ValueError(f"weights_file {Path(weights).name!r} does not exist; expected a local .h5 file")
+        raise ValueError(f"the weights {Path(weights).name!r} do not exist; expected a local .h5 file")
     if x.shape[-1] not in (1, 3):
         raise ValueError(f"{backbone} takes 1 or 3 channels, the images have {x.shape[-1]}")
     x = layers.Concatenate()([x] * 3) if x.shape[-1] == 1 else x
@@ -145,9 +167,9 @@ def transfer(x, backbone, weights):
     return pool(body(x, training=False), ("average",))
 
 
-def freeze(model, frozen=True):
-    """Freeze or free the backbone of a `transfer` network; its batch normalisation always stays frozen."""
-    for layer in model._flatten_layers(include_self=False):
+def freeze(model, frozen=True) -> keras.Model:
+    """Freeze or free the backbone of a network by `transfer`; its batch normalisation always stays frozen."""
+    for layer in layers_within(model):
         if layer.name == "backbone":
             layer.trainable = not frozen
             for inner in layer.layers:
@@ -197,11 +219,22 @@ def head(x, kind, n_outputs):
     return layers.Dense(columns, activation, kernel_initializer=small, name="probabilities")(x)
 
 
-def features(inputs, name, *, capacity=1.0, attention=False, mean=0.0, std=1.0, backbone="", weights="",
-             view="auto"):
-    """Feature vectors of images of grey values 0..255, by one of `NETWORKS` or ``transfer``; see `build`."""
-    if name not in (*NETWORKS, "transfer"):
-        raise ValueError(f"network {name!r} is unknown; expected one of {', '.join(NETWORKS)}, transfer")
+def features(inputs, network, *, capacity=1.0, mean=0.0, std=1.0, view="auto"):
+    """Feature vectors (b, f) of images of grey values 0..255.
+
+    Parameters
+    ----------
+    inputs : (b, h, w, c) or (b, d, h, w, c)
+    network : str
+        See `parsed`.
+    capacity : float
+        Factor on the width of every layer.
+    mean, std : float or (c,)
+        Of grey values / 255 over the training images; part of the model, so that it takes raw arrays.
+    view : str
+        ``auto`` (pictures in 2-D, volumes in 3-D), or of volumes ``2.5d`` (`_by_slice`) or ``planes`` (`_planes`).
+    """
+    name, attention, weights = parsed(network)
     if capacity <= 0:
         raise ValueError(f"capacity must be above 0, found {capacity}")
     if view not in VIEWS:
@@ -212,14 +245,13 @@ def features(inputs, name, *, capacity=1.0, attention=False, mean=0.0, std=1.0, 
         raise ValueError(f"view planes takes cubes, the volumes are {inputs.shape[1:4]}: set image_size and "
                          "image_depth (and spacing_mm) in 02, or take 2.5d")
     channels = inputs.shape[-1]
-    if name == "transfer":
-        network = functools.partial(transfer, backbone=backbone, weights=weights)
-        x = inputs
+    if name not in NETWORKS:
+        body, x = functools.partial(transfer, backbone=name, weights=weights), inputs
     else:
-        network = functools.partial(NETWORKS[name], width=max(8, 4 * round(32 * capacity / 4)), attention=attention)
+        body = functools.partial(NETWORKS[name], width=max(8, 4 * round(32 * capacity / 4)), attention=attention)
         scale = [np.broadcast_to(np.asarray(v, float) * 255, channels).tolist() for v in (mean, std)]
         x = layers.Normalization(mean=scale[0], variance=[max(s, 1.0) ** 2 for s in scale[1]])(inputs)
-    return network(x) if view == "auto" else _planes(x, network) if view == "planes" else _by_slice(x, network)
+    return body(x) if view == "auto" else _planes(x, body) if view == "planes" else _by_slice(x, body)
 
 
 def _by_slice(x, network):
@@ -257,56 +289,38 @@ def over_instances(x, present, how="attention"):
     return ops.sum(x * ops.expand_dims(weight / total, -1), axis=1)
 
 
-def build(name, input_shape, head_kind, n_outputs, *, dropout=0.2, **options):
-    """Network for images of grey values 0..255.
-
-    Parameters
-    ----------
-    name : str
-        One of `NETWORKS`, or ``transfer`` (`backbone` of keras.applications, its local file `weights`).
-    input_shape : (h, w, c) or (d, h, w, c)
-    head_kind, n_outputs : see `head`
-    capacity : float
-        Factor on the width of every layer.
-    mean, std : float or (c,)
-        Of grey values / 255 over the training images; part of the model, so that it takes raw arrays.
-    view : str
-        ``auto`` (pictures in 2-D, volumes in 3-D), or of volumes ``2.5d`` (`_by_slice`) or ``planes`` (`_planes`).
-
-    Returns
-    -------
-    keras.Model
-    """
-    inputs = keras.Input(tuple(input_shape), name="image")
-    x = features(inputs, name, **options)
-    x = layers.Dropout(dropout)(x) if dropout else x
-    return keras.Model(inputs, head(x, head_kind, n_outputs), name=name)
-
-
-def loss(kind, label_smoothing=0.0):
+def loss(kind, label_smoothing=0.0) -> keras.losses.Loss:
     """Loss of a head: cross-entropy (of the class probabilities for an ordinal head)."""
     if kind in ("binary", "multilabel"):
         return keras.losses.BinaryCrossentropy(label_smoothing=label_smoothing)
     return keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing)
 
 
-def _leaves(model):
-    return [leaf for leaf in model._flatten_layers(include_self=False)
-            if not isinstance(leaf, keras.Model) and hasattr(leaf, "output")]
+def layers_within(model):
+    """All layers of a network, those of the networks inside it too."""
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from layers_within(layer)
 
 
-def flops(model):
+def leaves(model):
+    """The layers that calculate: all but the networks inside and layers that were never called."""
+    return [leaf for leaf in layers_within(model) if not isinstance(leaf, keras.Model) and hasattr(leaf, "output")]
+
+
+def flops(model) -> int:
     """Floating-point operations of one image's forward pass: convolutions and dense layers, 2 per product."""
     return sum(2 * math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
-               for layer in _leaves(model) if hasattr(layer, "kernel"))
+               for layer in leaves(model) if hasattr(layer, "kernel"))
 
 
-def memory_bytes(model, batch_size, copies=4):
+def memory_bytes(model, batch_size, copies=4) -> int:
     """Estimated memory of training, without the libraries' own 0.6 GB.
 
     `copies` of the parameters (value, gradient, two moments), two of every layer's output (value and gradient)
     and four batches on their way in.
     """
-    values = sum(math.prod(layer.output.shape[1:]) for layer in _leaves(model))
+    values = sum(math.prod(layer.output.shape[1:]) for layer in leaves(model))
     batches = 4 * math.prod(model.input_shape[1:])
     return int(4 * (copies * model.count_params() + batch_size * (2 * values + batches)))

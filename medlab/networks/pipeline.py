@@ -84,13 +84,36 @@ def _read(part, rows):
     return found
 
 
-def gather(images, rows, inputs, places):
-    """What `dataset` gives of some units at once, without augmentation: x, float32."""
+def gather(images, rows, inputs, places) -> dict:
+    """What `dataset` gives of some units at once, without augmentation: a dict of x, float32."""
+    beside = {name: part[places] for name, part in inputs.items()}
     if images is None:
-        return {name: part[places] for name, part in inputs.items()}
+        return beside
     chosen = np.asarray(rows)[places]
     x = _read(images, chosen).astype("float32").reshape(*chosen.shape, *images.shape[1:])
-    return {"image": x} | {name: part[places] for name, part in inputs.items()} if inputs else x
+    return {"image": x} | beside
+
+
+def versions(images, row, prepared, policy, seed=0, n=12) -> list:
+    """Pictures of one image as a network sees it, drawn again and again; of a volume the middle slice.
+
+    Parameters
+    ----------
+    images : array of images.npy; row : of the image
+    prepared : dict
+        preprocessing.json: ``marks``, ``window``.
+    policy : dict of `policies.policy`
+
+    Returns
+    -------
+    list of n (h, w) or (h, w, 3) uint8 arrays; three channels are shown as colours only where they are.
+    """
+    marks = prepared.get("marks", 0)
+    batch = next(iter(dataset(images, rows=np.repeat(row, n), batch_size=n, policy=policy, seed=seed, marks=marks)))
+    pictures = batch.numpy().astype("uint8")
+    pictures = pictures if pictures.ndim == 4 else pictures[:, pictures.shape[1] // 2]
+    colour = pictures.shape[-1] == 3 and not marks and "," not in str(prepared.get("window"))
+    return list(pictures if colour else pictures[..., 0])
 
 
 def _floats(part):
@@ -223,7 +246,7 @@ def _resample(x, matrix, fill, nearest):
         matrix = tf.repeat(matrix, x.shape[1], axis=0)
     flat = tf.reshape(x, [-1, *x.shape[-3:]])
     if not nearest:
-        return tf.reshape(_bilinear(flat, matrix, fill), tf.shape(x))
+        return tf.reshape(bilinear(flat, matrix, fill), tf.shape(x))
     moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(flat, tf.uint8) if flat.dtype == tf.bool else flat, transforms=matrix,
         output_shape=tf.constant(list(x.shape[-3:-1]), tf.int32), fill_value=0.0, fill_mode=fill.upper(),
@@ -232,7 +255,7 @@ def _resample(x, matrix, fill, nearest):
 
 
 @tf.function(jit_compile=True)
-def _bilinear(images, matrix, fill):
+def bilinear(images, matrix, fill):
     """What `ImageProjectiveTransformV3` gives, compiled: 2.4 times its images per CPU second (180 x 180, grey)."""
     n, (height, width, channels) = tf.shape(images)[0], images.shape[1:]
     row, column = tf.meshgrid(*(tf.range(side, dtype=tf.float32) for side in (height, width)), indexing="ij")
@@ -288,6 +311,8 @@ def vary_grey(x, chance, key, policy):
 def _mixup(x, y, chance, alpha):
     """Each image mixed with the batch read backwards; the share is mostly near 0 for a small alpha."""
     share = 0.5 * chance[:, 9] ** (1 / alpha)  # at most one half: the own label stays the larger part
-    wide = tf.reshape(share, [-1] + [1] * (x.shape.rank - 1))
-    flat = tf.reshape(share, [-1] + [1] * (y.shape.rank - 1))
-    return x + wide * (x[::-1] - x), y + flat * (y[::-1] - y)
+
+    def mixed(part):
+        return part + tf.reshape(share, [-1] + [1] * (part.shape.rank - 1)) * (part[::-1] - part)
+
+    return mixed(x), tf.nest.map_structure(mixed, y)

@@ -66,6 +66,31 @@ def policy(text="auto", modality=None, card=None):
     return _checked(own | dict(_change(change) for change in changes))
 
 
+def in_words(policy: dict) -> str:
+    """A policy as a sentence, such as ``flip l, rotation_deg 10``."""
+    return ", ".join(f"{name} {value}" for name, value in policy.items()) or "no augmentation"
+
+
+def check_flips(flips: str, policy: dict, axes: int, name: str = "flips") -> None:
+    """Refuse mirror images that the network has never seen, and those that pictures do not have.
+
+    Parameters
+    ----------
+    flips : text of l (left-right), u (up-down), z (through the plane); policy : of the augmentation
+    axes : of the images, 2 or 3; name : of the parameter, for the message
+
+    Raises
+    ------
+    ValueError
+        Naming what the augmentation flips.
+    """
+    made = "".join(k for k in str(policy.get("flip", "")) if k != "z" or axes == 3)
+    if set(flips) - set(made):
+        raise ValueError(f"{name} is {flips!r}, but the augmentation flips {made or 'nothing'}"
+                         f"{'' if axes == 3 else ' (z is for volumes only)'}; expected some of these: a network that "
+                         "never saw a mirror image cannot read one")
+
+
 def _change(text):
     key, _, value = (part.strip() for part in text.partition("="))
     return key, value

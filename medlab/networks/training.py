@@ -1,19 +1,20 @@
-"""Training: what is predicted, targets, class weights, schedule, memory."""
+"""Training: what is learnt, targets, losses, weights, schedule, memory, the network as it is saved."""
 
 import os
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
-from medlab.networks import losses, models
+from medlab.networks import fusion, losses, models
 from medlab.networks.pipeline import keras
 
-MANY_EVENTS, TABLE_UNITS = 300, "128, 64"
-
 TARGETS = ("auto", "label", "survival", "both")
+SURVIVAL_HEADS, INTERVALS = ("cox", "hazard"), 12  # intervals of discrete time at most
+RULES = {"loss": "lowest validation loss", "auc": "highest validation {}", "last": "last epoch"}
 
 
-def wanted(table, target="auto"):
+def wanted(table, target="auto") -> list:
     """What is learnt: a list of ``label`` and ``survival``.
 
     Parameters
@@ -43,7 +44,12 @@ def wanted(table, target="auto"):
     return found if target == "auto" else lacking
 
 
-def outcome(table, facts, head="auto"):
+def unit_of(wanted) -> str:
+    """What one example is: a ``patient`` with all images and the table for survival, an ``image`` for a label alone."""
+    return "patient" if "survival" in wanted else "image"
+
+
+def outcome(table, facts, wanted=("label",)) -> tuple:
     """What a label is: the kind of head and the names of its outputs.
 
     Parameters
@@ -52,38 +58,41 @@ def outcome(table, facts, head="auto"):
         split.parquet.
     facts : dict
         dataset.json: ``classes``, ``positive``, ``card``.
-    head : str
-        The parameter; ``auto`` takes several ``label_*`` columns as multilabel, ordered classes as ordinal,
-        a positive class (or just two classes, the second positive) as binary, the rest as multiclass.
+    wanted : see `wanted`
 
     Returns
     -------
     (kind, outputs)
-        For a binary head ``outputs`` is [name of the rest, positive class].
+        Several ``label_*`` columns are multilabel, ordered classes ordinal, a positive class (or just two classes, the
+        second positive) binary, the rest multiclass; (None, []) where no label is wanted. For a binary head
+        ``outputs`` is [name of the rest, positive class].
     """
-    several = [name for name in table if name.startswith("label_")]
     classes, positive = [str(name) for name in facts.get("classes") or []], facts.get("positive")
     ordered = (facts.get("card") or {}).get("classes_ordered")
-    if head == "auto":
-        head = ("multilabel" if "label" not in table else "ordinal" if ordered and len(classes) > 2 else
-                "binary" if positive or len(classes) == 2 else "multiclass")
-    if head == "multilabel":
-        return head, several
-    if head != "binary":
-        return head, classes
+    if "label" not in wanted:
+        return None, []
+    if "label" not in table:
+        return "multilabel", [name for name in table if name.startswith("label_")]
+    if ordered and len(classes) > 2:
+        return "ordinal", classes
+    if not positive and len(classes) != 2:
+        return "multiclass", classes
     positive = str(positive or classes[-1])
-    return head, [" or ".join(name for name in classes if name != positive), positive]
+    return "binary", [" or ".join(name for name in classes if name != positive), positive]
 
 
-def known(units, what, kind=None):
-    """Which units have an outcome, (m,) bool: a label on an image, or a time and whether the event was seen."""
+def known(units, what, kind=None) -> np.ndarray:
+    """Which units have an outcome, (m,) bool: a label on an image, or a time and whether the event was seen; of a list
+    of outcomes any."""
+    if not isinstance(what, str):
+        return np.any([known(units, one, kind) for one in what], axis=0)
     if what == "survival":
         return (units["time_days"].notna() & units["event"].notna()).to_numpy()
     labels = units.filter(regex="^label_").notna().all(axis=1) if kind == "multilabel" else units["label"].notna()
     return (labels & (units["n_images"] > 0)).to_numpy()
 
 
-def targets(units, what, kind=None, outputs=()):
+def targets(units, what, kind=None, outputs=()) -> dict:
     """Outcomes as the losses want them: ``label`` as `encode`, ``survival`` (m, 2) of time in days and event.
 
     Unknown follow-up is (0, 0): in no risk set, so it counts for nothing. An unknown label is the first class; it
@@ -101,77 +110,151 @@ def targets(units, what, kind=None, outputs=()):
     return found
 
 
-def counts(y, places, names):
-    """How often each outcome occurs among some units: labels by name, patients with an event and censored."""
-    found = {}
-    if "label" in y:
-        found |= dict(zip(names, y["label"][places].sum(0).astype(int), strict=True))
-    if "survival" in y:
-        time, event = y["survival"][places].T
-        found |= {"event seen": int(event.sum()), "censored": int(((event == 0) & (time > 0)).sum())}
-    return found
+def counts(y, parts, kind=None, outputs=()) -> pd.DataFrame:
+    """How often each outcome occurs: labels by name, patients with an event and censored.
 
-
-def by_events(events, fusion, units, pictured):
-    """How free a survival network may be with so many events in training: kind of fusion, layers on the table.
-
-    ``auto`` is the plainest (equal weights, linear in the table, as a Cox model) below 300 events; beside images the
-    table stays linear.
+    Parameters
+    ----------
+    y : dict of `targets`
+    parts : dict of name to positions, a column each
+    kind, outputs : see `outcome`
     """
-    many = events >= MANY_EVENTS
-    return ("joint" if many else "equal") if fusion == "auto" else fusion, (
-        TABLE_UNITS if many and not pictured else "") if units == "auto" else units
+    def column(places):
+        found = {}
+        if "label" in y:
+            names = outputs[1:] if kind == "binary" else outputs
+            found |= dict(zip(names, y["label"][places].sum(0).astype(int), strict=True))
+        if "survival" in y:
+            time, event = y["survival"][places].T
+            found |= {"event seen": int(event.sum()), "censored": int(((event == 0) & (time > 0)).sum())}
+        return found
+
+    return pd.DataFrame({name: column(places) for name, places in parts.items()})
 
 
-def main_output(model):
-    """Name of the output that decides about epochs and risk groups: fused, else image, table, radiomics; or None."""
-    names = model.output if isinstance(model.output, dict) else ()
-    return next((name for name in ("fused", "image", "table", "radiomics") if name in names), None)
+def cuts(y, survival_head) -> np.ndarray | None:
+    """Edges of the intervals of a discrete-time head (K + 1,), by `losses.cuts`; None for a Cox loss or no survival.
+
+    Parameters
+    ----------
+    y : dict of `targets`, of the training units
+    survival_head : str
+        ``cox`` or ``hazard``.
+    """
+    if survival_head not in SURVIVAL_HEADS:
+        raise ValueError(f"survival_head {survival_head!r} is unknown; expected one of {', '.join(SURVIVAL_HEADS)}")
+    return losses.cuts(*y["survival"].T, INTERVALS) if "survival" in y and survival_head == "hazard" else None
 
 
-def gated_output(model):
-    """Output of a network for patients that has something to learn by heart; None for a ridge Cox model."""
+def main_output(model) -> str:
+    """Name of the output that decides about epochs and risk groups: fused, else image, table, radiomics, label."""
+    return next(name for name in ("fused", "image", "table", "radiomics", "label") if name in model.output)
+
+
+def gated_output(model) -> str | None:
+    """Output of a network that has something to learn by heart; None for a ridge Cox model."""
     linear = all(layer.name.rpartition("_")[2] not in ("network", "risk", "together") or not layer.trainable_weights
                  for layer in model.layers if isinstance(layer, keras.layers.Dense))
-    return "image" if "image" in model.output else None if linear else main_output(model)
+    main = main_output(model)
+    return "image" if "image" in model.output else None if linear and main != "label" else main
 
 
-def loss_of(main, ties="efron", cuts=None):
-    """Loss of a survival output: Cox, or discrete time where there are cuts; None without one."""
-    return None if not main else losses.cox(ties) if cuts is None else losses.hazard(cuts)
+def rank_of(model) -> str:
+    """Name in the history of the metric of the main output, a C or the AUC of the label; Keras leaves the name of the
+    output out where there is one only."""
+    main = main_output(model)
+    name = "auc" if main == "label" else "c"
+    return f"{main}_{name}" if len(model.output) > 1 else name
 
 
-def objective(model, kind, n_outputs, label_smoothing=0.0, ties="efron", cuts=None):
-    """Arguments of ``compile``: a loss and a metric for each output."""
-    if not main_output(model):
-        return {"loss": models.loss(kind, label_smoothing), "metrics": [auc_metric(kind, n_outputs)]}
-    loss = {name: loss_of(name, ties, cuts) for name in model.output}
-    metrics = {name: [losses.Concordance(name="c")] for name in model.output}  # weighted: unknown outcomes are left out
-    if kind:
-        loss["label"], metrics["label"] = models.loss(kind, label_smoothing), [auc_metric(kind, n_outputs)]
-    return {"loss": loss, "weighted_metrics": metrics}
+def outcome_of(output) -> str:
+    """Which of the outcomes of `targets` an output learns."""
+    return "label" if output == "label" else "survival"
 
 
-def sample_weights(units, y, places, how="none", kind=None, model=None):
-    """Sample weights: of a label (m,), 0 where it is unknown; of a network for patients a dict with one for each
-    output, 0 for the image output where a patient has no image."""
-    weights, there = {}, np.zeros(len(places), bool)
-    if kind:
+def loss_of(output, kind=None, cuts=None, label_smoothing=0.0) -> keras.losses.Loss:
+    """Loss of an output: cross-entropy of a label, Cox, or discrete time where there are cuts."""
+    if output == "label":
+        return models.loss(kind, label_smoothing)
+    return losses.cox() if cuts is None else losses.hazard(cuts)
+
+
+def metric_of(output, kind=None, n_outputs=1) -> keras.metrics.Metric:
+    """Metric of an output: AUC of a label, concordance of a risk. To be weighted: unknown outcomes are left out."""
+    return auc_metric(kind, n_outputs) if output == "label" else losses.Concordance(name="c")
+
+
+def sample_weights(units, y, model, places, kind=None, how="none") -> dict:
+    """Sample weights of some units for each output, (n,): of a label by `class_weights`, 0 where it is unknown; of the
+    risk of images 0 where there is none.
+
+    Parameters
+    ----------
+    units, y, places : of `fusion.units`, of `targets`, positions
+    kind, how : see `outcome` and `class_weights`
+    """
+    weights = {name: np.ones(len(places), "float32") for name in model.output}
+    if "label" in weights:
         there = known(units, "label", kind)[places]
         weights["label"] = np.zeros(len(places), "float32")
         weights["label"][there] = class_weights(y["label"][places][there], how)
-    if model is None:
-        return weights["label"]
-    weights["image"] = (units["n_images"].to_numpy()[places] > 0).astype("float32")
-    return {name: weights.get(name, np.ones(len(places), "float32")) for name in model.output}
+    if "image" in weights:
+        weights["image"] = (units["n_images"].to_numpy()[places] > 0).astype("float32")
+    return weights
+
+
+def has_events(y, places) -> bool:
+    """Can these units judge a network? For survival somebody must have had the event."""
+    return bool(len(places) and ("survival" not in y or y["survival"][places, 1].any()))
 
 
 def rows_of(arrays, places):
-    """Some rows of an array, or of each in a dict."""
-    return {name: part[places] for name, part in arrays.items()} if isinstance(arrays, dict) else arrays[places]
+    """Some rows of an array, or of each in a dict, of dicts too; None stays None."""
+    if isinstance(arrays, dict):
+        return {name: rows_of(part, places) for name, part in arrays.items()}
+    return None if arrays is None else arrays[places]
 
 
-def encode(labels, kind, outputs):
+def check_mixup(policy, wanted) -> None:
+    """Refuse a policy that mixes units where survival is learnt: a time and an event cannot be averaged."""
+    if "survival" in wanted and policy.get("mixup"):
+        raise ValueError("mixup is for a label alone: set target to label, or leave it out")
+
+
+def check_mirrored(mirrored, policy, wanted) -> None:
+    """Refuse to save the mean over an image and its mirror image where the network has not been trained for it."""
+    if mirrored and "l" not in policy.get("flip", ""):
+        raise ValueError("mirrored needs an augmentation that flips left and right (flip=l); this policy does not")
+    if mirrored and "survival" in wanted:
+        raise ValueError("mirrored is for a label alone: set target to label, or leave it out")
+
+
+def phases(model, epochs, book) -> Iterator:
+    """(first epoch, end, is a backbone frozen) of what is left to train.
+
+    A pretrained backbone is frozen for a quarter of the epochs, so that a head that knows nothing yet does not spoil
+    it; everything else has one phase. `book` : `journal.Journal`, asked before each phase.
+    """
+    pretrained = any(layer.name == "backbone" for layer in models.layers_within(model))
+    first = epochs // 4 if pretrained else 0
+    for begin, end, frozen in ((0, first, True), (first, epochs, False)):
+        if book.epoch < end and not book.stopped:
+            yield begin, end, frozen
+
+
+def undecayed(model) -> list:
+    """Names of the weights that AdamW must not decay: the biases of a network with risks are levels of hazards."""
+    return [] if main_output(model) == "label" else ["bias"]
+
+
+def rule(checkpoint, model) -> str:
+    """Which epoch is kept, in words."""
+    label = main_output(model) == "label"
+    several = ", sum of all outputs" if checkpoint == "loss" and not label else ""
+    return RULES[checkpoint].format("AUC" if label else "C") + several
+
+
+def encode(labels, kind, outputs) -> np.ndarray:
     """Targets as the loss wants them, float32.
 
     Parameters
@@ -199,7 +282,7 @@ def encode(labels, kind, outputs):
     return np.eye(len(outputs), dtype="float32")[places]
 
 
-def class_weights(y, how="balanced"):
+def class_weights(y, how="balanced") -> np.ndarray:
     """Sample weights (n,) of mean 1: ``balanced`` gives every class the same sum, ``sqrt`` goes half-way,
     ``none`` is all ones, and so is any multilabel target, where a sample belongs to several classes."""
     powers = {"none": 0.0, "sqrt": 0.5, "balanced": 1.0}
@@ -220,13 +303,23 @@ def schedule(learning_rate, steps, warmup=0.1):
                                                   warmup_target=learning_rate, warmup_steps=first)
 
 
-def auc_metric(kind, n_outputs):
+def auc_metric(kind, n_outputs) -> keras.metrics.AUC:
     """Keras metric: AUC, macro one-vs-rest for more than one output."""
     several = kind != "binary"
     return keras.metrics.AUC(multi_label=several, num_labels=n_outputs if several else None, name="auc")
 
 
-def check_memory(needed):
+def size(model, batch_size) -> dict:
+    """What a network takes and gives and what it costs, in words, before any image is loaded; see `check_memory`."""
+    image = model.input.get("image")
+    needed = check_memory(fusion.memory_bytes(model, batch_size))
+    return {"input": "table" if image is None else " x ".join(map(str, image.shape[2:])),
+            "outputs": ", ".join(model.output), "parameters": f"{model.count_params():,}",
+            "FLOPs per image": f"{models.flops(model) / 1e6:.1f} million",
+            "memory": f"{needed / 1e9:.2f} GB for batches of {batch_size}"}
+
+
+def check_memory(needed) -> int:
     """The estimated memory of training in bytes, if this machine has it; else a ValueError."""
     present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > 0.9 * present:
@@ -235,7 +328,7 @@ def check_memory(needed):
     return needed
 
 
-def bare(model, mirrored=False):
+def bare(model, mirrored=False) -> keras.Model:
     """The network without optimiser and loss, as it is saved for later notebooks.
 
     With `mirrored` its output is the mean over an image and its mirror image, left and right exchanged; the network

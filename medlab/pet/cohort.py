@@ -7,9 +7,12 @@ import pandas as pd
 from scipy import ndimage
 
 from medlab.cohorts import datasets
-from medlab.pet import suv
+from medlab.pet import suv, uptake, uptake_maps
+from medlab.statistics.intervals import median_interval
 
 VISITS = ("study", "session", "visit", "timepoint", "study_date", "scan_date", "date")  # columns that tell scans apart
+NORMAL = {"auto": {"normal", "control", "healthy"}, "none": set()}  # labels of normal persons
+FEWEST_NORMAL = 6  # so that each of them is compared with at least five others
 REFERENCES = ("reference", "liver", "cerebellum", "cerebellar grey", "pons", "blood pool", "aorta")
 
 
@@ -91,8 +94,6 @@ def reference(dataset, index, image, named="auto"):
     named : "auto" (a class of the masks called like one of `REFERENCES`), the name of a class, or "x, y, z, radius" in
         mm (LPS) for images that lie in one space; "none".
     """
-    from medlab.pet import uptake_maps
-
     numbers = [pd.to_numeric(word, errors="coerce") for word in str(named).split(",")]
     if len(numbers) == 4 and np.isfinite(numbers).all():
         if image.affine is None:
@@ -109,6 +110,68 @@ def reference(dataset, index, image, named="auto"):
         return None, "no reference region"
     labels = datasets.read_labels(dataset, dataset.cohort.loc[index])
     return labels == classes.index(found) + 1, f"the mask '{found}'"
+
+
+def measure(dataset: datasets.Dataset, index: int, scan: pd.Series, threshold: str = "2.5", least_ml: float = 0.3,
+            fwhm_mm: float = 0.0, named: str = "auto") -> dict:
+    """All that is kept of one scan; its image is read once.
+
+    Parameters
+    ----------
+    index, scan : cohort row, and its line of `scans` (with a factor)
+    threshold : SUV from which a voxel is hot, or percist: 1.5 times the mean of the reference plus 2 of its SD
+    least_ml, fwhm_mm : see `uptake.hot_spots`; named : the reference region, see `reference`
+
+    Returns
+    -------
+    dict: projection (d, w) from the front; spots (`uptake.hot_spots`); map (`uptake_maps.smooth`) and grid, its affine;
+    reference, reference_sd (SUV; NaN without), region (how it was found); threshold; total (SUV times ml of all
+    voxels), hottest, field_l (litres); spacing, affine of the image
+    """
+    image = read(dataset, index, scan["factor"])
+    values, spacing = image.pixels, image.spacing_mm
+    region, how = reference(dataset, index, image, named)
+    inside = values[region] if region is not None and values[region].sum() > 0 else np.array([np.nan])
+    level = 1.5 * inside.mean() + 2 * inside.std() if threshold == "percist" else float(threshold)
+    if not np.isfinite(level):
+        raise ValueError(f"{scan['scan']}: pet_threshold percist needs a reference region; name one with pet_reference")
+    return {"projection": values.max(axis=1), "map": uptake_maps.smooth(values, spacing),
+            "spots": uptake.hot_spots(values, spacing, level, least_ml, image.affine, fwhm_mm),
+            "reference": inside.mean(), "reference_sd": inside.std(), "region": how, "threshold": level,
+            "total": float(values.sum(dtype=float) * np.prod(spacing) / 1000), "spacing": spacing,
+            "affine": image.affine, "hottest": values.max(), "field_l": values.size * np.prod(spacing) / 1e6,
+            "grid": uptake_maps.grid_affine(image.affine, values.shape, spacing)}
+
+
+def with_measures(used: pd.DataFrame, found: dict, dataset: datasets.Dataset) -> pd.DataFrame:
+    """The table of `scans` with what their images say: numbers of `measure`, share_in_view, and remarks about it.
+
+    Parameters
+    ----------
+    used : rows of `scans` with a SUV; found : dict cohort row -> `measure`
+    """
+    keep = ["reference", "reference_sd", "threshold", "hottest", "field_l"]
+    used = used.assign(**{name: [found[i][name] for i in used.index] for name in keep})
+    used["share_in_view"] = [suv.share_in_view(found[i]["total"], dataset.cohort.loc[i])
+                             if pd.notna(used.at[i, "weight_kg"]) else np.nan for i in used.index]
+    said = [[*filter(None, used.at[i, "remarks"].split("; ")),
+             *suv.remarks(dataset.cohort.loc[i], used.at[i, "share_in_view"])] for i in used.index]
+    used["remarks"] = ["; ".join(dict.fromkeys(one)) for one in said]
+    return used
+
+
+def all_spots(used: pd.DataFrame, found: dict) -> pd.DataFrame:
+    """Hot spots of all scans below one another, with row, scan, patient_id, label, and SUVpeak as SUL, SUVbsa, SUVR.
+
+    Parameters
+    ----------
+    used : as `with_measures` gives it; found : dict cohort row -> `measure`
+    """
+    parts = [found[i]["spots"].assign(row=i, **used.loc[i, ["scan", "patient_id", "label"]]) for i in used.index]
+    spots = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+    for name in ("SUL", "SUVbsa"):
+        spots[f"{name.lower()}_peak"] = spots["suv_peak"] * spots["row"].map(used[name])
+    return spots.assign(suvr_peak=spots["suv_peak"] / spots["row"].map(used["reference"]))
 
 
 def anatomy(dataset, index, image):
@@ -180,6 +243,108 @@ def one_per_study(used):
     largest = used.sort_values("field_l", ascending=False, kind="stable")
     kept = largest.index[~largest.duplicated(["patient_id", "study"])]
     return used.loc[used.index.isin(kept)]
+
+
+def series_in_words(scans: pd.DataFrame, used: pd.DataFrame, counted: pd.DataFrame,
+                    baseline: pd.DataFrame) -> list[str]:
+    """Which of several series or studies of a patient stand for it, as sentences.
+
+    Parameters
+    ----------
+    scans : all; used : those with a SUV; counted : `one_per_study` of them; baseline : the first of each patient
+    """
+    further = used[~used.index.isin(counted.index)]
+    said = ["No patient has several PET series of one study."]
+    if len(further):
+        said = [f"Patients with several PET series of one study: {further['patient_id'].nunique()}; not the ones that "
+                f"count: {', '.join(further['scan'])}. Scans of different days? Say so in a column study (1, 2, ...) "
+                "or scan_date of cohort.csv."]
+    start = scans.drop_duplicates("patient_id").set_index("patient_id")["study"]
+    later = baseline[baseline["study"].notna() & (baseline["study"] != baseline["patient_id"].map(start))]
+    instead = [f"Of the first study no SUV, a later one counts: {', '.join(later['scan'])}."]
+    return said + (instead if len(later) else [])
+
+
+def in_detail(dataset: datasets.Dataset, used: pd.DataFrame, burden: pd.Series, asked: str = "auto") -> int:
+    """Cohort row of the scan that is shown in detail: of the patient asked for, or with the most tracer in hot spots.
+
+    Parameters
+    ----------
+    burden : TLG in g by cohort row, NaN unknown; where it is unknown for all the hottest voxel decides. Scans with a CT
+        come first.
+    """
+    own = used.index[used["patient_id"] == asked]
+    if asked != "auto" and not len(own):
+        raise ValueError(f"pet_patient {asked!r}: no such patient with a SUV; expected one of "
+                         f"{', '.join(sorted(set(used['patient_id'])))}")
+    among = list(used.index[used["patient_id"].isin(rows_of(dataset, "CT")["patient_id"])]) or list(used.index)
+    most = burden[among] if burden[among].notna().any() else used.loc[among, "hottest"]
+    return own[0] if len(own) else most.idxmax()
+
+
+def per_patient(baseline: pd.DataFrame, spots: pd.DataFrame) -> pd.DataFrame:
+    """One line per patient: label, hottest, reference, uptake_min, spots, mtv_ml, tlg_g (`total`) and highest_peak.
+
+    Parameters
+    ----------
+    baseline : the scan that stands for each patient; spots : hot spots of all scans
+    """
+    mine = spots[spots["row"].isin(baseline.index)]
+    table = baseline.set_index("patient_id")[["label", "hottest", "reference", "uptake_min"]].copy()
+    table["spots"] = mine.groupby("patient_id").size().reindex(table.index, fill_value=0)
+    for name, column in {"mtv_ml": "mtv_41 % adapted", "tlg_g": "tlg_g"}.items():
+        table[name] = total(mine, column, "patient_id", table.index)
+    return table.assign(highest_peak=mine.groupby("patient_id")["suv_peak"].max())
+
+
+def medians(table: pd.DataFrame) -> dict:
+    """Medians of `per_patient` with their intervals, of all and of each label: dict group -> measure -> interval."""
+    groups = {"all": table} | {str(label): rows for label, rows in table.groupby("label")}
+    names = ("hottest", "highest_peak", "mtv_ml", "tlg_g", "reference")
+    return {group: {name: median_interval(rows[name]) for name in names} for group, rows in groups.items()}
+
+
+def reference_in_words(used: pd.DataFrame) -> str:
+    """How much the reference regions differ between scans and within one, or what to do without any."""
+    level = used["reference"].dropna()
+    if not len(level):
+        return "No SUVR. Name a region with pet_reference: a class of the masks, or 'x, y, z, radius' in mm."
+    return (f"Its SUVbw: mean {level.mean():.2f}, between scans {100 * level.std() / level.mean():.0f} %; "
+            f"within a scan (noise) {100 * (used['reference_sd'] / used['reference']).mean():.0f} %.")
+
+
+def normal_labels(asked: str = "auto") -> set[str]:
+    """Labels, in small letters, of normal persons: auto, none, or the one that is named."""
+    asked = asked.strip().lower()
+    return NORMAL.get(asked, {asked})
+
+
+def unusual(zs: dict, inside: np.ndarray, least: float, grid: np.ndarray | None, used: pd.DataFrame) -> pd.DataFrame:
+    """Places beyond a z of all scans (`uptake_maps.clusters`), with row, scan, patient_id and normal.
+
+    Parameters
+    ----------
+    zs : dict cohort row -> z map; inside, least, grid : where maps count, z, affine of the maps
+    used : table of scans with a column ``normal``
+    """
+    parts = [uptake_maps.clusters(z, inside, least, grid).assign(row=i, **used.loc[i, ["scan", "patient_id", "normal"]])
+             for i, z in zs.items()]
+    return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+
+
+def hot_spheres(dataset: datasets.Dataset, counted: pd.DataFrame) -> pd.DataFrame | None:
+    """What a simulation knows of the lesions hotter than their surroundings, of the scans that count; or None.
+
+    Returns
+    -------
+    DataFrame: rows of ``truth.csv`` with ``scan``
+    """
+    truth = dataset.truth
+    if truth is None or not {"suv", "x_mm", "diameter_mm"} <= set(truth):
+        return None
+    order = counted.set_index(["patient_id", "study"])["scan"].to_dict()
+    truth = truth.assign(scan=[order.get((p, k)) for p, k in zip(truth["patient_id"], truth["study"], strict=True)])
+    return truth[truth["scan"].notna() & (truth["suv"] > truth["background_suv"])]
 
 
 def repeats(used, spots):

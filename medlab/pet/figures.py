@@ -9,6 +9,7 @@ from matplotlib import patheffects
 from matplotlib import pyplot as plt
 
 from medlab import plots
+from medlab.pet.uptake import recovery
 
 HOT, MARK = "hot", "#D55E00"
 LETTERS = (("R", "L"), ("A", "P"), ("I", "S"))  # from lower to higher x, y, z of LPS
@@ -166,6 +167,29 @@ def gallery(volumes, spacings, affines, titles, highest=8.0, columns=5, label="S
     return axes
 
 
+def all_scans(used, found, highest=8.0):
+    """`gallery` of scans with their labels.
+
+    Parameters
+    ----------
+    used : rows of `cohort.scans`; found : dict cohort row -> `cohort.measure`
+    """
+    titles = [name + (f", {label}" if isinstance(label, str) else "")
+              for name, label in zip(used["scan"], used["label"], strict=True)]
+    pictures, spacings, affines = zip(*([found[i][name] for name in ("projection", "spacing", "affine")]
+                                        for i in used.index), strict=True)
+    return gallery(pictures, spacings, affines, titles, highest)
+
+
+def histograms(columns):
+    """Histograms of scans side by side: dict words -> values."""
+    _, grid = plt.subplots(1, len(columns), figsize=(4.2 * len(columns), 2.6), squeeze=False)
+    for ax, (text, values) in zip(grid[0], columns.items(), strict=True):
+        ax.hist(values, bins=min(15, max(3, len(values))), color=plots.COLOURS[0])
+        ax.set(xlabel=text, ylabel="scans")
+    return grid[0]
+
+
 def volumes_by_threshold(table, names, truth=None, ax=None):
     """Metabolic volume of each lesion by each threshold, a line per lesion; log scale.
 
@@ -186,17 +210,18 @@ def volumes_by_threshold(table, names, truth=None, ax=None):
     return ax
 
 
-def recovery_curve(diameters, measured, ax=None, curve=None):
+def recovery_curve(diameters, measured, ax=None, fwhm_mm=0.0):
     """Share of the true contrast that each measure keeps, over the diameter of the sphere.
 
     Parameters
     ----------
-    measured : dict name -> (n,) shares; curve : (x, y) drawn as a line: what the resolution lets through
+    measured : dict name -> (n,) shares; fwhm_mm : resolution; above 0 what it lets through is drawn as a line
     """
     ax = plots.axes(ax, figsize=(7.2, 3.6))
     ax.axhline(1, color=plots.COLOURS[6], lw=0.8, ls="--")
-    if curve is not None:
-        ax.plot(*curve, color=plots.COLOURS[6], lw=1, label="SUVpeak expected")
+    if fwhm_mm:
+        size = np.linspace(8, 40, 60)
+        ax.plot(size, [recovery(d, fwhm_mm) for d in size], color=plots.COLOURS[6], lw=1, label="SUVpeak expected")
     for (name, shares), colour, marker in zip(measured.items(), plots.COLOURS, "osD^v", strict=False):
         ax.plot(diameters, shares, marker, color=colour, label=name, ms=6, alpha=0.8)
     ax.set(xlabel="true diameter, mm", ylabel="measured / true contrast", ylim=(0, None))

@@ -5,9 +5,10 @@ Images are (d, h, w) SUV with ``spacing_mm`` in array order; a place in mm is x,
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage, special, stats
+from scipy import ndimage, special
 
 from medlab.imaging import components
+from medlab.statistics.intervals import median_interval
 
 PEAK_RADIUS_MM = (3000 / (4 * np.pi)) ** (1 / 3)  # of a sphere of 1 ml: 6.2 mm
 SIGMA = 2 * np.sqrt(2 * np.log(2))  # full width at half maximum of a Gaussian in standard deviations
@@ -92,6 +93,12 @@ def thresholds(maximum, around):
     """
     named = {f"suv_{t}": t for t in FIXED} | {"41 %": SHARE * maximum}
     return named | {"41 % adapted": around + SHARE * (maximum - around)}
+
+
+def methods(fwhm_mm: float = 0.0) -> dict:
+    """Columns of `hot_spots` that hold a volume in ml, with the words for their threshold; resolved above 0 mm."""
+    named = {"mtv_suv_2.5": "SUV 2.5", "mtv_suv_4.0": "SUV 4.0", "mtv_41 %": "41 %", "mtv_41 % adapted": "41 % adapted"}
+    return named | ({"resolved_volume_ml": "resolved"} if fwhm_mm else {})
 
 
 def profile(radius_mm, at_mm, fwhm_mm):
@@ -202,6 +209,49 @@ def hot_spots(suv, spacing_mm, threshold, least_ml=0.3, affine=None, fwhm_mm=0.0
     return table.reset_index(drop=True)
 
 
+def hottest_in_words(spots: pd.DataFrame) -> str:
+    """The hottest of the hot spots of one scan and its place, as a part of a sentence."""
+    if not len(spots):
+        return "no place"
+    one = spots.iloc[0]
+    return f"the hottest with SUVmax {one['suv_max']:.1f}, its SUVpeak about x, y, z = " \
+           f"{', '.join(f'{v:.0f}' for v in one[['x_mm', 'y_mm', 'z_mm']])} mm"
+
+
+def kept_contrast(beside: pd.DataFrame, hit: pd.DataFrame) -> dict:
+    """Share of the true contrast that each measure keeps: words -> (n,).
+
+    Parameters
+    ----------
+    beside : hot spots; hit : the known lesions they belong to, in the same order, with suv and background_suv
+    """
+    around, names = hit["background_suv"].to_numpy(), {"suv_max": "SUVmax", "suv_peak": "SUVpeak", "suv_mean":
+                                                       "SUVmean above the threshold", "resolved_suv": "resolved"}
+    return {text: (beside[name] - around) / (hit["suv"].to_numpy() - around) for name, text in names.items()
+            if name in beside}
+
+
+def errors(beside: pd.DataFrame, hit: pd.DataFrame, above_mm: float, volumes: dict) -> dict:
+    """Errors in % of the truth of the lesions above a diameter, by column of the hot spots.
+
+    Parameters
+    ----------
+    beside, hit : as in `kept_contrast`; hit also with volume_ml and diameter_mm
+    volumes : `methods`
+
+    Returns
+    -------
+    dict column -> value (median), low, high, n, worst (largest size of an error), name (words)
+    """
+    large = (hit["diameter_mm"] > above_mm).to_numpy()
+    uptakes, found = {"suv_max": "SUVmax", "suv_peak": "SUVpeak", "resolved_suv": "SUV resolved"}, {}
+    for name, text in (uptakes | {name: f"MTV {text}" for name, text in volumes.items()}).items():
+        if name in beside:
+            error = (beside[name] / hit["suv" if name in uptakes else "volume_ml"].to_numpy() - 1)[large]
+            found[name] = median_interval(100 * error) | {"worst": 100 * float(error.abs().max()), "name": text}
+    return found
+
+
 def nearest(labels, own, spacing_mm):
     """Voxels that lie nearer to one region of a label map than to all others; at equal distance the lower label's."""
     lower, higher = (labels > 0) & (labels < own), labels > own
@@ -233,19 +283,3 @@ def _spot(suv, spacing_mm, labels, own, threshold, fwhm_mm, long_mm):
         row |= {f"resolved_{k}": v for k, v in resolved(
             suv, spacing_mm, at, fwhm_mm, around, widest_mm=min(100.0, 15 + 1.2 * long_mm)).items()}
     return row
-
-
-def median_interval(values, level=0.95):
-    """Median with its distribution-free interval from order statistics (Hahn and Meeker 1991, 5.2).
-
-    Returns
-    -------
-    dict: value, low, high (NaN below 6 values), n
-    """
-    x = np.asarray(values, float)
-    x = np.sort(x[np.isfinite(x)])
-    n = len(x)
-    rank = int(stats.binom.ppf((1 - level) / 2, n, 0.5)) if n >= 6 else 0
-    inside = n >= 6 and rank >= 1
-    return {"value": float(np.median(x)) if n else float("nan"), "low": float(x[rank - 1]) if inside else float("nan"),
-            "high": float(x[n - rank]) if inside else float("nan"), "n": n}

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import ndimage, stats
 
 from medlab.imaging import components, registration, resampling
+from medlab.statistics.intervals import percentiles
 
 SMOOTH_MM = 8.0  # full width at half maximum of the smoothing before maps are compared
 GRID_MM = 5.0
@@ -161,7 +162,16 @@ def repeatability(first, second, patients, n_bootstrap=2000, seed=0):
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(m, np.full(m, 1 / m), n_bootstrap)[:, who] if m >= 3 else None
     draws = np.sqrt(weights @ d**2 / np.maximum(weights.sum(1), 1) / 2) if m >= 3 else np.array([np.nan])
-    low, high = np.quantile(draws, [0.025, 0.975])
+    low, high = percentiles(draws)
     return {"wcv": float(np.expm1(within)), "wcv_low": float(np.expm1(low)), "wcv_high": float(np.expm1(high)),
             "limit_low": float(np.expm1(-1.96 * np.sqrt(2) * within)), "bias": float(np.expm1(d.mean())),
             "limit_high": float(np.expm1(1.96 * np.sqrt(2) * within)), "n": len(d), "n_patients": m}
+
+
+def repeatability_in_words(one: dict) -> str:
+    """The result of `repeatability` as a sentence."""
+    interval = f"95 % interval, patients resampled: {100 * one['wcv_low']:.1f} to {100 * one['wcv_high']:.1f}" \
+        if one["n_patients"] >= 3 else "no interval below 3 patients"
+    return (f"SUVpeak, {one['n']} hot spots of {one['n_patients']} patients scanned twice: it varies by "
+            f"{100 * one['wcv']:.1f} % ({interval}); 95 % of repeats within "
+            f"{100 * one['limit_low']:+.0f} to {100 * one['limit_high']:+.0f} %.")

@@ -278,3 +278,26 @@ def against_truth(declared, effect, regions, inside, affine, smoothing_mm, null_
             "false": float((declared & (reached < null_percent)).sum() / n),
             "strict": float((declared & (np.abs(effect) < null_percent)).sum() / n),
             "active": int(active.sum()), "declared": int(declared.sum())}
+
+
+def place_errors(truth, parameters, reference, native_to_mni, inside, affine, drop=0):
+    """How far the motion and the places in MNI are from the truth.
+
+    Parameters
+    ----------
+    truth : as `truth` returns it; parameters : DataFrame of `fmri.motion.realign` onto the volume ``reference``
+    native_to_mni : (4, 4); inside : (x, y, z) bool, the brain; affine : of its voxels; drop : volumes left out
+
+    Returns
+    -------
+    dict: translation_rms_mm, rotation_rms_deg, mni_error_mm
+    """
+    from medlab.fmri.mni import transform
+
+    moved = truth["motion"].iloc[drop:].reset_index(drop=True)
+    error = (parameters - (moved - moved.iloc[reference])).to_numpy()
+    points = transform(np.argwhere(inside), affine)
+    there = transform(points, native_to_mni)
+    off = np.linalg.norm(transform(there, truth["mni_to_native"]) - points, axis=1)
+    return {"translation_rms_mm": np.sqrt((error[:, :3] ** 2).mean()),
+            "rotation_rms_deg": np.sqrt((error[:, 3:] ** 2).mean()), "mni_error_mm": off.mean()}

@@ -7,7 +7,8 @@ oriented boxes, minimal ellipsoids, Moran and Geary), co-occurrence. Not: run, z
 peaks, intensity-volume histograms, filters.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -143,6 +144,51 @@ def settings_for(dataset, rows):
     return Settings(spacing, largest=True, **bins)
 
 
+def with_choices(settings: Settings, spacing_mm: float = -1.0, bin_width: float = 0.0, n_bins: int = 32,
+                 channel: int = -1) -> Settings:
+    """Settings with the choices of the parameters instead of what suits the cohort.
+
+    Parameters
+    ----------
+    spacing_mm : voxels, mm; 0 as stored, -1 what suits the cohort
+    bin_width : 0 what suits the cohort; n_bins : where the bins have no width; channel : -1 the mean of all
+    """
+    if spacing_mm >= 0:
+        settings = replace(settings, spacing_mm=spacing_mm or None)
+    if bin_width > 0:
+        settings = replace(settings, bin_width=bin_width, n_bins=None)
+    elif not settings.bin_width:
+        settings = replace(settings, n_bins=n_bins)
+    return replace(settings, channel=None if channel < 0 else channel)
+
+
+def settings_table(settings: Settings, unit: str) -> pd.DataFrame:
+    """The settings in words for the page; unit : of the grey values."""
+    words = {"width of the voxels, mm": settings.spacing_mm or "as stored",
+             f"left out below, {unit}": "nothing" if settings.low is None else settings.low,
+             "grey levels of texture": f"{settings.bin_width:g} {unit} each" if settings.bin_width else
+             f"{settings.n_bins} over the values of each region",
+             "neighbours of texture": f"{settings.distance} voxel away, one matrix of all directions",
+             "grey values": "rounded to whole numbers" if settings.whole else "as they are",
+             "channel": "mean of all" if settings.channel is None else settings.channel,
+             "of a region of several parts": "the largest" if settings.largest else "all"}
+    return pd.Series(words, name="setting").to_frame()
+
+
+def region_of(dataset: datasets.Dataset, rows: pd.DataFrame, label: str | None = None) -> tuple[str, Callable | None]:
+    """What is measured, in words, and the function that makes a region where there are no masks (`read`), else None.
+
+    Parameters
+    ----------
+    rows : of the run; label : class of the masks or boxes; None all
+    """
+    if "mask" in rows and rows["mask"].notna().any():
+        return "mask", None
+    if dataset.boxes is not None:
+        return ("inside the boxes, rectangles: their shape is not that of a lesion", inside_boxes(dataset, label))
+    return "largest bright part (Otsu), a stand-in: nobody has drawn a mask", bright_region
+
+
 def read(dataset, row, settings=None, mask_class=None, without_mask=None):
     """Grey values, mask and spacing of a cohort row; the mask within ``valid_mask``.
 
@@ -245,6 +291,50 @@ def table(dataset, rows, settings=None, progress=True, mask_class=None, without_
     return out
 
 
+def in_words(table: pd.DataFrame, patients: pd.Series, who: str = "patients") -> str:
+    """How many features of how many images there are, why some images have none, and which features have gaps.
+
+    Parameters
+    ----------
+    table : as `table` gives it; patients : identifiers with the same index; who : the word for them
+    """
+    usable = table[table.notna().any(axis=1)]
+    problems = ", ".join(f"{n} {why}" for why, n in table.attrs["problems"].items())
+    said = [f"{table.shape[1]} features of {len(usable)} of {len(table)} images ({patients[usable.index].nunique()} "
+            f"{who})." + (f" Without features: {problems}." if problems else "")]
+    gaps = usable.isna().sum().sort_values(ascending=False)
+    most = ", ".join(f"{name[len(PREFIX):]} ({n})" for name, n in gaps[gaps > 0].head(3).items())
+    said += [f"Undefined in some images (regions of one voxel, slice or grey level): {(gaps > 0).sum()} features, most "
+             f"often {most}."] if most else []
+    in_px = int(table.filter(regex=r"_px\d?$").notna().any(axis=1).sum())
+    spacing = table.attrs["settings"]["spacing_mm"]
+    if in_px and (in_px < len(usable) or spacing):
+        said.append(f"{in_px} of these images have no known spacing: their lengths are in pixels, in columns of their "
+                    "own" + (f", and they are not resampled to {spacing:g} mm." if spacing else "."))
+    return "\n".join(said)
+
+
+def listed(values: dict, axes: int) -> pd.DataFrame:
+    """Features of one region for the page, with IBSI's permanent codes ("2-D": its shape features are for volumes).
+
+    Parameters
+    ----------
+    values : as `compute` gives them; axes : of the image, 2 or 3
+    """
+    codes = {f"{family}_{name}": code for family, known in FAMILIES.items() for name, code in known.items()}
+    one = pd.Series(values)
+    found = one.index.str.replace(r"(_per)?_(mm|px)[23]?$", "", regex=True).map(codes)
+    shown = pd.DataFrame({"value": one.map("{:.5g}".format), "IBSI": found}, index=one.index)
+    if axes == 2:
+        shown.loc[shown.index.str.startswith("morph_"), "IBSI"] = "2-D"
+    return shown.fillna({"IBSI": ""})
+
+
+def size_of(table: pd.DataFrame) -> str:
+    """The feature that says how large a region is, in the unit that most images have."""
+    return table.filter(regex="morph_(voxel_volume|pixel_area)").count().idxmax()
+
+
 def by_patient(table, patients):
     """One line of features per patient: those of the image in which the marked region is largest.
 
@@ -268,3 +358,17 @@ def by_patient(table, patients):
     out = table.loc[best.to_numpy()].set_axis(table.index)
     out.attrs = table.attrs
     return out
+
+
+def settings_in_words(table: pd.DataFrame, in_hu: bool) -> str:
+    """How many features of how many images (of `table`), and the settings that are set, with their units."""
+    said = ", ".join(f"{name} {value}" for name, value in table.attrs["settings"].items() if value)
+    return (f"{table.shape[1]} features of {table.notna().any(axis=1).sum()} images. "
+            f"Settings, in mm and {'HU' if in_hu else 'grey values as stored'}: {said}.")
+
+
+def measured_in_words(table: pd.DataFrame) -> str:
+    """What was measured in the masks, what not and why, and what that asks of a new patient."""
+    lacking = ", ".join(f"{n} {why}" for why, n in table.attrs["problems"].items()) or "none"
+    return (f"Radiomics were measured in the masks ({table.shape[1]} features; not measured: {lacking}). A new "
+            "patient needs a mask drawn in the same way.")

@@ -1,6 +1,7 @@
 """Figures of classical image analysis: pictures with contours, composites of two images, stability, redundancy."""
 
 import numpy as np
+import pandas as pd
 from matplotlib import pyplot as plt
 
 from medlab import plots
@@ -103,4 +104,25 @@ def heatmap(rho, groups=None, ax=None):
             ax.axhline(edge, color="w", lw=0.5)
             ax.axvline(edge, color="w", lw=0.5)
     ax.set(xticks=[], yticks=[], xlabel=f"{len(rho)} features, alike ones side by side")
+    return ax
+
+
+def associations(outcome, one, size, firm, who="patients"):
+    """The size of the region, then the 12 features with the smallest p, of one outcome of `univariate.associations`.
+
+    Parameters
+    ----------
+    one : its rows; size : name of the feature that is the size; firm : stable features, others are marked
+    who : the word for the patients
+    """
+    best = pd.concat([one[one.index == size], one[one.index != size].sort_values("p").head(12)])
+    labels = [f"{f[10:]}{'' if f in firm else ' (unstable)'}, q = {q:.2g}" for f, q in best["q"].items()]
+    measure = best["measure"].iloc[0]
+    ax = plots.forest(best[["value", "low", "high"]].set_axis(labels), 0.5 if measure == "AUC" else 1, measure)
+    if measure != "AUC":
+        ax.set(xscale="log", xticks=[0.25, 0.5, 1, 2, 4], xticklabels=["0.25", "0.5", "1", "2", "4"])
+        ax.xaxis.set_minor_locator(plt.NullLocator())
+    counted = "events" if outcome == "follow-up" else outcome.split(" against")[0]
+    ax.set_title(f"size of the region, then the 12 smallest p ({int(best['n'].max())} {who}, "
+                 f"{int(best['n_positive'].max())} {counted})")
     return ax

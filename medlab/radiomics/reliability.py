@@ -4,11 +4,15 @@ Images as another reader or scan might give them, agreement of repeated measurem
 redundancy of features (clusters of rank correlation).
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 from scipy import ndimage, stats
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
+
+from medlab.radiomics import features
 
 
 def noise_sd(image):
@@ -95,6 +99,61 @@ def icc_table(measurements, level=0.95):
     names = [name for name in measurements[0] if all(name in one for one in measurements)]
     rows = {name: icc(np.column_stack([one[name] for one in measurements]), level) for name in names}
     return pd.DataFrame(rows, index=["value", "low", "high", "n"]).T
+
+
+def repeated(rows: pd.DataFrame, measured: Callable, settings: features.Settings, seed: int = 0) -> dict:
+    """Features of images measured again: as they are, with other masks, and with noise.
+
+    Parameters
+    ----------
+    rows : of the cohort; measured : row -> (grey values, region, spacing)
+
+    Returns
+    -------
+    dict how ("as it is", "eroded", "dilated", "noise") -> DataFrame as `features.table`, indexed like ``rows``
+    """
+    from tqdm import tqdm
+
+    found = {how: [] for how in ("as it is", "eroded", "dilated", "noise")}
+    for number, (_, row) in enumerate(tqdm(rows.iterrows(), "stability", len(rows), unit="image", mininterval=1)):
+        image, mask, spacing = measured(row)
+        for how, values in found.items():
+            changed = (image, mask) if how == "as it is" else perturb(image, mask, how, seed + number)
+            one = features.compute(*changed, spacing, settings)
+            values.append({features.PREFIX + name: value for name, value in one.items()})
+    return {how: pd.DataFrame(values, rows.index) for how, values in found.items()}
+
+
+def agreement(repeats: dict) -> dict:
+    """`icc_table` of the features over other masks, and over noise; without those that have no correlation.
+
+    repeats : as `repeated` gives it, all with the same columns
+    """
+    pairs = {"region one pixel smaller, larger": ("eroded", "dilated"), "noise added": ("noise",)}
+    found = {name: icc_table([repeats[how] for how in ("as it is", *those)]) for name, those in pairs.items()}
+    return {name: one.dropna(subset=["value"]) for name, one in found.items()}
+
+
+def firm(tables: dict, at_least: float) -> set[str]:
+    """Features whose lower limit reaches a value in every table of `agreement`."""
+    return set.intersection(*(set(one.index[one["low"] >= at_least]) for one in tables.values()))
+
+
+def stable_in_words(name: str, table: pd.DataFrame, at_least: float, who: str = "patients") -> str:
+    """How many features of one table of `agreement` are stable, as a sentence."""
+    return (f"{name}: {(table['low'] >= at_least).sum()} of {len(table)} features are stable (lower limit of the ICC "
+            f"at least {at_least:g}), n = {int(table['n'].max()) if len(table) else 0} {who}.")
+
+
+def least_stable(tables: dict, most: int = 10) -> pd.DataFrame:
+    """The features with the lowest limit in any of the tables of `agreement`, side by side; empty without features.
+
+    A feature that one of the tables lacks (constant there, or undefined) is judged by the other, its place left empty.
+    """
+    worst = pd.concat(dict(zip(("region", "noise"), tables.values(), strict=True)), axis=1)
+    least = worst[[("region", "low"), ("noise", "low")]].astype(float).min(axis=1)
+    worst = worst.loc[least.sort_values().index].head(most).astype(float).round(2)
+    return worst.astype({column: "Int64" for column in worst if column[1] == "n"})
 
 
 def correlations(table):

@@ -8,6 +8,9 @@ from scipy import stats
 
 from medlab.statistics.intervals import auc_interval
 
+FEWEST_EVENTS = 10  # below it no follow-up is looked at
+LIKE_SIZE = 0.8  # |rank correlation| with the size of the region from which a feature is the size in another form
+
 
 def auc(table, positive):
     """Rank AUC of every column.
@@ -68,6 +71,50 @@ def cox(table, time_days, event):
                       event[known].sum()]
     out = pd.DataFrame(rows, index=["value", "low", "high", "p", "n", "n_positive"], dtype=float).T
     return out.assign(q=corrected(out["p"]))
+
+
+def associations(table: pd.DataFrame, people: pd.DataFrame, classes: list[str],
+                 positive: str | None = None) -> pd.DataFrame:
+    """Every feature alone against the label and the follow-up, as far as there are any.
+
+    Parameters
+    ----------
+    table : (n, m) features, a row per patient; people : their cohort rows, with the same index
+    classes, positive : of the label; of two classes one is tested, of more each against the rest
+
+    Returns
+    -------
+    DataFrame indexed by outcome, feature: columns of `auc`, measure (AUC, hazard ratio); q over all outcomes. Empty
+    without a label of two classes and without a follow-up with `FEWEST_EVENTS` events.
+    """
+    found, classes = {}, classes if "label" in people else []
+    if len(classes) > 1 and people["label"].nunique() > 1:
+        known = people["label"].notna()
+        for name in [positive] if positive in classes else classes if len(classes) > 2 else classes[-1:]:
+            one = auc(table[known], people["label"].dropna().eq(name))
+            found[f"{name} against the rest"] = one.assign(measure="AUC")
+    if "time_days" in people and people["event"].fillna(False).astype(bool).sum() >= FEWEST_EVENTS:
+        followed = people["time_days"].notna() & people["event"].notna()
+        seen = people.loc[followed]
+        found["follow-up"] = cox(table[followed], seen["time_days"], seen["event"].astype(bool)).assign(
+            measure="hazard ratio")
+    together = pd.concat(found, names=["outcome", "feature"]) if found else pd.DataFrame()
+    return together.assign(q=corrected(together["p"])) if len(together) else together
+
+
+def in_words(outcome: str, one: pd.DataFrame, size: str, firm: set, like_size: pd.Series) -> str:
+    """What the features of one outcome say beyond the size of the region, as sentences.
+
+    Parameters
+    ----------
+    one : rows of one outcome of `associations`; size : name of the feature that is the size; firm : stable features
+    like_size : |rank correlation| of the features with the size; from `LIKE_SIZE` on they are the size in another form
+    """
+    found, itself = one[one["q"] < 0.05], one.reindex([size]).iloc[0]
+    own = [name for name in found.index if name in firm and like_size.get(name, 0) < LIKE_SIZE]
+    return (f"{outcome}: {len(found)} of {len(one)} features at q < 0.05, {len(own)} of them stable and not the size "
+            f"in another form. The size itself: {itself['measure']} {itself['value']:.2f} ({itself['low']:.2f} to "
+            f"{itself['high']:.2f}).")
 
 
 def corrected(p):

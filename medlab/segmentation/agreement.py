@@ -5,6 +5,42 @@ import pandas as pd
 from scipy import stats
 
 LIMITS = 1.96  # standard deviations, as Bland and Altman
+SYMBOLS = {"ml": "mL", "mm2": "mm²", "px": "pixels"}
+
+
+def unit_of(cases: pd.DataFrame) -> str:
+    """Unit of the sizes that a table of `scores.case` holds: ``ml``, else ``mm2``, else ``px``."""
+    return next(unit for unit in SYMBOLS if f"truth_{unit}" in cases)
+
+
+def by_class(cases: pd.DataFrame, unit: str) -> dict:
+    """`bland_altman` of each class of a table of `scores.case`, whose images of a patient are added up.
+
+    Rows without a size in this unit are left out.
+    """
+    found, sized = {}, cases.dropna(subset=[f"truth_{unit}"])
+    for name in cases["class"].unique():
+        own = sized[sized["class"] == name]
+        found[name] = bland_altman(own[f"truth_{unit}"], own[f"predicted_{unit}"], own["patient_id"])
+    return found
+
+
+def number(value: float) -> str:
+    """A difference as text, with its sign: three digits, whole numbers from 1000 on."""
+    return f"{value:+,.0f}" if abs(value) >= 1000 else f"{value:+.3g}"
+
+
+def in_words(found: dict, unit: str, who: str = "patients") -> str:
+    """What `by_class` found, a line per class and note."""
+    lines = []
+    for name, one in found.items():
+        if "bias" in one:
+            bias, low, high, lower, upper = (number(one[end]) for end in ("bias", "bias_low", "bias_high", "lower",
+                                                                          "upper"))
+            lines.append(f"{name}: bias {bias} {SYMBOLS[unit]} ({low} to {high}), limits of agreement {lower} to "
+                         f"{upper}, n = {one['n']} {who}")
+        lines += one["notes"]
+    return "\n".join(lines)
 
 
 def points(truth, predicted, patients=None):

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
 from skimage.measure import find_contours
 
+from medlab.imaging import resampling, slices
 from medlab.plots import COLOURS, axes, gallery
 from medlab.segmentation import agreement
 
@@ -31,6 +33,54 @@ def pick(values, each=2):
     near = np.argsort(np.argsort(np.abs(place - (len(order) - 1) / 2), kind="stable"))  # 0: the median itself
     shown = (kind != "median") | (near < each) | (len(order) <= 3 * each)
     return pd.DataFrame({"row": order[shown], "kind": kind[shown], "value": values[order[shown]]})
+
+
+def plane(picture: np.ndarray, *masks: np.ndarray) -> tuple:
+    """A prepared image and its label maps as they are shown; of a volume the slice with most of the first mask.
+
+    Parameters
+    ----------
+    picture : (h, w, c) or (d, h, w, c) grey values 0..255; of more than one channel that are not three the first
+    """
+    at = slices.slice_to_show(*masks) if picture.ndim == 4 else ...
+    picture = picture[at]
+    grey = picture if picture.shape[-1] == 3 else picture[..., 0]
+    return np.clip(grey, 0, 255).astype(np.uint8), *(mask[at] for mask in masks)
+
+
+def view(image, truth: np.ndarray, called: np.ndarray, window: str | None = None) -> tuple:
+    """An original image with truth and drawing; of a volume the slice with most of the truth.
+
+    Parameters
+    ----------
+    image : of `datasets.read`; truth, called : label maps; window : name of a CT window, for Hounsfield units only
+
+    Returns
+    -------
+    (picture uint8, truth, called, width of a pixel in mm or None), as `overlays` takes them
+    """
+    at = slices.slice_to_show(truth, called) if truth.ndim == 3 else None
+    picture = resampling.picture(image, at, window if image.intensity == "HU" else None)
+    masks = (mask if at is None else mask[at] for mask in (truth, called))
+    return picture, *masks, image.spacing_mm[-1] if image.spacing_mm else None
+
+
+def choices(by_threshold: pd.Series, threshold: float, by_size: pd.Series, smallest: int) -> np.ndarray:
+    """Dice on validation over the thresholds and the sizes that were tried; dotted is what was chosen.
+
+    Parameters
+    ----------
+    by_threshold, by_size : of `drawings.try_thresholds` and `drawings.try_sizes`
+    """
+    _, pair = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained", sharey=True)
+    pair[0].plot(by_threshold.index, by_threshold, marker=".")
+    pair[0].axvline(threshold, color="grey", linestyle=":")
+    pair[0].set(xlabel="threshold", ylabel="Dice on validation")
+    pair[1].plot(range(len(by_size)), by_size, marker=".")
+    pair[1].axvline(by_size.index.get_loc(smallest), color="grey", linestyle=":")
+    pair[1].set_xticks(range(len(by_size)), by_size.index, rotation=45)
+    pair[1].set(xlabel="smallest component, prepared pixels")
+    return pair
 
 
 def contours(ax, mask, colour, **line):
@@ -97,11 +147,6 @@ def per_case(values, summary=None, ylabel="Dice", ylim=(-0.02, 1.02), ax=None):
     return ax
 
 
-def number(value):
-    """A difference as text, with its sign: three digits, whole numbers from 1000 on."""
-    return f"{value:+,.0f}" if abs(value) >= 1000 else f"{value:+.3g}"
-
-
 def bland_altman(truth, predicted, patients=None, unit="mL", found=None, ax=None):
     """Difference over mean per patient, with bias, limits of agreement and the interval of each.
 
@@ -120,8 +165,8 @@ def bland_altman(truth, predicted, patients=None, unit="mL", found=None, ax=None
         if name in found:
             ax.axhline(found[name], color=colour, lw=1.3, ls="-" if name == "bias" else "--")
             ax.axhspan(found[f"{name}_low"], found[f"{name}_high"], color=colour, alpha=0.1, lw=0)
-            ax.annotate(f"{text}\n{number(found[name])}", (1.01, found[name]), xycoords=("axes fraction", "data"),
-                        va="center", fontsize=8, color=colour, annotation_clip=False)
+            ax.annotate(f"{text}\n{agreement.number(found[name])}", (1.01, found[name]), va="center", fontsize=8,
+                        xycoords=("axes fraction", "data"), color=colour, annotation_clip=False)
     if found.get("slope_p", 1) < 0.05:
         x = np.array([table["mean"].min(), table["mean"].max()])
         ax.plot(x, found["intercept"] + found["slope"] * x, color=COLOURS[2], lw=1.2,
@@ -129,3 +174,21 @@ def bland_altman(truth, predicted, patients=None, unit="mL", found=None, ax=None
         ax.legend(loc="best")
     ax.set(xlabel=f"mean of truth and prediction, {unit}", ylabel=f"prediction - truth, {unit}")
     return ax
+
+
+def agreements(cases: pd.DataFrame, found: dict, unit: str) -> list:
+    """`bland_altman` of each class, one below the other.
+
+    Parameters
+    ----------
+    cases : rows of one method; found : of `agreement.by_class`; classes with too few patients have no panel
+    """
+    there = [name for name, one in found.items() if "bias" in one]
+    if not there:
+        return []
+    _, grid = plt.subplots(len(there), 1, squeeze=False, figsize=(6.4, 3.8 * len(there)))
+    for ax, name in zip(grid.flat, there, strict=True):
+        own = cases[cases["class"] == name].dropna(subset=[f"truth_{unit}"])
+        bland_altman(own[f"truth_{unit}"], own[f"predicted_{unit}"], own["patient_id"], agreement.SYMBOLS[unit],
+                     found[name], ax).set_title(name, loc="left")
+    return list(grid.flat)

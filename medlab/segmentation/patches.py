@@ -14,7 +14,17 @@ from medlab.networks.pipeline import tf
 from medlab.segmentation.unet import IGNORE
 
 PLACES = 64  # pixels of each class and image that are remembered as centres of patches
+OVERLAP = 0.5  # share that neighbouring windows have in common when a whole image is predicted
 DRAWS = 12  # uniform numbers of `pipeline.affine`; those that place the patch come behind
+
+
+def parse(text: str, shape: tuple) -> tuple:
+    """Spatial size of patches as a parameter says it: ``64``, ``16, 64, 64``, or ``auto``.
+
+    ``auto`` is 256 pixels of a picture, (32, 64, 64) of a volume; otherwise as `fit`.
+    """
+    sizes = [int(n) for n in text.replace("auto", "32, 64, 64" if len(shape) == 3 else "256").split(",")]
+    return fit(sizes * len(shape) if len(sizes) == 1 else sizes, shape)
 
 
 def fit(patch, shape):
@@ -115,7 +125,7 @@ def dataset(images, masks, patch, batch_size, *, rows=None, policy=None, foregro
     def fetch(position, chance, key):
         x, y, at = tf.numpy_function(load, [position, chance], [images.dtype, masks.dtype, tf.float32], stateful=False)
         x, y = (tf.ensure_shape(part, [None, *whole.shape[1:]]) for part, whole in zip((x, y), flat, strict=True))
-        matrix = pipeline.affine(chance, policy, *patch[-2:]) + _offset(tf.ensure_shape(at, [None, 2]))
+        matrix = pipeline.affine(chance, policy, *patch[-2:]) + offset(tf.ensure_shape(at, [None, 2]))
         x, y = crop(x, y, tf.repeat(matrix, depth, axis=0), *patch[-2:], policy.get("fill", "constant"))
         if volume:
             x, y = (tf.reshape(part, [-1, *patch, *part.shape[3:]]) for part in (x, y))
@@ -138,7 +148,7 @@ def _through(first, chance, depth, size, policy):
     return np.clip(np.where(reverse, place[:, ::-1], place), 0, size - 1)
 
 
-def _offset(at):
+def offset(at):
     """Rows to add to those of `pipeline.affine`, which stay within the patch: (b, 8)."""
     zero = tf.zeros_like(at[:, 0])
     return tf.stack([zero, zero, at[:, 1], zero, zero, at[:, 0], zero, zero], 1)
@@ -168,7 +178,7 @@ def crop(images, labels, matrix, height, width, fill):
     return total, tf.where(inside, label, tf.cast(IGNORE, label.dtype))
 
 
-def windows(shape, patch, overlap=0.5):
+def windows(shape, patch, overlap=OVERLAP):
     """First pixels of windows that cover an image, (k, axes) int: evenly spaced, overlapping by at least `overlap`."""
     if not 0 <= overlap < 1:
         raise ValueError(f"overlap is {overlap}; expected 0 up to, but not, 1")
@@ -192,7 +202,7 @@ def blend(patch, sigma=0.125):
     return np.maximum(weight / weight.max(), 1e-3).astype(np.float32)
 
 
-def predict(model, image, overlap=0.5, flips="", batch_size=8):
+def predict(model, image, overlap=OVERLAP, flips="", batch_size=8):
     """Probabilities of one image of any size, by windows of the size the network takes.
 
     Parameters

@@ -12,6 +12,7 @@ from scipy import stats
 
 from medlab.imaging import components
 from medlab.segmentation import surfaces
+from medlab.statistics import metrics
 from medlab.statistics.intervals import estimate
 
 COUNTS = ("tp", "fp", "fn", "tn", "surface_within", "surface_total")
@@ -21,17 +22,19 @@ SIZES = ("truth", "predicted", "error")
 NAMES = {"dice": "Dice", "iou": "IoU", "surface_dice": "surface Dice", "hd95": "HD95", "hd": "Hausdorff distance",
          "assd": "mean surface distance (ASSD)", "error": "size error", "relative_error": "relative size error",
          "absolute_relative_error": "relative size error without sign", "dice_if_any": "Dice where there is something"}
+SHOWN = ("dice", "dice_if_any", "iou", "sensitivity", "precision", "surface_dice", "hd95_mm", "hd95_px",
+         "absolute_relative_error")
 MEDIANS = (*DISTANCES, "error", "relative_error", "absolute_relative_error")  # skewed: summarised by their median
 
 
-def case(truth, predicted, spacing_mm=None, tolerance_mm=2.0, tolerance_px=2.0, valid=None):
+def case(truth, predicted, spacing_mm=None, tolerance=2.0, valid=None):
     """Everything about one class in one image.
 
     Parameters
     ----------
     truth, predicted : (h, w) or (d, h, w) bool (or whole numbers with one value above 0)
     spacing_mm : per axis, in array order; None or NaN = unknown: distances and sizes are then in pixels
-    tolerance_mm : surface Dice: how far two surfaces may lie apart; tolerance_px : the same where mm are unknown
+    tolerance : surface Dice: how far two surfaces may lie apart, in mm, in pixels where mm are unknown
     valid : bool of the same shape, optional
         Field of view: pixels outside are background in both masks and counted by nothing.
 
@@ -58,7 +61,7 @@ def case(truth, predicted, spacing_mm=None, tolerance_mm=2.0, tolerance_px=2.0, 
     row = {"tp": tp, "fp": p - tp, "fn": t - tp, "tn": n - t - p + tp}
     if t and p:
         found = surfaces.distances(truth, predicted, step)
-        near, total = surfaces.within(found, tolerance_px if spacing is None else tolerance_mm)
+        near, total = surfaces.within(found, tolerance)
         far = {"hd95": surfaces.hausdorff(found, 95), "hd": surfaces.hausdorff(found), "assd": surfaces.mean(found)}
     else:
         one, near, worst = truth | predicted, 0.0, float(np.linalg.norm(step * truth.shape)) if t or p else 0.0
@@ -108,18 +111,32 @@ def by_class(truth, predicted, classes, **options):
 
     Parameters
     ----------
-    truth, predicted : label maps, 0 background, 1..K
+    truth : label map, 0 background, 1..K
+    predicted : label map, or (K, ...) bool, a mask for each class, which may overlap
     classes : names of the classes 1..K
 
     Returns
     -------
     list of dict, with ``class``
     """
-    highest = max(np.max(truth, initial=0), np.max(predicted, initial=0))
+    truth, predicted = np.asarray(truth), np.asarray(predicted)
+    split = predicted.ndim > truth.ndim
+    highest = max(np.max(truth, initial=0), len(predicted) if split else np.max(predicted, initial=0))
     if highest > len(classes):
         raise ValueError(f"a label map holds the value {highest}, but there are {len(classes)} classes: {classes}")
-    return [{"class": name} | case(np.asarray(truth) == k, np.asarray(predicted) == k, **options)
+    return [{"class": name} | case(truth == k, predicted[k - 1] if split else predicted == k, **options)
             for k, name in enumerate(classes, 1)]
+
+
+def compare(truth, drawn: dict, classes: list, **options) -> list:
+    """`by_class` for each of several methods: list of dict, with ``method`` and ``class``.
+
+    Parameters
+    ----------
+    drawn : method -> what it drew
+    """
+    return [{"method": method} | row for method, predicted in drawn.items()
+            for row in by_class(truth, predicted, classes, **options)]
 
 
 def pool(cases, by="patient_id"):
@@ -212,3 +229,84 @@ def paired(a, b, patients=None, n_bootstrap=2000, seed=0, level=0.95):
     return {"value": value, "low": low, "high": high, "median": middle, "p": float(p),
             "smallest_p": min(1.0, 2.0 ** (1 - int((np.abs(each) > 1e-12).sum()))), "n": len(d),
             "n_patients": len(each), "better": int((each > 1e-12).sum()), "undefined": int((~good).sum())}
+
+
+def per_class(cases: pd.DataFrame, classes: list, method: str = "U-Net", **options) -> dict:
+    """`summary` of the measures of `SHOWN` that are defined, for each class: dict class -> table."""
+    found = {}
+    for name in classes:
+        rows = cases[(cases["method"] == method) & (cases["class"] == name)]
+        found[name] = summary(rows, measures=[c for c in SHOWN if c in rows and rows[c].notna().any()], **options)
+    return found
+
+
+def written(table: pd.DataFrame) -> pd.Series:
+    """A table of `summary` as text, "0.812 (0.755 to 0.860)", by the measure's name; distances with one digit."""
+    far = table.index.str[-3:].isin(["_mm", "_px"])
+    names = [NAMES.get(_base(c), _base(c)) + (f", {c[-2:]}" if f else "") for c, f in zip(table.index, far,
+                                                                                          strict=True)]
+    text = metrics.written(table).where(~far, metrics.written(table, 1))
+    return (text + np.where(table["statistic"] == "median", " median", "")).set_axis(names)
+
+
+def side_by_side(tables: dict) -> pd.DataFrame:
+    """Tables of `per_class` as text, a column for each class and way of counting.
+
+    Parameters
+    ----------
+    tables : what was counted -> result of `per_class`
+    """
+    classes = next(iter(tables.values()))
+    return pd.DataFrame({f"{c}: {how}": written(table[c]) for c in classes for how, table in tables.items()}).fillna("")
+
+
+def by_method(each: pd.DataFrame, **options) -> pd.DataFrame:
+    """`summary` of one measure of several methods, indexed by method.
+
+    Parameters
+    ----------
+    each : a row per patient (the index), a column per method
+    """
+    rows = each.assign(both_empty=False, one_empty=False).rename_axis("patient_id").reset_index()
+    return summary(rows, measures=list(each), **options)
+
+
+def in_words(overall: pd.DataFrame, who: str = "patients") -> str:
+    """A line for each method of `by_method`: mean with interval, median, how many."""
+    text = metrics.written(overall)
+    return "\n".join(f"{method}: Dice per {who[:-1]} {text[method]}, median {one['median']:.3f}, n = {one['n']:.0f}"
+                     for method, one in overall.iterrows())
+
+
+def gain_in_words(gain: dict, first: str, second: str, who: str = "patients") -> str:
+    """What `paired` found, in a sentence."""
+    text = metrics.written(pd.DataFrame([gain])).iloc[0]
+    return (f"{first} minus {second}, the same {who}: {'+' * (gain['value'] > 0)}{text}, better in {gain['better']} of "
+            f"{gain['n_patients']}; Wilcoxon p = {gain['p']:.2g} (smallest possible {gain['smallest_p']:.2g})")
+
+
+def empties_in_words(cases: pd.DataFrame, by_patient: pd.DataFrame, who: str = "patients") -> str:
+    """How often a mask was empty, and the Dice of those who have something; two lines for each class.
+
+    Parameters
+    ----------
+    cases : rows of `case` of one method; by_patient : the same of `pool`
+    """
+    lines = []
+    for name, one in cases.groupby("class", sort=False)[["both_empty", "one_empty"]].sum().iterrows():
+        lines.append(f"{name}: both masks empty in {one['both_empty']} images, one empty (all missed, or something "
+                     f"called where nothing is) in {one['one_empty']} of {cases['row'].nunique()}.")
+    for name, own in by_patient.groupby("class", sort=False)["dice_if_any"]:
+        have, without = own.dropna(), own.isna().sum()
+        dice = f"Dice mean {have.mean():.3f}, median {have.median():.3f} (n = {len(have)})" if len(have) else "none"
+        lines.append(f"{name}: {who} who have it: {dice}" + f"; the others ({without}) are right with nothing, or "
+                     "wrong." * bool(without))
+    return "\n".join(lines)
+
+
+def rules_in_words(tolerance: float = 2.0) -> dict:
+    """What the scores mean, to be written down before a test part is opened: dict rule -> text."""
+    return {"main measure": "Dice of all pixels of a patient together, mean over patients (and classes)",
+            "both masks empty": "Dice, IoU, surface Dice 1, distances 0; counted and shown",
+            "one mask empty": "Dice, IoU, surface Dice 0, distances the diagonal of the image; counted and shown",
+            "surface Dice": f"within {tolerance:g} mm ({tolerance:g} px if unknown)"}

@@ -10,7 +10,48 @@ import numpy as np
 import pandas as pd
 from skimage.filters import threshold_otsu
 
+from medlab.imaging import geometry
+
 POLARITIES = ("bright", "dark")
+NAMES = {"otsu": "Otsu", "threshold": "fixed threshold"}
+
+
+def fit(images, labels, classes: list, patients, rows, method: str = "auto", ignore: int | None = None) -> dict:
+    """The baseline of each class, chosen on the images of the training part.
+
+    Parameters
+    ----------
+    images, patients, rows, ignore : as `otsu`; labels : sequence of label maps, 1.. `classes`
+    method : ``otsu``, ``threshold`` (one grey level for all images), or ``auto``: Otsu of pictures, whose grey levels
+        vary, and a fixed threshold of volumes
+
+    Returns
+    -------
+    dict class -> result of `otsu` or `fixed_threshold`
+    """
+    method = {"auto": "otsu" if images.ndim == 4 else "threshold"}.get(method, method)
+    if method not in NAMES:
+        raise ValueError(f"segmentation_baseline {method!r} is unknown; expected auto, {' or '.join(NAMES)}")
+    choose = otsu if method == "otsu" else fixed_threshold
+    return {name: choose(images, labels, None, patients, rows=rows, value=k, ignore=ignore)
+            for k, name in enumerate(classes, 1)}
+
+
+def draw(image, fitted: dict, where, valid=None) -> np.ndarray:
+    """What the baselines of all classes find, at the original pixels: (K, ...) bool; classes may overlap.
+
+    Parameters
+    ----------
+    image, valid : as `segment`; fitted : of `fit`; where : (axes, 4) geometry of the image
+    """
+    return np.stack([geometry.restore(segment(image, one, valid), where) for one in fitted.values()])
+
+
+def written(fitted: dict) -> pd.DataFrame:
+    """What `fit` chose, as a table of text with a column per class."""
+    table = pd.DataFrame(fitted).drop(index="method").rename(
+        index={"dice": "Dice on train", "n": "images", "n_patients": "patients"})
+    return table.map(lambda v: f"{v:.3g}" if isinstance(v, float) else v)
 
 
 def otsu(images, masks, valid=None, patients=None, *, rows=None, value=None, ignore=None):

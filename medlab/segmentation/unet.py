@@ -14,6 +14,17 @@ layers, ops = keras.layers, keras.ops
 IGNORE = 255  # label of pixels that count for nothing: outside the field of view, or outside the image
 
 
+def blocks(text: str) -> dict:
+    """Options of `features` from words: ``residual`` or ``plain``, and ``attention`` behind a comma.
+
+    ``residual`` puts short cuts inside the blocks, ``attention`` gates on the way up.
+    """
+    words = [word.strip() for word in text.split(",")]
+    if words[1:] not in ([], ["attention"]) or words[0] not in ("residual", "plain"):
+        raise ValueError(f"segmentation_blocks is {text!r}; expected residual or plain, and attention behind a comma")
+    return {"residual": words[0] == "residual", "attention": len(words) > 1}
+
+
 def block(x, filters, residual=False, stride=1):
     """Two convolutions, with a short cut if wanted."""
     if residual:

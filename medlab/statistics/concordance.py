@@ -2,17 +2,16 @@
 
 import numpy as np
 
+from medlab.statistics.measures import ratio
+
 TIED = 1e-8  # risks closer than this are tied, as in scikit-survival
 
 
 BLOCK = 10_000_000  # pairs compared at a time
 
 
-def _ratio(a, b):
-    return np.divide(a, b, out=np.full(np.shape(a), np.nan), where=np.asarray(b) > 0)
-
-
-def _groups(strata, n):
+def groups(strata, n) -> list:
+    """Positions of the n patients, one array per stratum."""
     return [np.arange(n)] if strata is None else [np.flatnonzero(strata == s) for s in np.unique(strata)]
 
 
@@ -57,6 +56,6 @@ def concordance(time, event, risk, w=None, strata=None, first=None):
     rows = np.ones((1, len(time))) if w is None else np.asarray(w)
     first = np.ones(len(time)) if first is None else first
     strata = None if strata is None else np.asarray(strata)
-    parts = [_pairs(time[s], event[s], risk[s], rows[:, s], first[s]) for s in _groups(strata, len(time))]
-    found = _ratio(sum(good for good, _ in parts), sum(all_ for _, all_ in parts))
+    parts = [_pairs(time[s], event[s], risk[s], rows[:, s], first[s]) for s in groups(strata, len(time))]
+    found = ratio(sum(good for good, _ in parts), sum(all_ for _, all_ in parts))
     return float(found[0]) if w is None else found

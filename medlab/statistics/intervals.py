@@ -10,9 +10,10 @@ McNeil's variance, inverted (Newcombe 2006).
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
-from scipy.stats import beta, norm, t
+from scipy.stats import beta, binom, norm, t
 
 MOST_GROUPS = 200  # groups of patients left out in turn for the acceleration of BCa
+MOST_UNDEFINED = 0.05  # share of undefined resamples above which no interval is given
 
 
 def weights(patients, n_bootstrap=2000, seed=0):
@@ -34,14 +35,56 @@ def weights(patients, n_bootstrap=2000, seed=0):
         yield np.bincount(drawn.ravel(), minlength=b * m).reshape(b, m)[:, patients].astype(float)
 
 
-def left_out(patients):
+def left_out(patients) -> np.ndarray:
     """Weights with one group of patients left out at a time: (g, n)."""
     m = int(patients.max()) + 1
     group = np.random.default_rng(0).permutation(m) % min(m, MOST_GROUPS)
     return (group[patients] != np.arange(min(m, MOST_GROUPS))[:, None]).astype(float)
 
 
-def bca(value, draws, without, level=0.95):
+def tails(level=0.95) -> list:
+    """The two shares beyond which an interval of this level ends."""
+    return [(1 - level) / 2, (1 + level) / 2]
+
+
+def enough(draws, n) -> bool:
+    """Whether so many of n resamples are left that they give an interval (`MOST_UNDEFINED`)."""
+    return len(draws) >= max(1, (1 - MOST_UNDEFINED) * n)
+
+
+def percentiles(draws, level=0.95, method="linear") -> tuple:
+    """Percentile limits from resamples.
+
+    Parameters
+    ----------
+    draws : (b,), or (b, ...) for several numbers; a resample in which one is undefined (NaN) is left out
+    method : of `numpy.quantile`; ``inverted_cdf`` where draws may be infinite
+
+    Returns
+    -------
+    low, high : float or arrays (...); NaN where more than 5 % of the resamples are undefined
+    """
+    draws = np.asarray(draws, float)
+    good = draws[~np.isnan(draws).any(axis=tuple(range(1, draws.ndim)))]
+    if not enough(good, len(draws)):
+        return np.full(draws.shape[1:], np.nan)[()], np.full(draws.shape[1:], np.nan)[()]
+    return tuple(np.quantile(good, tails(level), axis=0, method=method))
+
+
+def limits(value, draws, without, level=0.95) -> tuple:
+    """Limits of a statistic that may be undefined in some resamples: BCa of the others (`bca`).
+
+    Returns
+    -------
+    low, high; NaN, NaN where the value or more than 5 % of the resamples are undefined, or all of them agree
+    """
+    good = draws[np.isfinite(draws)]
+    if not np.isfinite(value) or not enough(good, len(draws)) or np.ptp(good) < 1e-12:
+        return np.nan, np.nan
+    return bca(value, good, without, level)
+
+
+def bca(value, draws, without, level=0.95) -> tuple:
     """Bias-corrected and accelerated bootstrap interval (Efron, JASA 1987).
 
     Parameters
@@ -52,7 +95,7 @@ def bca(value, draws, without, level=0.95):
     -------
     low, high; NaN, NaN where the resamples lie all on one side of the estimate.
     """
-    z = norm.ppf([(1 - level) / 2, (1 + level) / 2])
+    z = norm.ppf(tails(level))
     z0 = norm.ppf((np.mean(draws < value) + np.mean(draws <= value)) / 2)
     d = without[np.isfinite(without)]
     d = d.mean() - d if len(d) else np.zeros(1)
@@ -62,7 +105,7 @@ def bca(value, draws, without, level=0.95):
     return tuple(np.quantile(draws, at)) if np.isfinite(at).all() else (np.nan, np.nan)
 
 
-def weighted(x, w, statistic):
+def weighted(x, w, statistic) -> np.ndarray:
     """Mean or median of x (n,) for each row of the weights (b, n)."""
     if statistic == "mean":
         return w @ x / w.sum(1)
@@ -72,7 +115,7 @@ def weighted(x, w, statistic):
     return (x[order][lower] + x[order][np.minimum(upper, len(x) - 1)]) / 2
 
 
-def estimate(x, patients, statistic="mean", n_bootstrap=2000, seed=0, level=0.95):
+def estimate(x, patients, statistic="mean", n_bootstrap=2000, seed=0, level=0.95) -> tuple:
     """Mean or median with its interval. Means: BCa; medians: percentiles (the jackknife of a median says nothing).
 
     The level is widened for few patients as a t interval is (Hesterberg, Am Stat 2015). Simulated Dice, one patient in
@@ -99,13 +142,13 @@ def estimate(x, patients, statistic="mean", n_bootstrap=2000, seed=0, level=0.95
     draws = np.concatenate([weighted(x, w, statistic) for w in weights(who, n_bootstrap, seed)])
     level = 2 * norm.cdf(np.sqrt(m / (m - 1)) * t.ppf((1 + level) / 2, m - 1)) - 1
     if statistic == "median":
-        low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+        low, high = percentiles(draws, level)
     else:
         low, high = bca(value, draws, weighted(x, left_out(who), statistic), level)
     return value, float(low), float(high)
 
 
-def exact_interval(share, n, level=0.95):
+def exact_interval(share, n, level=0.95) -> tuple:
     """Clopper-Pearson interval of a proportion; n need not be whole (Korn and Graubard 1998)."""
     hits, tail = share * n, (1 - level) / 2
     low = beta.ppf(tail, hits, n - hits + 1) if hits > 0 else 0.0
@@ -113,7 +156,7 @@ def exact_interval(share, n, level=0.95):
     return float(low), float(high)
 
 
-def auc_interval(auc, n_positive, n_negative, level=0.95):
+def auc_interval(auc, n_positive, n_negative, level=0.95) -> tuple:
     """Interval of an AUC from Hanley and McNeil's variance at its ends (Newcombe, Stat Med 2006, method 5).
 
     Serves where all resamples agree: with an AUC of 1 the low end is well below 1.
@@ -129,7 +172,7 @@ def auc_interval(auc, n_positive, n_negative, level=0.95):
     return low, high
 
 
-def average(values, n_bootstrap=2000, seed=0, level=0.95):
+def average(values, n_bootstrap=2000, seed=0, level=0.95) -> dict:
     """Mean of one number per patient with its bootstrap interval (`intervals.estimate`).
 
     Returns
@@ -142,16 +185,31 @@ def average(values, n_bootstrap=2000, seed=0, level=0.95):
     return dict(zip(("value", "low", "high"), found, strict=True)) | {"n": len(x)}
 
 
-def median_interval(values, patients, n_bootstrap=1000, seed=0, level=0.95):
-    """Median with a bootstrap interval over patients (`intervals.estimate`): dict value, low, high.
+def median_interval(values, patients=None, n_bootstrap=1000, seed=0, level=0.95) -> dict:
+    """Median with its interval: exact of one value per patient, by bootstrap of patients with several (`estimate`).
 
-    The limits are NaN with fewer than 3 patients and without resamples.
+    The exact one is free of any distribution and takes order statistics (Hahn and Meeker 1991, 5.2).
+
+    Parameters
+    ----------
+    values : (n,); without `patients` each is of another patient, and gaps are left out
+    patients : (n,), who are drawn with all their values
+
+    Returns
+    -------
+    dict: value, low, high (NaN below 6 values; with `patients` below 3 of them or without resamples), n (values)
     """
-    found = estimate(values, np.asarray(patients), "median", n_bootstrap, seed, level)
-    return dict(zip(("value", "low", "high"), found, strict=True))
+    x = np.asarray(values, float)
+    if patients is not None:
+        found = estimate(x, np.asarray(patients), "median", n_bootstrap, seed, level)
+        return dict(zip(("value", "low", "high"), found, strict=True)) | {"n": len(x)}
+    x = np.sort(x[np.isfinite(x)])
+    rank = int(binom.ppf((1 - level) / 2, len(x), 0.5)) if len(x) >= 6 else 0
+    low, high = (x[rank - 1], x[len(x) - rank]) if rank else (np.nan, np.nan)
+    return {"value": float(np.median(x)) if len(x) else np.nan, "low": float(low), "high": float(high), "n": len(x)}
 
 
-def expected_halfwidth(n_positive, n_negative, auc=0.8):
+def expected_halfwidth(n_positive, n_negative, auc=0.8) -> float:
     """Half the width of the 95 % interval of an AUC to expect from this many cases.
 
     Hanley and McNeil, Radiology 1982;143:29-36. NaN when a group is empty.

@@ -57,7 +57,8 @@ def check(y, p, patients=None, head="binary"):
     return y, p, pd.factorize(patients)[0]
 
 
-def _ratio(a, b):
+def ratio(a, b) -> np.ndarray:
+    """a / b, NaN where b is not above 0."""
     return np.divide(a, b, out=np.full(np.broadcast(a, b).shape, np.nan), where=np.asarray(b) > 0)
 
 
@@ -75,7 +76,7 @@ def midranks(y, p, w):
     area = (positive * (n_negative[:, None] - false + negative / 2)).sum(1)
     called = hits + false
     precision = np.divide(hits, called, out=np.zeros_like(hits), where=called > 0)
-    return _ratio(area, n_positive * n_negative), _ratio((positive * precision).sum(1), n_positive)
+    return ratio(area, n_positive * n_negative), ratio((positive * precision).sum(1), n_positive)
 
 
 def _newton(y, x, w, start, steps):
@@ -119,7 +120,7 @@ def expected_calibration_error(hit, confidence, w):
     """Mean absolute gap of confidence (n,) and frequency of hit (n,) over bins of equal width, (b,)."""
     bins = np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
     members = np.eye(N_BINS)[bins]
-    return _ratio(np.abs(w @ (members * (hit - confidence)[:, None])).sum(1), w.sum(1))
+    return ratio(np.abs(w @ (members * (hit - confidence)[:, None])).sum(1), w.sum(1))
 
 
 def _confusion(y, predicted, w, k):
@@ -143,10 +144,10 @@ def from_confusion(confusion, present=None):
     k = c.shape[1]
     present = np.arange(k) if present is None else np.asarray(present)
     hits, true, called, n = np.einsum("bkk->bk", c), c.sum(2), c.sum(1), c.sum((1, 2))
-    recall, precision = _ratio(hits, true), _ratio(hits, called)
-    f1 = _ratio(2 * hits, true + called)
-    specificity = _ratio(n[:, None] - true - called + hits, n[:, None] - true)
-    out = {"accuracy": _ratio(hits.sum(1), n), "balanced_accuracy": recall[:, present].mean(1)}
+    recall, precision = ratio(hits, true), ratio(hits, called)
+    f1 = ratio(2 * hits, true + called)
+    specificity = ratio(n[:, None] - true - called + hits, n[:, None] - true)
+    out = {"accuracy": ratio(hits.sum(1), n), "balanced_accuracy": recall[:, present].mean(1)}
     if k == 2:
         out |= {"recall": recall[:, 1], "specificity": specificity[:, 1], "precision": precision[:, 1]}
         out |= {"npv": precision[:, 0], "f1": f1[:, 1]}
@@ -156,10 +157,10 @@ def from_confusion(confusion, present=None):
         out |= {name: value[:, present].mean(1) for name, value in values.items()}
     spread = (n**2 - (true**2).sum(1)) * (n**2 - (called**2).sum(1))
     agreement = hits.sum(1) * n - (true * called).sum(1)
-    out["mcc"] = np.nan_to_num(_ratio(agreement, np.sqrt(np.maximum(spread, 0))))
+    out["mcc"] = np.nan_to_num(ratio(agreement, np.sqrt(np.maximum(spread, 0))))
     distance = (np.arange(k)[:, None] - np.arange(k)) ** 2
     by_chance = np.einsum("bi,bj,ij->b", true, called, distance)
-    out["kappa_quadratic"] = 1 - _ratio((c * distance).sum((1, 2)) * n, by_chance)
+    out["kappa_quadratic"] = 1 - ratio((c * distance).sum((1, 2)) * n, by_chance)
     return out
 
 
@@ -168,7 +169,7 @@ def _binary(y, p, predicted, w):
     slope, shift = _line(y, p, w)
     out = {"auc": auc, "average_precision": precision} | from_confusion(_confusion(y, predicted, w, 2))
     del out["kappa_quadratic"]
-    out |= {"brier": _ratio(w @ (p - y) ** 2, w.sum(1)), "ece": expected_calibration_error(y, p, w)}
+    out |= {"brier": ratio(w @ (p - y) ** 2, w.sum(1)), "ece": expected_calibration_error(y, p, w)}
     return out | {"calibration_slope": slope, "calibration_intercept": shift}
 
 
@@ -201,7 +202,7 @@ def measure(y, p, w, head="binary", threshold=0.5, predicted=None):
             each[-1]["precision"] = np.nan_to_num(each[-1]["precision"])  # a label never called, as sklearn
         out = {name: np.mean([one[name] for one in each], axis=0) for name in each[0]}
         right = np.where(known, (p >= threshold) == (y == 1), True).all(1)
-        return out | {"subset_accuracy": _ratio(w @ right, w.sum(1))}
+        return out | {"subset_accuracy": ratio(w @ right, w.sum(1))}
     k = p.shape[1]
     predicted = p.argmax(1) if predicted is None else predicted
     present = np.unique(y)
@@ -210,7 +211,7 @@ def measure(y, p, w, head="binary", threshold=0.5, predicted=None):
     out |= from_confusion(_confusion(y, predicted, w, k), present)
     if head != "ordinal":
         del out["kappa_quadratic"]
-    out["brier"] = _ratio(w @ ((p - np.eye(k)[y]) ** 2).sum(1), w.sum(1))
+    out["brier"] = ratio(w @ ((p - np.eye(k)[y]) ** 2).sum(1), w.sum(1))
     out["ece"] = expected_calibration_error((y == p.argmax(1)).astype(float), p.max(1), w)
     out["calibration_slope"] = np.mean([_line((y == c).astype(int), p[:, c], w)[0] for c in present], axis=0)
     return out

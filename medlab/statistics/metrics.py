@@ -8,14 +8,13 @@ resamples in which a measure is undefined (no case of a class) are left out and 
 import numpy as np
 import pandas as pd
 
-from medlab.statistics.intervals import auc_interval, bca, exact_interval, left_out, weights
-from medlab.statistics.measures import check, from_confusion, measure
+from medlab.statistics.intervals import auc_interval, exact_interval, left_out, limits, percentiles, weights
+from medlab.statistics.measures import NAMES, check, from_confusion, measure
 
 PROPORTIONS = ("accuracy", "recall", "specificity", "precision", "npv")
-MOST_UNDEFINED = 0.05  # share of undefined resamples above which no interval is given
 
 
-def value_of(y, p, **options):
+def value_of(y, p, **options) -> dict[str, float]:
     return {name: v[0] for name, v in measure(y, p, np.ones((1, len(y))), **options).items()}
 
 
@@ -48,15 +47,14 @@ def _interval(name, value, draws, without, shares, level):
             return np.nan, np.nan
         size = value * (1 - value) / good.var() if 0 < value < 1 and good.var() > 0 else m
         return exact_interval(value, np.clip(size, 1, n), level)
-    if not np.isfinite(value) or len(good) < (1 - MOST_UNDEFINED) * len(draws) or np.ptp(good) < 1e-12:
-        return np.nan, np.nan
-    if name == "ece":
-        return tuple(np.clip(2 * value - np.quantile(good, [(1 + level) / 2, (1 - level) / 2]), 0, 1))
-    return bca(value, good, without, level)
+    ends = limits(value, draws, without, level)
+    if name == "ece" and np.isfinite(ends).all():
+        return tuple(np.clip(2 * value - np.array(percentiles(good, level)[::-1]), 0, 1))
+    return ends
 
 
 def scores(y, p, patients=None, head="binary", threshold=0.5, n_bootstrap=2000, seed=0, level=0.95,
-           predicted=None):
+           predicted=None) -> pd.DataFrame:
     """All measures with their intervals.
 
     Parameters
@@ -83,8 +81,8 @@ def scores(y, p, patients=None, head="binary", threshold=0.5, n_bootstrap=2000, 
     if head == "binary":
         shares = _denominators(y, p >= threshold if predicted is None else predicted, who)
     for name, value in table["value"].items():
-        limits = _interval(name, value, draws[name], without[name], shares, level)
-        table.loc[name, ["low", "high", "undefined"]] = *limits, np.isnan(draws[name]).mean()
+        ends = _interval(name, value, draws[name], without[name], shares, level)
+        table.loc[name, ["low", "high", "undefined"]] = *ends, np.isnan(draws[name]).mean()
     return _at_the_end(table, y, p, who, head, level)
 
 
@@ -105,7 +103,7 @@ def _at_the_end(table, y, p, who, head, level):
     return table
 
 
-def difference(y, p, q, patients=None, name="auc", n_bootstrap=2000, seed=0, level=0.95, **options):
+def difference(y, p, q, patients=None, name="auc", n_bootstrap=2000, seed=0, level=0.95, **options) -> dict[str, float]:
     """Paired difference of one measure between two sets of probabilities for the same images.
 
     Returns
@@ -124,7 +122,7 @@ def difference(y, p, q, patients=None, name="auc", n_bootstrap=2000, seed=0, lev
     return {"value": value, "low": low, "high": high}
 
 
-def roc_band(y, p, patients=None, n_bootstrap=1000, seed=0, level=0.95):
+def roc_band(y, p, patients=None, n_bootstrap=1000, seed=0, level=0.95) -> pd.DataFrame:
     """Pointwise interval of the sensitivity at each false-positive rate, for the ROC figure.
 
     Returns
@@ -139,11 +137,11 @@ def roc_band(y, p, patients=None, n_bootstrap=1000, seed=0, level=0.95):
         good = (hits[:, -1] > 0) & (false[:, -1] > 0)
         curves += [np.interp(grid, np.r_[0, f[last] / f[-1]], np.r_[0, h[last] / h[-1]])
                    for h, f in zip(hits[good], false[good], strict=True)]
-    low, high = np.quantile(curves, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    low, high = percentiles(curves, level)
     return pd.DataFrame({"false_positive_rate": grid, "low": low, "high": high})
 
 
-def per_class(y, p, patients, head, names, n_bootstrap=2000, seed=0):
+def per_class(y, p, patients, head, names, n_bootstrap=2000, seed=0) -> dict[str, pd.DataFrame]:
     """Each class against the rest (calls: the most probable class), each label on its own.
 
     Returns
@@ -161,7 +159,7 @@ def per_class(y, p, patients, head, names, n_bootstrap=2000, seed=0):
     return found
 
 
-def subgroups(levels, y, p, patients, head="binary", threshold=0.5, least=10, n_bootstrap=2000, seed=0):
+def subgroups(levels, y, p, patients, head="binary", threshold=0.5, least=10, n_bootstrap=2000, seed=0) -> pd.DataFrame:
     """AUC and accuracy within each level of each column.
 
     Parameters
@@ -189,13 +187,13 @@ def subgroups(levels, y, p, patients, head="binary", threshold=0.5, least=10, n_
     return pd.DataFrame(rows, columns=["column", "level", "images", "patients", *names])
 
 
-def flat(table, prefix=""):
+def flat(table, prefix="") -> dict[str, float]:
     """The table of `scores` as plain keys for a JSON file: auc, auc_low, auc_high, ..."""
     return {prefix + name + end: row[column] for name, row in table.iterrows()
             for end, column in (("", "value"), ("_low", "low"), ("_high", "high"))}
 
 
-def written(table, digits=3):
+def written(table, digits=3) -> pd.Series:
     """The table of `scores` as text: "0.912 (0.871 to 0.947)"; without an interval where there is none."""
     def one(row):
         if not np.isfinite(row["value"]):
@@ -205,3 +203,41 @@ def written(table, digits=3):
         return f"{row['value']:.{digits}f} ({row['low']:.{digits}f} to {row['high']:.{digits}f})"
 
     return table.apply(one, axis=1)
+
+
+def beside(table, others: dict, name="95 % interval") -> pd.DataFrame:
+    """The table of `scores` as text beside other values of the same measures, as a table to read.
+
+    Parameters
+    ----------
+    others : dict title -> Series of values by measure; name : title of the first column
+    """
+    shown = {name: written(table)} | {title: values.round(3) for title, values in others.items()}
+    return pd.DataFrame(shown).loc[table.index].rename(NAMES).fillna("-")
+
+
+def class_table(per_class: dict, counts) -> pd.DataFrame:
+    """The tables of `per_class` as one table to read; counts : dict or Series class -> images."""
+    keep = ["auc", "average_precision", "recall", "specificity", "precision", "f1"]
+    texts = {f"{name} (n = {counts[name]})": written(one).loc[keep] for name, one in per_class.items()}
+    return pd.DataFrame(texts).T.rename(columns=NAMES)
+
+
+def limits_of(subgroups, name: str) -> pd.DataFrame:
+    """One measure of the table of `subgroups`: value, low, high, indexed "column: level (n = patients)"."""
+    names = [f"{row.column}: {row.level} (n = {row.patients})" for row in subgroups.itertuples()]
+    found = subgroups[[name, f"{name}_low", f"{name}_high"]].set_axis(["value", "low", "high"], axis=1)
+    return found.set_axis(names)
+
+
+def subgroup_table(subgroups) -> pd.DataFrame:
+    """The table of `subgroups` (not empty) as a table to read."""
+    texts = {NAMES.get(name, name): written(limits_of(subgroups, name)).to_numpy() for name in ("auc", "accuracy")}
+    return subgroups.set_index(["column", "level"])[["images", "patients"]].assign(**texts)
+
+
+def apart_in_words(drawn, overall: float) -> str:
+    """Which intervals (value, low, high by name) leave out the overall AUC, and how many would by chance."""
+    apart = drawn.index[(drawn["low"] > overall) | (drawn["high"] < overall)]
+    return (f"{len(apart)} of {len(drawn)} intervals leave out the overall AUC {overall:.3f}; by chance about "
+            f"{0.05 * len(drawn):.1f} would. {', '.join(apart)}")

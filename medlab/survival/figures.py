@@ -8,15 +8,16 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from medlab.plots import COLOURS, axes
+from medlab.survival.scores import BASELINES
 
 YEAR = 365.25
 GREY = COLOURS[6]
-BASELINES = ("kaplan_meier", "truth")  # drawn in grey and black: no models to choose
+DRAWN = ("fused", "image", "clinical", "volume", "clinical_volume")  # over time; all are in the tables
 MODELS = ("fused", "clinical", "image", "volume", "clinical_volume", "table", "forest", "source", "radiomics",
           "clinical_radiomics")
 
 
-def line_of(name):
+def line_of(name) -> dict:
     """Colour and dashes of a model, the same in every figure of every run."""
     if name in BASELINES:
         return {"lw": 1.2} | ({"color": GREY, "ls": "--"} if name == "kaplan_meier" else {"color": "k", "ls": ":"})
@@ -24,7 +25,7 @@ def line_of(name):
     return {"color": COLOURS[place % 6], "ls": ("-", (0, (5, 1.5)))[place // 6], "lw": 1.7}
 
 
-def follow_up(time_days, event, n=45, seed=0, ax=None):
+def follow_up(time_days, event, n=45, seed=0, ax=None) -> plt.Axes:
     """One line per patient from start to end of follow-up, a sample of at most `n`, longest at the top.
 
     Parameters
@@ -46,7 +47,7 @@ def follow_up(time_days, event, n=45, seed=0, ax=None):
     return ax
 
 
-def ends_of_follow_up(time_days, event, ax=None, bins=20):
+def ends_of_follow_up(time_days, event, ax=None, bins=20) -> plt.Axes:
     """When follow-up ended, patients with the event and censored ones stacked."""
     time, event = np.asarray(time_days, float) / YEAR, np.asarray(event, bool)
     ax = axes(ax)
@@ -58,7 +59,7 @@ def ends_of_follow_up(time_days, event, ax=None, bins=20):
     return ax
 
 
-def hazard_ratios(table, ax=None, xlabel="hazard ratio (log scale)"):
+def hazard_ratios(table, ax=None, xlabel="hazard ratio (log scale)") -> plt.Axes:
     """Hazard ratios with intervals on a log scale and written at the right; filled where 1 is outside.
 
     Parameters
@@ -95,12 +96,12 @@ def _plain_ticks(ax, table):
     ax.xaxis.set_minor_locator(mpl.ticker.NullLocator())
 
 
-def over_time(times_days, values, ylabel, reference=None, ax=None, marked=()):
+def over_time(times_days, values, ylabel, reference=None, ax=None, marked=()) -> plt.Axes:
     """One line per model over time.
 
     Parameters
     ----------
-    times_days : (g,); values : dict model -> (g,), NaN is left out
+    times_days : (g,); values : dict (or DataFrame) model -> (g,), NaN is left out
     reference : float, a dashed horizontal line; marked : days with a thin vertical line (the stated horizons)
     """
     ax = axes(ax, figsize=(7.2, 4.0))
@@ -116,7 +117,28 @@ def over_time(times_days, values, ylabel, reference=None, ax=None, marked=()):
     return ax
 
 
-def measures(table, reference=0.5, xlabel="C", ax=None):
+def auc_and_brier(table, horizons=()) -> np.ndarray:
+    """AUC and Brier score over time side by side, of the models that matter most (`DRAWN`) and the baselines.
+
+    Parameters
+    ----------
+    table : DataFrame of `scores.over_time`; horizons : days marked
+
+    Returns
+    -------
+    Array of two Axes.
+    """
+    names = list(table["auc"])
+    models = [name for name in DRAWN if name in names] or [name for name in names if name not in BASELINES]
+    models += [name for name in names if name == "truth"]
+    _, axs = plt.subplots(1, 2, figsize=(10.4, 3.8))
+    over_time(table.index, table["auc"][models], "AUC", 0.5, axs[0], horizons)
+    over_time(table.index, table["brier"][["kaplan_meier", *models]], "Brier score", None, axs[1], horizons)
+    axs[0].get_legend().remove()
+    return axs
+
+
+def measures(table, reference=0.5, xlabel="C", ax=None) -> plt.Axes:
     """Estimates with intervals, one row each, the numbers written at the right; filled where the interval leaves out
     the reference.
 
@@ -140,7 +162,7 @@ def measures(table, reference=0.5, xlabel="C", ax=None):
     return ax
 
 
-def calibration(curves, groups, horizon_days, axs=None):
+def calibration(curves, groups, horizon_days, axs=None) -> np.ndarray:
     """Observed against predicted share with the event by a horizon: one panel per horizon.
 
     Parameters
@@ -165,7 +187,7 @@ def calibration(curves, groups, horizon_days, axs=None):
     return axs
 
 
-def d_calibration(shares, ax=None):
+def d_calibration(shares, ax=None) -> plt.Axes:
     """Share of the patients per tenth of their own predicted survival at the end; even bars are right.
 
     Parameters
@@ -181,7 +203,7 @@ def d_calibration(shares, ax=None):
     return ax
 
 
-def net_benefit(table, ax=None):
+def net_benefit(table, ax=None) -> plt.Axes:
     """Decision curve: net benefit over the risk from which one would act.
 
     Parameters
@@ -201,7 +223,7 @@ def net_benefit(table, ax=None):
     return ax
 
 
-def patients(pictures, grid_days, curves, texts, time_days, event, reference=None):
+def patients(pictures, grid_days, curves, texts, time_days, event, reference=None) -> np.ndarray:
     """Predicted survival of single patients beside their image, with what happened to them.
 
     Parameters
@@ -236,7 +258,7 @@ def patients(pictures, grid_days, curves, texts, time_days, event, reference=Non
     return axs
 
 
-def cumulative_incidence(curves, ax=None):
+def cumulative_incidence(curves, ax=None) -> plt.Axes:
     """Share of the patients with each cause over time (Aalen-Johansen), 1 minus Kaplan-Meier of each cause dashed.
 
     Parameters

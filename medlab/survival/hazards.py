@@ -7,10 +7,16 @@ event-free, which never rises. Follow-up that IPCW cannot use is cut with a note
 import numpy as np
 import pandas as pd
 
+from medlab.cohorts import cards
+from medlab.statistics import metrics
+from medlab.statistics.cox import log_at_risk
+from medlab.statistics.intervals import percentiles, weights
+from medlab.survival.followup import days_with_interval
+
 LEAST_AT_RISK = 5  # patients of train and of test followed beyond a horizon (a tenth of the patients if that is fewer)
 
 
-def follow_up(table):
+def follow_up(table) -> pd.DataFrame:
     """Time and event per patient.
 
     Parameters
@@ -46,21 +52,20 @@ def follow_up(table):
         notes.append(f"{total - len(found)} of {total} patients have no known time or event and are left out.")
     if found["event"].all():
         notes.append("Every patient had the event: nobody is censored. Is that so, or were the others left out?")
-    zero = found.index[time == 0]
+    found["time_days"], rows = cards.positive_times(time)
+    zero = found.index[rows]
     if len(zero):
-        half = float(time[time > 0].min()) / 2 if (time > 0).any() else 0.5
-        found.loc[zero, "time_days"] = half
-        notes.append(f"{len(zero)} patients with time 0 are set to {half:g} days: {', '.join(map(str, zero[:10]))}"
+        notes.append(f"{len(zero)} patients with time 0 are set to {found['time_days'].min():g} days: "
+                     f"{', '.join(map(str, zero[:10]))}"
                      f"{' ...' if len(zero) > 10 else ''}.")
     found.attrs["notes"] = notes
     return found
 
 
 def _seen(value):
-    words = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
-    if str(value).strip().lower() not in words:
+    if str(value).strip().lower() not in cards.EVENTS:
         raise ValueError(f"event is {value!r}; expected true or false (1 or 0), or an empty cell where unknown")
-    return words[str(value).strip().lower()]
+    return cards.EVENTS[str(value).strip().lower()]
 
 
 def _checked(time, event, risk):
@@ -75,14 +80,7 @@ def _checked(time, event, risk):
     return time, event, risk
 
 
-def log_at_risk(time, risk):
-    """log of the sum of exp(risk) over those still followed at each patient's time; all of one time together."""
-    order = np.argsort(-time, kind="stable")
-    total = np.logaddexp.accumulate(risk[order])
-    return total[np.searchsorted(-time[order], -time, side="right") - 1]
-
-
-def breslow(time, event, risk):
+def breslow(time, event, risk) -> tuple[np.ndarray, np.ndarray]:
     """Cumulative baseline hazard after a Cox model (Breslow 1972).
 
     Parameters
@@ -99,14 +97,30 @@ def breslow(time, event, risk):
     return times, np.cumsum(n_events * np.exp(-log_at_risk(time, risk)[event][first]))
 
 
-def cox_curves(times, h0, risk, grid):
+def cox_curves(times, h0, risk, grid) -> np.ndarray:
     """Survival curves of a log risk: S(t) = exp(-H0(t) exp(risk)), a step function; (n, g)."""
     cumulative = np.r_[0, h0][np.searchsorted(times, grid, side="right")]
     with np.errstate(divide="ignore", over="ignore"):
         return np.exp(-np.exp(np.log(cumulative) + np.asarray(risk, float).reshape(-1, 1)))
 
 
-def hazard_curves(logits, cuts, grid):
+def from_log_risk(fitted, of_fitted, risk, grid) -> tuple[np.ndarray, np.ndarray]:
+    """A log risk and its survival curves, with the baseline hazard of the fitted patients.
+
+    Parameters
+    ----------
+    fitted : DataFrame with time_days, event of the m fitted patients; of_fitted : (m,) their log risk
+    risk : (n,) log risk of any patients; grid : (g,) days
+
+    Returns
+    -------
+    risk (n,), curves (n, g)
+    """
+    base = breslow(fitted["time_days"], fitted["event"], of_fitted)
+    return risk, cox_curves(*base, risk, grid)
+
+
+def hazard_curves(logits, cuts, grid) -> np.ndarray:
     """Survival curves of a discrete-time hazard network, constant hazard density within an interval.
 
     Parameters
@@ -127,26 +141,26 @@ def hazard_curves(logits, cuts, grid):
     return np.exp(-(cumulative[:, k] + part * (cumulative[:, k + 1] - cumulative[:, k])))
 
 
-def at(grid, survival, t):
+def at(grid, survival, t) -> np.ndarray:
     """Survival at t days: the value at the last grid point up to t, 1 before the first; (n,), or (n, m) for m times."""
     survival = np.atleast_2d(survival)
     with_start = np.column_stack([np.ones(len(survival)), survival])
     return with_start[:, np.searchsorted(grid, t, side="right")]
 
 
-def median_days(grid, survival):
+def median_days(grid, survival) -> np.ndarray:
     """First grid day at which a curve is at or below one half, (n,); inf = not reached within the grid."""
     low = np.atleast_2d(survival) <= 0.5 + 1e-12  # a product of steps misses one half by rounding
     return np.where(low.any(1), np.asarray(grid, float)[low.argmax(1)], np.inf)
 
 
-def rmst_days(grid, survival, horizon):
+def rmst_days(grid, survival, horizon) -> np.ndarray:
     """Restricted mean survival: days lived event-free up to the horizon, the area under the step curve; (n,)."""
     edges = np.r_[0, np.asarray(grid, float)[np.asarray(grid) < horizon], horizon]
     return at(grid, survival, edges[:-1]) @ np.diff(edges)
 
 
-def slope(time, event, risk, sd=0.25):
+def slope(time, event, risk, sd=0.25) -> float:
     """Calibration slope of a log risk, drawn towards 1: what to multiply the risk by before `breslow`.
 
     The mode of the Cox partial likelihood of slope * risk times a normal prior (mean 1, sd), so that few events change
@@ -162,7 +176,7 @@ def slope(time, event, risk, sd=0.25):
     return float(minimize_scalar(loss, bounds=(0.05, 5), method="bounded", options={"xatol": 1e-6}).x)
 
 
-def legal_horizons(wanted_days, time_train, time_test):
+def legal_horizons(wanted_days, time_train, time_test) -> tuple[list[float], list[str]]:
     """Horizons at which IPCW scores exist, and what had to be cut.
 
     A horizon is legal while `LEAST_AT_RISK` patients of train (so that the censoring curve is above 0) and of test are
@@ -190,7 +204,7 @@ def legal_horizons(wanted_days, time_train, time_test):
     return days, notes
 
 
-def kaplan_meier(time, event, grid, w=None):
+def kaplan_meier(time, event, grid, w=None) -> np.ndarray:
     """Kaplan-Meier curves on a grid for each row of weights, (b, g); NaN after the last follow-up of a row."""
     time, event, grid = np.asarray(time, float), np.asarray(event).astype(bool), np.asarray(grid, float)
     w = np.ones((1, len(time))) if w is None else np.asarray(w, float)
@@ -205,15 +219,13 @@ def kaplan_meier(time, event, grid, w=None):
     return np.where((grid > last[:, None]) & (curve > 1e-12), np.nan, curve)
 
 
-def group_times(time, event, horizon, n_bootstrap=1000, seed=0, level=0.95):
+def group_times(time, event, horizon, n_bootstrap=1000, seed=0, level=0.95) -> pd.DataFrame:
     """Median and restricted mean survival of a group (Kaplan-Meier) with patient bootstrap intervals (percentile).
 
     Returns
     -------
     DataFrame index median_days, rmst_days: value, low, high; inf = not reached, NaN = follow-up ends before it.
     """
-    from medlab.statistics.intervals import weights
-
     time, event = np.asarray(time, float), np.asarray(event).astype(bool)
     grid = np.unique(time)
     rows = [np.ones((1, len(time))), *(weights(np.arange(len(time)), n_bootstrap, seed) if n_bootstrap else ())]
@@ -226,8 +238,25 @@ def group_times(time, event, horizon, n_bootstrap=1000, seed=0, level=0.95):
     found = np.vstack(found)
     out = pd.DataFrame({"value": found[0]}, ["median_days", "rmst_days"]).assign(low=np.nan, high=np.nan)
     for k, draws in enumerate(found[1:].T):
-        good = draws[~np.isnan(draws)]
-        if len(good) and len(good) >= 0.95 * len(draws):
-            tails = [(1 - level) / 2, (1 + level) / 2]
-            out.iloc[k, 1:] = np.quantile(good, tails, method="inverted_cdf")
+        out.iloc[k, 1:] = percentiles(draws, level, "inverted_cdf")
     return out
+
+
+def group_table(time, event, groups, horizon, ratios=None, n_bootstrap=1000, seed=0) -> pd.DataFrame:
+    """Patients, events, `group_times` and hazard ratio of each group, as a table to read; empty without groups.
+
+    Parameters
+    ----------
+    time, event : Series (n,); groups : (n,) Categorical; ratios : of `models.group_ratios`, or None
+    """
+    rows = {}
+    for name in groups.remove_unused_categories().categories:
+        t, e = time[groups == name], event[groups == name]
+        both = group_times(t, e, horizon, n_bootstrap, seed)[["value", "low", "high"]]
+        median, mean = (days_with_interval(*both.loc[which]) for which in ("median_days", "rmst_days"))
+        rows[name] = {"patients": len(t), "events": int(e.sum()), "median, days": median,
+                      f"mean up to {horizon:.0f} days": mean}
+    table = pd.DataFrame(rows).T
+    if ratios is not None:
+        table["hazard ratio"] = metrics.written(ratios, 2).reindex(table.index).fillna("1 (reference)")
+    return table

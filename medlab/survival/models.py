@@ -9,26 +9,18 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from medlab.survival.hazards import log_at_risk
+from medlab.cohorts import preparation, vocabulary
+from medlab.statistics import cox
+from medlab.survival.hazards import breslow, cox_curves
 
-RIDGES = (0.01, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # added to the log partial likelihood: ridge / 2 * sum(b^2)
 FEWEST_EVENTS = 3  # below this nothing is fitted
 MOST_TIMES = 150  # distinct times a forest keeps in each leaf
+MAIN = ("fused", "image", "table", "clinical_radiomics", "clinical_volume", "clinical", "volume", "forest", "source")
 WIDEST = 4.0  # standard error of a log hazard ratio above which it is not estimated but diverging
 
 
-def log_likelihood(time, event, risk):
-    """Log partial likelihood of a log risk (Breslow's ties), a sum over the events.
-
-    Cox, J R Stat Soc B 1972;34:187-220. Patients leave the risk set after their time, so all who share a time
-    are at risk together.
-    """
-    time, event, risk = np.asarray(time, float), np.asarray(event, bool), np.asarray(risk, float)
-    return float((risk - log_at_risk(time, risk))[event].sum())
-
-
-def fit_cox(time, event, table, ridges=RIDGES, seed=0):
-    """Cox model (Efron's ties) with a ridge chosen by the cross-validated partial likelihood of the given rows.
+def fit_cox(time, event, table, ridges=cox.RIDGES, seed=0) -> dict:
+    """Cox model (Efron's ties) with a ridge chosen within the given rows (`statistics.cox.choose_ridge`).
 
     Parameters
     ----------
@@ -39,12 +31,12 @@ def fit_cox(time, event, table, ridges=RIDGES, seed=0):
     Returns
     -------
     dict: coefficients (Series by column, log hazard ratio per unit of the column; higher risk is worse), centre
-    (Series), ridge, n, events. The risk of any rows is ``cox_risk(fit, table)``.
+    (Series), ridge, baseline (`hazards.breslow`), n, events. ``predict(fit, table, grid)`` gives risk and curves of any
+    rows.
 
     Notes
     -----
-    Without a ridge a level that is seen in few patients, none of whom died, gets an infinite coefficient. The
-    choice is that of Verweij and van Houwelingen, Stat Med 1993;12:2305-14.
+    Without a ridge a level that is seen in few patients, none of whom died, gets an infinite coefficient.
     """
     time, event = np.asarray(time, float), np.asarray(event, bool)
     if event.sum() < FEWEST_EVENTS:
@@ -54,43 +46,37 @@ def fit_cox(time, event, table, ridges=RIDGES, seed=0):
     if not use:
         raise ValueError(f"no column varies in the {len(table)} patients: {', '.join(table) or 'the table is empty'}")
     x = ((table[use] - centre[use]) / spread[use]).to_numpy(float)
-    ridge = ridges[0] if len(ridges) == 1 else _choose_ridge(time, event, x, ridges, seed)
-    b = pd.Series(_newton(time, event, x, ridge), use) / spread[use]
-    return {"coefficients": b.reindex(table.columns, fill_value=0.0), "centre": centre, "ridge": ridge,
-            "n": len(time), "events": int(event.sum())}
+    ridge = cox.choose_ridge(time, event, x, ridges, seed)
+    b = pd.Series(cox.coefficients(time, event, x, ridge), use) / spread[use]
+    fit = {"coefficients": b.reindex(table.columns, fill_value=0.0), "centre": centre, "ridge": ridge,
+           "n": len(time), "events": int(event.sum())}
+    return fit | {"baseline": breslow(time, event, cox_risk(fit, table))}
 
 
-def cox_risk(fit, table):
+def cox_risk(fit, table) -> np.ndarray:
     """Log risk of rows by `fit_cox`, (n,); 0 is the mean patient of the fitted rows, higher is worse."""
     return ((table - fit["centre"]) @ fit["coefficients"]).to_numpy(float)
 
 
-def _newton(time, event, x, ridge):
-    from sksurv.linear_model import CoxPHSurvivalAnalysis
-    from sksurv.util import Surv
+def predict(fit, table, grid) -> tuple[np.ndarray, np.ndarray]:
+    """Risk (n,), higher is worse, and survival curves (n, g) of rows.
 
-    model = CoxPHSurvivalAnalysis(alpha=ridge, ties="efron", n_iter=200)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return model.fit(x, Surv.from_arrays(event, time)).coef_
-
-
-def _choose_ridge(time, event, x, ridges, seed):
-    """The ridge with the highest cross-validated log partial likelihood; folds hold equal shares of the events."""
-    rng, fold = np.random.default_rng(seed), np.empty(len(time), int)
-    n_folds = int(min(10, event.sum()))
-    for part in (event, ~event):
-        fold[part] = rng.permutation(part.sum()) % n_folds
-    gained = np.zeros(len(ridges))
-    for i, ridge in enumerate(ridges):
-        for k in range(n_folds):
-            rest = fold != k
-            risk = x @ _newton(time[rest], event[rest], x[rest], ridge)
-            gained[i] += log_likelihood(time, event, risk) - log_likelihood(time[rest], event[rest], risk[rest])
-    return ridges[int(np.argmax(gained))]
+    Parameters
+    ----------
+    fit : of `fit_cox` or `fit_forest`; table : (n, m) columns it was fitted on; grid : (g,) days
+    """
+    if not isinstance(fit, dict):
+        return fit.predict(table.to_numpy(float)), forest_curves(fit, table, grid)
+    risk = cox_risk(fit, table)
+    return risk, cox_curves(*fit["baseline"], risk, grid)
 
 
-def hazard_ratios(time, event, table, units):
+def main_of(names) -> str | None:
+    """The one model that groups and examples are made of: the first of `MAIN` that exists, whatever its result."""
+    return next((name for name in MAIN if name in names), None)
+
+
+def hazard_ratios(time, event, table, units) -> pd.DataFrame:
     """Cox model without a ridge, for reading: hazard ratios per unit with intervals, and the test of constancy.
 
     Parameters
@@ -115,6 +101,59 @@ def hazard_ratios(time, event, table, units):
         notes.append(f"The fit does not converge as it is; these ratios have a ridge ({penalty:g}) and are too near 1.")
     found.attrs["note"] = " ".join(notes)
     return found
+
+
+def clinical_ratios(time, event, table, fitted) -> pd.DataFrame:
+    """`hazard_ratios` of the columns of covariates.parquet, per step that is read, with names that say the step.
+
+    Parameters
+    ----------
+    fitted : dict of preprocessing.json, ``covariates``
+    """
+    units = clinical_units(fitted)
+    found = hazard_ratios(time, event, table, units["unit"])
+    return found.set_axis(units["label"].reindex(found.index).fillna(found.index.to_series()))
+
+
+def group_ratios(time, event, groups) -> pd.DataFrame:
+    """Hazard ratios of groups against the first, as `hazard_ratios`.
+
+    Parameters
+    ----------
+    time, event : Series (n,); groups : (n,) Categorical
+
+    Raises
+    ------
+    ValueError
+        Where nobody of a group had the event.
+    """
+    flags = pd.get_dummies(groups.remove_unused_categories(), dtype=float)
+    if without := [name for name in flags if not event[groups == name].any()]:
+        raise ValueError(f"nobody had the event in {', '.join(without)}")
+    return hazard_ratios(time, event, flags.iloc[:, 1:], pd.Series(1.0, flags.columns))
+
+
+def log_rank(time, event, groups) -> dict:
+    """Log-rank test of all groups: statistic (chi-squared), p; empty with fewer than two groups."""
+    from lifelines.statistics import multivariate_logrank_test
+
+    if len(set(groups)) < 2:
+        return {}
+    test = multivariate_logrank_test(time, np.asarray(groups), event)
+    return {"statistic": float(test.test_statistic), "p": float(test.p_value)}
+
+
+def p_values(ratios) -> pd.DataFrame:
+    """The p values of `hazard_ratios` as a table to read."""
+    found = ratios[["p", "p_constant"]].set_axis(["p", "constant hazards, p"], axis=1).rename_axis(None)
+    return found.map(lambda p: f"{p:.3f}" if p >= 0.001 else "< 0.001")
+
+
+def constancy_in_words(ratios) -> str:
+    """Which hazards are not constant over time, and how many would seem so by chance."""
+    changing = ratios.index[ratios["p_constant"] < 0.05]
+    return (f"Hazards not constant over time at the 5 % level: {'; '.join(changing) or 'none'}. By chance about "
+            f"{0.05 * len(ratios):.1f} of {len(ratios)}.")
 
 
 def _without_twins(frame):
@@ -156,7 +195,7 @@ def _constancy(model, time, event, frame):
     return found.reindex(frame.columns)
 
 
-def clinical_units(fitted):
+def clinical_units(fitted) -> pd.DataFrame:
     """Steps in which hazard ratios are read, for the standardised columns of covariates.parquet.
 
     Parameters
@@ -181,7 +220,7 @@ def clinical_units(fitted):
                          "label": {name: label for name, (_, label) in rows.items()}})
 
 
-def round_step(spread):
+def round_step(spread) -> float:
     """The round number (1, 2, 5 times a power of ten) nearest to a standard deviation; 1 for grades and flags."""
     if 0.2 < spread < 1.5:
         return 1.0
@@ -189,7 +228,7 @@ def round_step(spread):
     return float(steps[np.argmin(np.abs(np.log(steps / spread)))])
 
 
-def fit_forest(time, event, table, n_trees=200, min_leaf=10, seed=0):
+def fit_forest(time, event, table, n_trees=200, min_leaf=10, seed=0) -> object:
     """Random survival forest (Ishwaran et al., Ann Appl Stat 2008;2:841-60).
 
     Each leaf keeps a curve over all distinct times, which for thousands of patients fills the memory: times
@@ -214,36 +253,14 @@ def fit_forest(time, event, table, n_trees=200, min_leaf=10, seed=0):
     return forest.fit(table.to_numpy(float), Surv.from_arrays(event, coarse))
 
 
-def forest_curves(forest, table, grid):
+def forest_curves(forest, table, grid) -> np.ndarray:
     """Survival probabilities of a forest on a grid of days, (n, g): steps, 1 before the first event."""
     curves = forest.predict_survival_function(table.to_numpy(float), return_array=True)
     curves = np.column_stack([np.ones(len(table)), curves])
     return curves[:, np.searchsorted(forest.unique_times_, np.asarray(grid, float), side="right")]
 
 
-def drawn_together(curves, fitted_curves, slope):
-    """Survival curves with the differences between patients scaled by a slope, on the scale of log(-log S).
-
-    For curves that do not come from one baseline hazard: at each time the fitted patients' mean stays where it is
-    and a slope below 1 draws all patients nearer to it.
-
-    Parameters
-    ----------
-    curves : (n, g); fitted_curves : (m, g) of the fitted patients, on the same grid; slope : float above 0
-
-    Returns
-    -------
-    (n, g); never rising along the grid
-    """
-    def scale(s):
-        return np.log(-np.log(np.clip(s, 1e-12, 1 - 1e-12)))
-
-    middle = scale(fitted_curves).mean(0)
-    drawn = np.exp(-np.exp(middle + slope * (scale(curves) - middle)))
-    return np.minimum.accumulate(np.where(np.asarray(curves) == 1, 1.0, drawn), axis=1)
-
-
-def tumour_size(cohort):
+def tumour_size(cohort) -> tuple[pd.Series, str]:
     """Size of the marked tumour per patient: the largest among the patient's images.
 
     Parameters
@@ -266,7 +283,7 @@ def tumour_size(cohort):
     return size.groupby(cohort["patient_id"]).max(), unit
 
 
-def size_columns(size, train, least=5):
+def size_columns(size, train, least=5) -> pd.DataFrame:
     """Columns for a model of tumour size: its logarithm, and flags for "nothing marked" and "no mask".
 
     The hazard of a tumour goes with the logarithm of its volume; a volume of 0 has none and gets the median with a
@@ -285,7 +302,39 @@ def size_columns(size, train, least=5):
     return pd.DataFrame(columns, index=size.index)[keep].fillna(0.0)
 
 
-def risk_groups(risk, fitted_risk, n=3):
+def size_in_words(size, unit: str) -> str:
+    """What the masks say, in a sentence; size and unit as `tumour_size` returns them."""
+    return (f"Tumour size in {unit}, the largest image of each patient; median of those with a tumour "
+            f"{size[size > 0].median():,.4g}; nothing marked in {(size == 0).sum()} patients.")
+
+
+def source_columns(patients, sites, fitted) -> pd.DataFrame:
+    """Columns for a model of where and how the image was taken, nothing else; cleaned and scaled by the fitted part.
+
+    Parameters
+    ----------
+    patients : DataFrame indexed by patient_id, columns of cohort.parquet; sites : columns that name a source
+    fitted : (n,) bool
+    """
+    names = dict.fromkeys([*sites, *vocabulary.acquisition(patients)])
+    names = [name for name in names if name in patients]
+    taken = patients[names].rename_axis(None).assign(patient_id=patients.index)
+    taken, _ = preparation.clean(taken, names, fitted)
+    learnt = preparation.fit_covariates(taken[fitted], names)
+    return preparation.apply_covariates(taken, learnt).set_axis(patients.index)
+
+
+def described(fits: dict, tables: dict, counted=()) -> pd.DataFrame:
+    """Columns and ridge of each Cox model, as a table to read; `counted` columns (radiomics) are only counted."""
+    rows = {}
+    for name in (name for name in tables if name in fits):
+        own = [column for column in tables[name] if column not in counted]
+        more = tables[name].shape[1] - len(own)
+        rows[name] = {"columns": ", ".join(own + [f"{more} radiomics"] * (more > 0)), "ridge": fits[name]["ridge"]}
+    return pd.DataFrame(rows).T
+
+
+def risk_groups(risk, fitted_risk, n=3) -> tuple[pd.Categorical, np.ndarray]:
     """Groups of equal size in the fitted part: ordered Categorical, names "low risk" ... "high risk".
 
     Parameters

@@ -15,8 +15,8 @@ import time
 import numpy as np
 from chain import DATASETS, medlab, run, workplace
 
-PARAMETERS = {"dataset": "brain", "leaks": "drop-train", "image_size": 96, "val_fraction": 0.1, "network": "compact",
-              "attention": True, "epochs": 80, "batch_size": 32, "learning_rate": 0.003, "weight_decay": 0.05,
+PARAMETERS = {"dataset": "brain", "leaks": "drop-train", "image_size": 96, "val_fraction": 0.1, "network": "se-compact",
+              "epochs": 80, "batch_size": 32, "learning_rate": 0.003, "weight_decay": 0.05,
               "label_smoothing": 0.1, "checkpoint": "last", "mirrored": True,
               "sanity_gate": False}
 
@@ -78,7 +78,7 @@ def ours(folder, epochs=12):
     """The compact network on the arrays of a run, with a schedule as short as the question."""
     import pandas as pd
 
-    from medlab.networks import models, pipeline, policies, training
+    from medlab.networks import fusion, models, pipeline, policies, training
     from medlab.networks.pipeline import keras
 
     images = np.load(folder / "images.npy", mmap_mode="r")
@@ -87,12 +87,17 @@ def ours(folder, epochs=12):
     y = training.encode(table["label"], "multiclass", facts["classes"])
     train, test = (np.flatnonzero(table["split"] == part) for part in ("train", "test"))
     keras.utils.set_random_seed(0)
-    model = models.build("compact", images.shape[1:], "multiclass", 4, mean=facts["mean"], std=facts["std"])
+    model = fusion.build("compact", images.shape[1:], 1, {}, survival=False, label=("multiclass", 4),
+                         mean=facts["mean"], std=facts["std"])
+    model = keras.Model(model.input, model.output["label"])
     steps = pipeline.steps(len(train), 32)
     model.compile(keras.optimizers.AdamW(training.schedule(3e-3, epochs * steps)), models.loss("multiclass", 0.1))
-    options = dict(rows=train, policy=policies.policy("MR"), shuffle=True, repeat=True)
+    one = np.ones((len(table), 1), "float32")  # every unit has its image
+    options = dict(rows=train[:, None], inputs={"present": one[train]}, policy=policies.policy("MR"), shuffle=True,
+                   repeat=True)
     print("compact")
-    return clocked(model, images[test].astype("float32"), y[test].argmax(1), epochs=epochs, steps_per_epoch=steps,
+    given = pipeline.gather(images, np.arange(len(table))[:, None], {"present": one}, test)
+    return clocked(model, given, y[test].argmax(1), epochs=epochs, steps_per_epoch=steps,
                    batches=lambda epoch: pipeline.dataset(images, y[train], 32, first_epoch=epoch, **options),
                    shuffle=False)
 

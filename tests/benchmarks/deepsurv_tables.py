@@ -79,7 +79,7 @@ def network(train, test, seed):
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
     x, per_epoch = scaled(train, test), steps(len(train["t"]), BATCH)
-    model = fusion.build("", None, 1, {"table": x[0].shape[1]}, units=training.TABLE_UNITS, dropout=DROPOUT)
+    model = fusion.build("", None, 1, {"table": x[0].shape[1]}, units=fusion.TABLE_UNITS, dropout=DROPOUT)
     optimizer = keras.optimizers.AdamW(training.schedule(LEARNING_RATE, EPOCHS * per_epoch, WARMUP),
                                        weight_decay=WEIGHT_DECAY)
     optimizer.exclude_from_weight_decay(var_names=["bias"])

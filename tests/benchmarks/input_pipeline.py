@@ -19,13 +19,14 @@ N, SIDE, BATCH = 1024, 180, 32
 TRAIN = """
 import resource, sys
 import numpy as np
-from medlab.networks import models, pipeline, policies, training
-from medlab.networks.pipeline import keras
+from medlab.networks import fusion, models, pipeline, policies
 images = np.load(sys.argv[1], mmap_mode="r")
 y = (np.arange(len(images)) % 2)[:, None]
-model = models.build("compact", images.shape[1:], "binary", 1, capacity=0.25)
-model.compile("adam", models.loss("binary"))
-data = pipeline.dataset(images, y, 32, policy=policies.policy("MR"), shuffle=True, repeat=True)
+model = fusion.build("compact", images.shape[1:], 1, {}, survival=False, label=("binary", 2), capacity=0.25)
+model.compile("adam", {"label": models.loss("binary")})
+rows = np.arange(len(images))[:, None]
+data = pipeline.dataset(images, {"label": y}, 32, rows=rows, inputs={"present": rows >= 0},
+                        policy=policies.policy("MR"), shuffle=True, repeat=True)
 model.fit(data, steps_per_epoch=pipeline.steps(len(images), 32), epochs=1, verbose=0, shuffle=False)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """

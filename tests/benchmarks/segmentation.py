@@ -34,14 +34,14 @@ COHORTS = {  # import, parameters, folds
     "em": (
         "em_isbi2012/train --blocks 5 --mask-classes membrane:0",
         {"image_size": 512, "segmentation_standardise": True, "segmentation_width": 16, "segmentation_stem": 2,
-         "segmentation_patch": "192", "segmentation_residual": False, "segmentation_batch": 4,
+         "segmentation_patch": "192", "segmentation_blocks": "plain", "segmentation_batch": 4,
          "segmentation_patches": 20, "segmentation_epochs": 8, "segmentation_foreground": 0.0,
          "segmentation_augmentation": "SM, rotation_deg=180, shift=0, brightness=0.1, contrast=0.3"}, 5),
     "drive": (
         "drive/training --mask 1st_manual --valid mask --modality OP --mask-classes vessel:255",
         {"image_size": 584, "duplicate_distance": 0, "segmentation_standardise": True,
          "val_fraction": 0.2, "segmentation_width": 16, "segmentation_depth": 3, "segmentation_rate": 0.004,
-         "segmentation_residual": False, "segmentation_batch": 3, "segmentation_patch": "128",
+         "segmentation_blocks": "plain", "segmentation_batch": 3, "segmentation_patch": "128",
          "segmentation_patches": 20, "segmentation_epochs": 28, "segmentation_foreground": 0.0,
          "segmentation_augmentation": "OP, shift=0, zoom=0.15, contrast=0.3, brightness=0.1, fill=reflect"}, 5),
     "nsclc": (

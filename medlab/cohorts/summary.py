@@ -1,0 +1,202 @@
+"""What is said of a cohort before anything is learnt from it: sentences, counts, the columns of Table 1."""
+
+import textwrap
+
+import numpy as np
+import pandas as pd
+
+from medlab.cohorts import datasets, preparation, vocabulary
+from medlab.statistics import intervals
+
+UNKNOWN_PATIENTS = ("Which images belong to one patient is unknown: leakage between images of one patient "
+                    "cannot be excluded, and intervals take each image for a patient.")
+UNTOLD = ("sha256", "import", "notes", "event_coding")  # of a card: for programs, or told in other words
+UNSEEN = ("sha", "phash", "problem", "duplicate_kind", "duplicate_group", "channels")  # of a patient: bookkeeping
+
+
+def unit_of(cohort: pd.DataFrame) -> str:
+    """What one row of a cohort is, in the plural."""
+    return "images" if "image" in cohort else "rows"
+
+
+def card_in_words(dataset: datasets.Dataset, width: int = 105) -> str:
+    """The card as text, one entry per paragraph: what it states, how events are coded, what it does not state."""
+    card, told = dataset.card, {k: v for k, v in dataset.card.items() if k not in UNTOLD}
+    if coding := {k: _listed(v) for k, v in card.get("event_coding", {}).items()}:
+        told["event"] = ", ".join(f"{k} {v}" for k, v in coding.items())
+    survival = ["time_origin", "event_meaning"] if "survival" in datasets.conditions(dataset) else []
+    told["not stated"] = [k for k in ["description", "licence", "citation", *survival] if not card.get(k)] or "-"
+    lines = [*told.items(), *(("import note", note) for note in card.get("notes", []))]
+    return "\n".join(textwrap.fill(_listed(value), width, initial_indent=f"{key:16}", subsequent_indent=" " * 16)
+                     for key, value in lines)
+
+
+def _listed(value):
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def n_patients(dataset: datasets.Dataset) -> int | None:
+    """Number of patients; None where the card says that patients are unknown."""
+    return None if dataset.card.get("patients") == "unknown" else int(dataset.cohort["patient_id"].nunique())
+
+
+def size_in_words(dataset: datasets.Dataset) -> str:
+    """Such as "240 images, 240 patients"."""
+    n = n_patients(dataset)
+    who = "number of patients unknown" if n is None else f"{n} patients"
+    return f"{len(dataset.cohort)} {unit_of(dataset.cohort)}, {who}"
+
+
+def problems_in_words(scan: pd.DataFrame) -> list[str]:
+    """Sentence about images that cannot be read or are blank (`datasets.scan`); empty if there are none."""
+    n = int(scan["problem"].notna().sum())
+    return [f"{n} of {len(scan)} images have a problem (unreadable or blank)."] if n else []
+
+
+def class_counts(cohort: pd.DataFrame, order: list, by: list) -> pd.DataFrame:
+    """Rows per class with their share; of several labels per image each one's; without labels rows per group.
+
+    Parameters
+    ----------
+    order : class names (`datasets.classes`), empty where there are none
+    by : columns that group rows, such as split and site; used where there are no classes
+    """
+    unit = unit_of(cohort)
+    if "label" in cohort:
+        counts = _label_counts(cohort, order)
+        return counts.rename(unit).to_frame().assign(share=(counts / counts.sum()).map("{:.1%}".format)).T
+    if order:
+        return cohort[[f"label_{name}" for name in order]].agg(["sum", "mean"]).T
+    groups = [(column + " " + cohort[column].astype(str)).value_counts() for column in by]
+    return pd.concat([pd.Series({"all": len(cohort)}), *groups]).rename(unit).to_frame()
+
+
+def _label_counts(cohort, order):
+    counts = cohort["label"].fillna("(no label)").value_counts()
+    return counts.reindex([name for name in [*order, "(no label)"] if name in counts])
+
+
+def classes_by(cohort: pd.DataFrame, columns: list, order: list) -> pd.DataFrame:
+    """Counts of each class (columns, in order) for each value of some columns (rows, "site A"), for `plots.shares`."""
+    table = pd.concat([pd.crosstab(c + " " + cohort[c].astype(str), cohort["label"]) for c in columns])
+    return table.reindex(columns=[name for name in order if name in table])
+
+
+def classes_in_words(cohort: pd.DataFrame, order: list, patients_known: bool = True) -> list[str]:
+    """What the sizes of the classes mean: the accuracy of guessing, mixed patients, precision of an AUC."""
+    counts, unit = _label_counts(cohort, order), unit_of(cohort)
+    largest = counts.max() / counts.sum()
+    said = [f"The largest class has {largest:.1%} of the {unit}: the accuracy of always guessing it"]
+    if patients_known:
+        mixed = int((cohort.groupby("patient_id")["label"].nunique() > 1).sum())
+        said.append(f"{mixed} patients have images of more than one class")
+    share = (cohort["split"] == "test").mean() if "split" in cohort else 0.2
+    few, all_ = share * counts.min(), share * counts.sum()
+    if len(counts) > 1 and few > 0:
+        half = intervals.expected_halfwidth(few, all_ - few)
+        said.append(f"A test of {share:.0%} holds about {few:.0f} {unit} of the rarest class: an AUC of 0.8 will be "
+                    f"known to ± {half:.2f}" + ("" if patients_known else ", or worse"))
+    return said
+
+
+def rare_categories(cohort: pd.DataFrame, covariates: list, most: int = 12) -> list[str]:
+    """Sentence about categories of fewer than five patients (or a tenth of few); empty if there are none."""
+    persons, said = cohort.drop_duplicates("patient_id"), []
+    for column in covariates:
+        values, text = persons[column], vocabulary.is_text(persons[column])
+        if not text and values.nunique() > min(6, len(persons) / 5):
+            continue
+        counts = (vocabulary.clean_text(values) if text else values).value_counts()
+        if len(counts) <= 30:
+            rare = counts[counts < min(5, 0.1 * len(persons))]
+            said += [f"{column} {f'{v:g}' if isinstance(v, float) else v} ({n})" for v, n in rare.items()]
+    return ["Rare categories (patients): " + ", ".join(said[:most]) + (" ..." if len(said) > most else "") + "."
+            ] if said else []
+
+
+def people(cohort: pd.DataFrame, covariates: list) -> pd.DataFrame:
+    """One row per patient, cleaned (`preparation.clean`), for tables: what has few values is text."""
+    table, _ = preparation.clean(cohort, covariates, np.ones(len(cohort), bool))
+    table = table.drop_duplicates("patient_id").reset_index(drop=True)
+    for column in covariates:
+        if vocabulary.is_text(table[column]) or table[column].nunique() <= 6:
+            words = table[column].map(lambda v: f"{v:g}" if isinstance(v, float) else str(v), na_action="ignore")
+            table[column] = words.astype(object)
+    return table
+
+
+def varying(cohort: pd.DataFrame, covariates: list) -> list[str]:
+    """Covariates that differ between the rows of one patient."""
+    return [c for c in covariates if (cohort.groupby("patient_id")[c].nunique() > 1).any()]
+
+
+def table_one_columns(people: pd.DataFrame, covariates: list, most: int = 12) -> tuple[list, list]:
+    """Covariates that fit into Table 1 (something is known; no more words than ``most``), and those that are words.
+
+    Parameters
+    ----------
+    people : as `people` gives it
+    """
+    words = [c for c in covariates if vocabulary.is_text(people[c])]
+    shown = [c for c in covariates if people[c].notna().any()
+             and (c not in words or people[c].nunique() <= most)]
+    return shown, [c for c in shown if c in words]
+
+
+def missing(people: pd.DataFrame, covariates: list, most: int = 8) -> list[str]:
+    """Sentence about the covariates that are missing in most patients; empty if nothing is missing."""
+    n = people[covariates].isna().sum()
+    n = n[n > 0].sort_values(ascending=False)
+    return ["Missing per patient: " + ", ".join(f"{c} {k}" for c, k in n.head(most).items()) + "."] if len(n) else []
+
+
+def image_kinds(fine: pd.DataFrame) -> pd.DataFrame:
+    """Combinations of size and spacing, the most frequent first: index size, columns spacing_mm, images.
+
+    Parameters
+    ----------
+    fine : rows of ``cohort.parquet`` without a problem
+    """
+    axes = ["height", "width", "channels"] if fine["depth"].isna().all() else ["depth", "height", "width", "channels"]
+    size = fine[axes].astype("Int64").astype(str).agg(" x ".join, axis=1)
+    seen = pd.DataFrame({" x ".join(axes): size, "spacing_mm": fine["spacing_mm"].fillna("unknown")})
+    return seen.value_counts().rename("images").reset_index().set_index(" x ".join(axes))
+
+
+def kinds_in_words(kinds: pd.DataFrame, shown: int) -> str:
+    """How many kinds of images there are (`image_kinds`), how many are shown, and how often spacing is unknown."""
+    unknown = kinds.loc[kinds["spacing_mm"] == "unknown", "images"].sum()
+    return (f"{len(kinds)} combinations of size and spacing"
+            + (f", the {shown} most frequent are shown" if len(kinds) > shown else "")
+            + f"; spacing unknown for {unknown} images")
+
+
+def patient_rows(cohort: pd.DataFrame, patient: str = "") -> pd.DataFrame:
+    """Rows of one patient; of the first with a usable image where no name is given. ValueError for an unknown one."""
+    usable = cohort[cohort["problem"].isna()]
+    names = (usable if len(usable) else cohort)["patient_id"].astype(str)
+    rows = cohort[cohort["patient_id"].astype(str) == (patient or names.iloc[0])]
+    if rows.empty:
+        raise ValueError(f"patient_shown: no patient {patient!r}; the first are {', '.join(names.head(5))}")
+    return rows
+
+
+def patient_table(rows: pd.DataFrame, measured: list, name: str) -> pd.DataFrame:
+    """What is known of a patient (the first of the rows), as one column called ``name``.
+
+    Parameters
+    ----------
+    measured : columns that are left out where nothing was measured, such as those of `datasets.scan`
+    """
+    known = rows.iloc[0].drop([*UNSEEN, *(c for c in measured if c in rows and rows[c].isna().all())], errors="ignore")
+    known = known.where(known.notna(), "missing").map(lambda v: f"{v:.5g}" if isinstance(v, float) else v)
+    return known.rename(f"{name} {rows['patient_id'].iloc[0]}").to_frame()
+
+
+def one_kind_per_column(cohort: pd.DataFrame) -> pd.DataFrame:
+    """Columns that mix numbers and words as words: parquet holds one kind per column."""
+    cohort = cohort.copy()
+    for column in cohort.select_dtypes("object"):
+        if len({type(v) for v in cohort[column].dropna()}) > 1:
+            cohort[column] = cohort[column].astype(str).where(cohort[column].notna(), None)
+    return cohort
