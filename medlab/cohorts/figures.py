@@ -104,7 +104,8 @@ def pairs(table, columns, by=None) -> np.ndarray:
     if hue:
         data["class"] = groups.to_numpy()
     with mpl.rc_context({"figure.constrained_layout.use": False}):  # seaborn has its own
-        grid = seaborn.pairplot(data, **hue, corner=True, diag_kind="hist", height=max(1.3, 6.6 / len(columns)),
+        grid = seaborn.pairplot(data, **hue, corner=True, diag_kind="hist", grid_kws={"diag_sharey": False},
+                                height=max(1.3, 6.6 / len(columns)),
                                 plot_kws={"s": 9, "alpha": 0.5, "linewidth": 0},
                                 diag_kws={"element": "step", "stat": "density", "common_norm": False, "alpha": 0.25})
     if grid.legend is not None:
@@ -137,8 +138,10 @@ def correlations(table, columns, ax=None) -> Axes:
     found = table[columns].rename(columns=labelled).corr("spearman", min_periods=5)
     ax = plots.axes(ax, figsize=(2.6 + 0.75 * len(columns), 0.9 + 0.55 * len(columns)))
     twice = np.triu(np.ones(found.shape, bool))[1:, :-1]
-    return seaborn.heatmap(found.iloc[1:, :-1], mask=twice, vmin=-1, vmax=1, cmap="RdBu_r", annot=True, fmt=".2f",
-                           linewidths=1, ax=ax, cbar_kws={"label": "Spearman's rank correlation"})
+    seaborn.heatmap(found.iloc[1:, :-1], mask=twice, vmin=-1, vmax=1, cmap="RdBu_r", annot=True, fmt=".2f",
+                    linewidths=1, ax=ax, cbar_kws={"label": "Spearman's rank correlation"})
+    ax.set_xticks(ax.get_xticks(), ax.get_xticklabels(), rotation=25, ha="right")
+    return ax
 
 
 def _shown(table, columns, by):
