@@ -1,6 +1,7 @@
 """Which files of the package a piece of code reaches by its imports, directly or not; read, never executed."""
 
 import ast
+import re
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -8,6 +9,7 @@ from types import ModuleType
 from medlab.storage import digest, digest_of
 
 PACKAGE = Path(__file__).parent
+MAGIC = re.compile(r"^([ \t]*)(?:[%!?].*|.*\?)$", re.MULTILINE)  # what only IPython understands
 
 
 def files(*starts: str | Path | ModuleType) -> list[Path]:
@@ -54,20 +56,27 @@ def fingerprint(*starts: str | Path | ModuleType) -> str:
 
 @lru_cache(maxsize=4096)
 def _imported_by(path, _modified):
-    return _imported(path.read_text(encoding="utf-8"))
+    return _imported(path.read_text(encoding="utf-8"), [PACKAGE.name, *path.relative_to(PACKAGE).parent.parts])
 
 
-def _imported(text):
+def _parsed(text):
+    for code in (text, MAGIC.sub(r"\1pass", text)):
+        try:
+            return ast.parse(code)
+        except (SyntaxError, ValueError):  # of a notebook's cell: it fails where it is executed, not here
+            continue
+    return ast.parse("")
+
+
+def _imported(text, package=()):
     """Files of the package that some code imports itself; a package brings its ``__init__`` along."""
     found = set()
-    try:
-        nodes = ast.walk(ast.parse(text))
-    except SyntaxError:  # of a notebook's cell: it fails where it is executed, not here
-        return found
-    for node in nodes:
-        names = ([alias.name for alias in node.names] if isinstance(node, ast.Import) else
-                 [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-                 if isinstance(node, ast.ImportFrom) and node.module else [])
+    for node in ast.walk(_parsed(text)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            above = package[:len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*above, *filter(None, [node.module])])
+            names = [module, *(f"{module}.{alias.name}" for alias in node.names)]
         for name in names:
             parts = name.split(".")
             if parts[0] == PACKAGE.name:

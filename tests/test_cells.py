@@ -5,6 +5,8 @@ import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from medlab.engine import runs
+
 OFFERS = "from medlab.engine import runs\nruns.offers(images=True, masks=False, follow_up=False)"
 
 
@@ -26,3 +28,10 @@ def test_cells_without_what_they_need_are_left_out_and_it_is_said_once():
 def test_a_need_that_nobody_told_about_is_an_error():
     with pytest.raises(CellExecutionError, match="'boxes' is unknown; runs.offers was told about images, masks"):
         executed("# needs: boxes\nprint(1)")
+
+
+def test_a_need_may_stand_below_blank_lines_and_comments_but_not_below_code(monkeypatch):
+    monkeypatch.setattr(runs, "_parts", {"masks": False})
+    for head in ("", "\n\n", "# what it is\n"):
+        assert "say_skipped" in runs.as_executed([*head.splitlines(keepends=True), "# needs: masks\n", "print(1)\n"])[0]
+    assert runs.as_executed(["x = 1\n", "# needs: masks\n"]) == ["x = 1\n", "# needs: masks\n"]

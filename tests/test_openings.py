@@ -68,3 +68,21 @@ def test_openings_at_once_and_a_line_cut_off_lose_nothing(workspace):
     with multiprocessing.get_context("fork").Pool(4) as pool:
         pool.map(_look, range(1, 9))
     assert sorted(openings.read(PREPARED)["run"]) == [f"run{i}" for i in range(9)]
+
+
+def test_no_look_is_lost_by_odd_letters_and_a_damaged_line_stops_nothing(workspace):
+    for rule in ("\u2028", "\x85", "é", "\udc80"):  # the first two end a line for str.splitlines
+        assert len(openings.record(PREPARED, "try", NAME, "w", {"rule": rule, "limit": float("nan")})) > 0
+    with open(openings.ledger(PREPARED), "ab") as stream:
+        stream.write(b'null\n3\n[]\n{}\n{"time": "", "run": "", "notebook": "", "weights": 5}\n{"r": "\xc3')
+    assert len(openings.record(PREPARED, "try", NAME, "w", {"rule": "new"})) == 5
+    assert openings.ledger(PREPARED).read_text(encoding="ascii", errors="replace").endswith("}\n")
+
+
+def test_a_value_missing_elsewhere_does_not_change_the_test_part_and_other_patients_without_images_do():
+    table = COHORT.drop(columns=["image", "sha"])
+    key = openings.content_of(table, [4, 5])
+    assert key == openings.content_of(table.assign(age_years=[None, 50, 61, 61, 70, 33]), [4, 5])
+    assert key == openings.content_of(table.assign(stage=None), [4, 5]) != openings.content_of(table, [3, 5])
+    mixed = COHORT.assign(sha=["s0", None, None, None, None, "s5"])
+    assert openings.content_of(mixed, [3, 5]) != openings.content_of(mixed, [4, 5])

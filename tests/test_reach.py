@@ -19,6 +19,20 @@ def test_modules_are_reached_directly_or_not_also_from_inside_a_function():
                                            for path in reach.PACKAGE.rglob("*.py")}
 
 
+def test_imports_beside_a_magic_and_relative_ones_are_reached(copied):
+    wanted = copied / "pet" / "figures.py"
+    for cell in ("%matplotlib inline\n", "if 1:\n    !ls\n", "reach?\n", "%%time\n"):
+        assert wanted in reach.files(cell + "from medlab.pet import figures")
+    (copied / "pet" / "new.py").write_text("from . import figures\nfrom ..imaging.geometry import restore\n")
+    assert {wanted, copied / "imaging" / "geometry.py"} <= set(reach.files("import medlab.pet.new"))
+
+
+@pytest.mark.parametrize("name", ["03_cnn_training", "06_segmentation", "07_lesion_detection"])
+def test_a_saved_training_depends_on_the_policies_too(name):
+    cell = next(text for text in parameters.code(name) if "journal.key(" in text)
+    assert "policies" in cell.split("code=(")[1].split(")")[0]
+
+
 @pytest.fixture
 def copied(workspace, tmp_path, monkeypatch):
     """A copy of the package whose files may be edited."""
@@ -41,6 +55,18 @@ def test_an_edited_figure_of_pet_makes_10_stale_and_leaves_03_current(copied):
     path = copied / "networks" / "losses.py"
     path.write_text(path.read_text() + "\n# edited\n")
     assert stamps.why_stale("03_cnn_training", "try", {}, "data") == "module medlab/networks/losses.py changed"
+
+
+def test_stamps_of_earlier_versions_and_damaged_ones_are_stale_and_no_error(workspace):
+    origin = stamps.made_from("10_pet", "try", {}, "data")
+    done = {"state": "done", "writes": {}}
+    earlier = {key: value for key, value in origin.items() if key != "code"} | {"package": "0123"}
+    for stamp, reason in (
+            (done | {"made_from": earlier}, "module "), (done | {"made_from": origin | {"code": "0"}}, "module "),
+            (done, "damaged"), (None, "not executed"), ([], "not executed"), ({"state": []}, "not executed")):
+        stamps.stamp_path("10_pet", "try").parent.mkdir(parents=True, exist_ok=True)
+        storage.write_json(stamps.stamp_path("10_pet", "try"), stamp)
+        assert reason in stamps.why_stale("10_pet", "try", {}, "data")
 
 
 def test_a_saved_training_depends_on_the_code_that_trains(copied):

@@ -18,6 +18,7 @@ from medlab import reports_dir
 from medlab.storage import plain
 
 NAMES = ("row", "patient_id", "image", "mask", "valid_mask", "frame", "split", "duplicate_group", "problem")
+FIELDS = {"time": str, "run": str, "notebook": str, "weights": str, "choices": dict}
 
 
 def weights_digest(model) -> str:
@@ -38,7 +39,8 @@ def content_of(cohort: pd.DataFrame, rows: list) -> str:
 
     Parameters
     ----------
-    cohort : cohort.parquet, with ``row`` and for images ``sha``, that of their pixels
+    cohort : cohort.parquet, with ``row`` and for images ``sha``, that of their pixels; rows without an image are
+        known by what their table says, a number as 50 or 50.0 (a value missing elsewhere makes pandas change that)
     rows : the values of ``row`` that are the test part
 
     Returns
@@ -46,10 +48,19 @@ def content_of(cohort: pd.DataFrame, rows: list) -> str:
     str, 32 hex digits; the same for the same rows in another order.
     """
     test = cohort[cohort["row"].isin(rows)]
-    pixels = [name for name in ("sha",) if name in test and test[name].notna().any()]
-    kept = pixels or [name for name in sorted(test) if name not in NAMES]
-    content = test[kept].astype(str).agg("\x1f".join, axis=1)
-    return hashlib.sha256("\n".join(sorted(content)).encode()).hexdigest()[:32]
+    content = sorted(map(_content_of_row, test.to_dict("records")))
+    return hashlib.sha256("\n".join(content).encode(errors="replace")).hexdigest()[:32]
+
+
+def _content_of_row(row):
+    if isinstance(row.get("sha"), str):
+        return row["sha"]
+    given = {name: row[name] for name in sorted(row) if name not in NAMES and pd.isna(row[name]) is not True}
+    return "\x1f".join(f"{name}={_as_float(value)}" for name, value in given.items())
+
+
+def _as_float(value):
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
 def ledger(prepared: dict) -> Path:
@@ -84,12 +95,12 @@ def read(prepared: dict, notebook: str | None = None) -> pd.DataFrame:
     notebook). A line that cannot be read stays in the file and is left out here.
     """
     rows, file = [], ledger(prepared)
-    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
+    for line in file.read_bytes().split(b"\n") if file.exists() else ():
         try:
-            rows.append(json.loads(line))
-        except ValueError:  # cut off by a full disk
+            rows.append({key: kind(json.loads(line)[key]) for key, kind in FIELDS.items()})
+        except (ValueError, TypeError, KeyError):  # cut off by a full disk
             continue
-    found = pd.DataFrame(rows, columns=["time", "run", "notebook", "weights", "choices"])
+    found = pd.DataFrame(rows, columns=list(FIELDS))
     same = found["weights"] + found["choices"].map(lambda one: json.dumps(one, sort_keys=True))
     found = found.assign(set=same.groupby(found["notebook"]).transform(lambda one: pd.factorize(one)[0]).astype(int))
     return found if notebook is None else found[found["notebook"] == notebook]
@@ -115,11 +126,11 @@ def record(prepared: dict, run: str, notebook: str, weights: str, choices: dict)
     if any(all(row[key] == entry[key] for key in ("run", "weights", "choices")) for row in known.to_dict("records")):
         return known
     file.parent.mkdir(parents=True, exist_ok=True)
-    with open(file, "a+", encoding="utf-8") as stream:
+    with open(file, "a+b") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         stream.seek(0)
-        cut_off = bool(text := stream.read()) and not text.endswith("\n")
-        stream.write("\n" * cut_off + json.dumps(entry, ensure_ascii=False) + "\n")
+        cut_off = bool(text := stream.read()) and not text.endswith(b"\n")
+        stream.write(b"\n" * cut_off + json.dumps(entry).encode("ascii") + b"\n")
         stream.flush()
         os.fsync(stream.fileno())
     return read(prepared, notebook)

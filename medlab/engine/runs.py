@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import fcntl
 import getpass
+import itertools
 import os
 import re
 import socket
@@ -116,7 +117,7 @@ def _withdraw(name, run):
     write_text(run_folder(run) / f"{name}.html", page)
 
 
-NEEDS = re.compile(r"#\s*needs:\s*(.+)")  # the first line of a cell
+NEEDS = re.compile(r"#\s*needs:\s*(.+)")  # the first line of a cell, or among the comments that it begins with
 _parts, _said = {}, set()
 
 
@@ -145,7 +146,8 @@ def offers(**parts: bool) -> None:
 
 def as_executed(lines: list[str]) -> list[str]:
     """Lines of a cell as they are executed: its own, or a sentence about what it needs and the data lack."""
-    asked = NEEDS.match(lines[0]) if lines else None
+    head = itertools.takewhile(lambda line: not line.strip() or line.startswith("#"), lines)
+    asked = next(filter(None, map(NEEDS.match, head)), None)
     needs = [name.strip() for name in asked[1].split(",")] if asked else []
     unknown = [name for name in needs if name not in _parts]
     if unknown:

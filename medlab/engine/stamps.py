@@ -43,11 +43,12 @@ def stamp_path(name, run) -> Path:
 
 
 def read_stamp(name, run) -> dict:
-    """Stamp of a notebook in a run, or an empty dict."""
+    """Stamp of a notebook in a run, or an empty dict where there is none or it is damaged."""
     try:
-        return read_json(stamp_path(name, run))
+        found = read_json(stamp_path(name, run))
     except ValueError:  # cut off by a full disk
         return {}
+    return found if isinstance(found, dict) and isinstance(found.get("state"), str) else {}
 
 
 def write_stamp(name, run, **facts) -> None:
@@ -62,13 +63,16 @@ def why_stale(name, run, params, data) -> str:
     if stamp.get("state") != "done":
         return {"hand": "was executed by hand", "failed": "failed before",
                 "running": "was interrupted"}.get(stamp.get("state"), "was not executed yet")
+    if not all(isinstance(stamp.get(key), dict) for key in ("made_from", "writes")):
+        return "its stamp is damaged"
     now, then = made_from(name, run, params, data), stamp["made_from"]
     for key, label in {"parameters": "parameter", "reads": "file", "code": "module"}.items():
-        changed = [item for item in now[key] if now[key][item] != then.get(key, {}).get(item)]
-        if changed or set(now[key]) != set(then[key]):
+        was = then[key] if isinstance(then.get(key), dict) else {}  # earlier versions stamped one digest of the package
+        changed = [item for item in now[key] if now[key][item] != was.get(item)]
+        if changed or set(now[key]) != set(was):
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
             return f"{label} {', '.join(changed[:3]) or 'list'}{more} changed"
-    if now["notebook"] != then["notebook"]:
+    if now["notebook"] != then.get("notebook"):
         return "the notebook changed"
     lost = [item for item, was in stamp["writes"].items() if (digest(run_folder(run) / item) or "absent") != was]
     return f"output {', '.join(lost)} is missing or was changed" if lost else ""
