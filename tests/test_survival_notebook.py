@@ -91,7 +91,7 @@ def test_a_table_gets_every_score_with_intervals_and_the_truth(workspace, capsys
     risk = pd.read_parquet(folder / "risk.parquet").set_index("patient_id")
     assert len(risk) == 300 and {"risk_clinical", "survival_365_clinical", "median_days_clinical"} <= set(risk)
     assert (risk["survival_365_clinical"] >= risk["survival_1096_clinical"]).all()
-    assert "opened 1 time(s)" in capsys.readouterr().out
+    assert "1 set of weights and choices, by try" in capsys.readouterr().out
 
 
 def test_what_is_fitted_knows_nothing_of_test(workspace):
