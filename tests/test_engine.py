@@ -9,13 +9,15 @@ import subprocess
 import sys
 import time
 
+import nbformat
 import pandas as pd
 import papermill
 import pytest
+from bs4 import BeautifulSoup
 from conftest import medlab, write_notebook
 
 from medlab import storage
-from medlab.engine import execute, parameters, stamps
+from medlab.engine import execute, pages, parameters, stamps
 
 
 def params(bench, text):
@@ -255,8 +257,6 @@ def test_atomic_writing_keeps_the_old_file_on_failure(tmp_path):
 
 
 def test_words_stand_left_and_numbers_right_on_pages():
-    from medlab.engine import pages
-
     def lefts(**columns):
         page = pages.clean_html(pd.DataFrame(columns).to_html())
         return [head for head in columns if f'<th class="text">{head}' in page], page.count('<td class="text">')
@@ -264,6 +264,18 @@ def test_words_stand_left_and_numbers_right_on_pages():
     assert lefts(choice=["0.25 (chosen on validation)", "Otsu", 3]) == (["choice"], 3), "a column has one side"
     assert lefts(n=[3, 5], auc=["0.91 (0.8 to 1.0)", "not defined"], gain=["+0.1 (-0.1 to 0.2)", "< 0.001"]) == ([], 0)
     assert lefts(n=[3, 4], level=["A", ""], known=[True, False]) == (["level", "known"], 4)
+
+
+def test_code_that_shows_nothing_is_folded_with_what_follows():
+    """Short cells are for the notebook; a reader of the page gets one fold and all of the code."""
+    code, text = nbformat.v4.new_code_cell, nbformat.v4.new_markdown_cell
+    shown = code("print(3)", outputs=[nbformat.v4.new_output("stream", text="3")])
+    notebook = nbformat.v4.new_notebook(cells=[code("x = 1"), code("y = 2"), shown, text("# Head"), code("z = 4")])
+    html = pages.notebook_page(notebook, "t", {"state": "done", "text": ""}, [], [])
+    said = BeautifulSoup(html, "html.parser").get_text()
+    assert html.count("<summary>code") == 2 and len(notebook.cells) == 5
+    assert [said.index(one) for one in ("x = 1", "y = 2", "print(3)", "Head", "z = 4")] == sorted(
+        said.index(one) for one in ("x = 1", "y = 2", "print(3)", "Head", "z = 4"))
 
 
 def test_text_from_data_is_inert_on_pages(bench):

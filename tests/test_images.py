@@ -629,7 +629,8 @@ def test_prepare_puts_mask_and_image_at_one_place_with_consistent_spacing(shape,
     for spacing in (None, new):
         pixels, result = resampling.prepare(image, target, window=(-500, 1000), spacing_mm=spacing)
         assert pixels.shape == (*target, 1) and pixels.dtype == np.uint8
-        moved = resampling.prepare_mask(mask, target, old, spacing_mm=spacing)
+        steps = resampling.steps_of(mask.shape, target, old, spacing)
+        moved = resampling.sample(mask, target, steps, fill=False)
         clear = np.abs(pixels[..., 0].astype(int) - 127.5) > 1
         np.testing.assert_array_equal(moved[clear], (pixels[..., 0] > 127)[clear])
         if spacing:

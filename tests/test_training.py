@@ -92,7 +92,7 @@ def fit(folder, key="k", stop_after=None, epochs=6, ema=True, rate=0.01, dropout
     """One training of six epochs, as 03 does it; `stop_after` kills it there."""
     images, y = blobs(60)
     keras.utils.set_random_seed(0)
-    model = small(dropout, capacity=0.25)
+    model = small(dropout, capacity=0.25, mean=0.0, std=1.0)
     journal = journals.Journal(folder, key, epochs=epochs, n_images=40, **options)
     model.compile(keras.optimizers.AdamW(training.schedule(rate, epochs * 5), use_ema=ema, ema_momentum=0.9),
                   {"label": models.loss("binary")}, metrics={"label": training.auc_metric("binary", 1)})

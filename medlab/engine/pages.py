@@ -133,9 +133,21 @@ def notebook_page(notebook, title, status, provenance, navigation, synthetic=Fal
     str
         A complete HTML document.
     """
-    body = _exporter().from_notebook_node(notebook)[0] if notebook is not None else ""
+    body = _exporter().from_notebook_node(_together(notebook))[0] if notebook is not None else ""
     return _render("page.html.j2", body=body, title=title, status=status, provenance=provenance,
                    navigation=navigation, synthetic=synthetic, caution=caution)
+
+
+def _together(notebook):
+    """The notebook with code cells that show nothing joined to the code cell behind them: one fold instead of many."""
+    cells = []
+    for cell in notebook.cells:
+        before = cells[-1] if cells else None
+        if before is not None and before.cell_type == cell.cell_type == "code" and not before.outputs:
+            cell = type(cell)({**cell, "source": f"{before.source}\n\n{cell.source}"})
+            cells.pop()
+        cells.append(cell)
+    return type(notebook)({**notebook, "cells": cells})
 
 
 def key_figures(notebook) -> list[tuple[str, str]]:

@@ -192,15 +192,6 @@ def prepare(image, shape, *, window=None, spacing_mm=None,
     return pixels, spacing
 
 
-def prepare_mask(mask, shape, image_spacing_mm=None, *, spacing_mm=None) -> np.ndarray:
-    """Bring a mask (h, w) or (d, h, w) to the place that :func:`prepare` gives its image; bool of ``shape``.
-
-    A pixel belongs to the mask where half of what it covers does; ``image_spacing_mm`` is the image's.
-    """
-    mask = np.asarray(mask) > 0
-    return sample(mask, shape, steps_of(mask.shape, shape, image_spacing_mm, spacing_mm), fill=False)
-
-
 def _unit(pixels, image, choice):
     """Pixels as float32 0..1."""
     if isinstance(choice, str) and choice not in (*WINDOWS, "stretch"):

@@ -14,7 +14,7 @@ import pandas as pd
 from medlab import reach, storage
 from medlab.networks.pipeline import keras, tf
 
-METRICS = {"loss": np.less, "auc": np.greater, "last": None, "dice": np.greater}
+METRICS = {"loss": np.less, "auc": np.greater, "last": None}
 
 
 def key(settings: dict, *files: Path, code: tuple = ()) -> str:
