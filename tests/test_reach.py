@@ -99,7 +99,29 @@ def test_the_index_shows_the_ledger(bench):
     assert execute.run_many(["try"])
     prepared = {"test_part": "a" * 32}
     storage.write_json(bench / "reports" / "try" / "preprocessing.json", prepared)
-    assert report.results_of("try")[0][2] == ""
+    assert report.looks_in_words("try") == ""
     for run in ("earlier", "try"):
         openings.record(prepared, run, "21_new", run, {})
-    assert "by earlier, try" in report.results_of("try")[0][2] and "WARNING" in report.results_of("try")[0][2]
+    assert execute.run_many(["try"])
+    index = (bench / "reports" / "try" / "index.html").read_text()
+    assert "by earlier, try" in index and "WARNING" in index
+
+
+def test_two_notebooks_with_the_same_result_are_refused_and_a_copy_is_no_notebook(bench):
+    for name in ("21_new", "22_same"):
+        write_notebook(bench / "notebooks", name, 'run: str = "try"', [], results=[{"file": "new.json"}])
+    with pytest.raises(ValueError, match="21_new and 22_same both declare new.json"):
+        parameters.results()
+    (bench / "notebooks" / "22_same.ipynb").rename(bench / "notebooks" / "21_new-Copy1.ipynb")
+    assert parameters.results()["new.json"]["heading"].startswith("21 ")
+
+
+def test_another_layout_makes_the_pages_anew_and_executes_nothing(bench, capsys, monkeypatch):
+    assert execute.run_many(["try"])
+    page = bench / "reports" / "try" / "01_first.html"
+    page.write_text("old layout")
+    monkeypatch.setattr(execute, "layout", lambda: "another")
+    capsys.readouterr()
+    assert execute.run_many(["try"]) and "running (" not in capsys.readouterr().err
+    assert "old layout" not in page.read_text() and stamps.read_stamp("01_first", "try")["layout"] == "another"
+    assert not [path for path in reach.files(*parameters.code("01_first")) if path.name == "pages.py"]

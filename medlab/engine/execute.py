@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 
 from medlab import ROOT, data_dir, notebooks_dir, reports_dir
+from medlab.engine.pages import layout
 from medlab.engine.parameters import (
     compared_runs,
     contract,
@@ -141,8 +142,8 @@ def _bring_up_to_date(name, run, params, data, descriptor):
     reason = why_stale(name, run, params, data)
     stamp = read_stamp(name, run)
     if not reason:
-        if stamp.get("outdated"):
-            write_stamp(name, run, **{**stamp, "outdated": ""})
+        if stamp.get("outdated") or stamp.get("layout") != layout():
+            write_stamp(name, run, **{**stamp, "outdated": "", "layout": layout()})
             write_page(name, run, params, data)
         _say(run, f"{name}: current")
         return True
@@ -198,7 +199,7 @@ def _put_back(name, run, failed):
 def _finish(name, run, params, data, error, started, origin):
     folder, seconds = run_folder(run), time.time() - started
     writes = {item: digest(folder / item) or "absent" for item in contract(name)["writes"]}
-    facts = dict(started=started, seconds=round(seconds, 1), finished=time.time())
+    facts = dict(started=started, seconds=round(seconds, 1), finished=time.time(), layout=layout())
     try:
         write_stamp(name, run, state="failed" if error else "done", error=error, made_from=origin,
                          writes=writes, **facts)

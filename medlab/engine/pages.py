@@ -9,6 +9,8 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
+from medlab.storage import digest, digest_of
+
 NOTICE = "Research use only. Not a medical device; not for diagnosis or treatment decisions."
 
 # a cell that is no word: a number with what belongs to it, or that there is none
@@ -91,6 +93,13 @@ def _exporter():
     for name, function in {"clean_html": clean_html, "last_lines": last_lines}.items():
         exporter.register_filter(name, function)
     return exporter
+
+
+@lru_cache
+def layout() -> str:
+    """Digest of what pages look like: where it changes they are made anew, without executing anything."""
+    files = [Path(__file__), *(path for path in Path(__file__).parent.iterdir() if path.suffix in (".j2", ".css"))]
+    return digest_of([digest(path) for path in sorted(files)])
 
 
 @lru_cache

@@ -17,7 +17,8 @@ from medlab import notebooks_dir, reports_dir
 
 def notebooks() -> dict[str, Path]:
     """Numbered notebooks in the order of their numbers: ``{"01_data_exploration": Path, ...}``."""
-    return {path.stem: path for path in sorted(notebooks_dir().glob("[0-9][0-9]_*.ipynb"))}
+    return {path.stem: path for path in sorted(notebooks_dir().glob("[0-9][0-9]_*.ipynb"))
+            if re.fullmatch(r"\w+", path.stem)}  # no 04_evaluation-Copy1
 
 
 @lru_cache
@@ -48,14 +49,29 @@ def contract(name: str) -> dict:
 
 
 def results() -> dict[str, dict]:
-    """What the notebooks declare as their results: name of the file -> declaration with ``notebook`` and ``labels``."""
-    return {one["file"]: {"labels": {}} | one | {"notebook": name}
-            for name in notebooks() for one in contract(name)["results"]}
+    """What the notebooks declare as their results: name of the file -> declaration with ``notebook`` and ``labels``.
+
+    Raises
+    ------
+    ValueError
+        Where two notebooks declare the same file or kind.
+    """
+    found = {}
+    for name in notebooks():
+        for one in contract(name)["results"]:
+            same = [other for file, other in found.items()
+                    if file == one["file"] or other["kind"] == one.get("kind", "")]
+            if same:
+                raise ValueError(f"{same[0]['notebook']} and {name} both declare {one['file']} or kind "
+                                 f"{one.get('kind')!r} as their result; give each its own in the notebook's metadata")
+            found[one["file"]] = {"heading": headline(name)[0], "labels": {}, "kind": None, "rows": one["file"],
+                                  "models": []} | one | {"notebook": name}
+    return found
 
 
 def compared_results() -> dict[str, dict]:
     """Results that a comparison of runs compares: kind -> declaration with ``file``, ``rows``, ``models``."""
-    return {one["kind"]: {"models": []} | one for one in results().values() if "kind" in one}
+    return {one["kind"]: one for one in results().values() if one["kind"]}
 
 
 def labels() -> dict[str, str]:

@@ -140,7 +140,7 @@ def results_of(run) -> list[tuple[str, list[dict], str]]:
         sizes = [f"{values[key]} {label}" for key, label in
                  (("n_images", "images"), ("n_patients", "patients")) if values.get(key) is not None]
         state = describe(declared_as["notebook"], run)[0]
-        notes = [f"n = {', '.join(sizes)}."] * bool(sizes) + _looks(run, declared_as["notebook"])
+        notes = [f"n = {', '.join(sizes)}."] * bool(sizes) 
         notes += [] if state == "done" else [f"NOT CURRENT: {state}."]
         if values.get("part") == "val":
             heading = f"{heading.split(',')[0]}, VALIDATION (the test part is closed)"
@@ -148,11 +148,11 @@ def results_of(run) -> list[tuple[str, list[dict], str]]:
     return found
 
 
-def _looks(run, notebook):
-    """What the ledger says about the test part of a run, as far as this notebook has looked at it."""
+def looks_in_words(run) -> str:
+    """What the ledger says about the test part of a run, whether a notebook came to its end or not; or nothing."""
     prepared = read_json(run_folder(run) / "preprocessing.json")
-    found = openings.read(prepared, notebook) if prepared.get("test_part") else None
-    return [] if found is None or found.empty else [openings.in_words(found)]
+    found = openings.read(prepared) if prepared.get("test_part") else ()
+    return openings.in_words(found) if len(found) else ""
 
 
 def write_index(run, params, conditions) -> None:
@@ -172,7 +172,7 @@ def write_index(run, params, conditions) -> None:
             notebook = nbformat.read(executed, as_version=4)
             figures += [(caption, image, page) for caption, image in pages.key_figures(notebook)]
     dataset = read_json(folder / "dataset.json")
-    html = pages.run_index(run, entries, results_of(run), figures, _summary(dataset, params), is_synthetic(run))
+    html = pages.run_index(run, entries, results_of(run), figures, _summary(dataset, params, run), is_synthetic(run))
     write_text(folder / "index.html", html)
 
 
@@ -185,7 +185,7 @@ def _why_not(lacking, conditions):
     return f"the dataset has no {', '.join(lacking)}" if "dataset" in conditions else "this run only compares others"
 
 
-def _summary(dataset, params):
+def _summary(dataset, params, run):
     card = dataset.get("card", {})
     sizes = ", ".join(f"{dataset[key]} {label}" for key, label in
                       (("n_images", "images"), ("n_patients", "patients")) if dataset.get(key) is not None)
@@ -195,6 +195,7 @@ def _summary(dataset, params):
     title = card.get("title", "not read yet") if params.get("dataset", True) else "none: this run compares others"
     rows = [("dataset", title), ("modality", card.get("modality", "")),
             ("size", sizes), *patients, ("licence", card.get("licence", "")), ("parameters", changed),
+            ("test part", looks_in_words(run)),
             ("code", code_version())]
     return [(key, value) for key, value in rows if value]
 

@@ -13,10 +13,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from medlab.engine import pages
-from medlab.engine.parameters import check_parameters, declared, headline, read_params, run_folder
+from medlab.engine.parameters import check_parameters, declared, read_params, run_folder
 from medlab.engine.stamps import write_stamp
 from medlab.storage import write_text
+
+STATUS = re.compile(r'<div class="status [a-z]*"><b class="badge">.*?</div>', re.DOTALL)  # of a page, see page.html.j2
 
 
 class RunLocked(RuntimeError):
@@ -110,11 +111,13 @@ def _refuse_misspelt(namespace, defaults):
 
 
 def _withdraw(name, run):
+    """The stamp goes; the last page stays, and says above everything else that the notebook was executed since."""
     write_stamp(name, run, state="hand", started=time.time())
-    status = dict(state="hand", text="Executed by hand after its last page was made; "
-                  f"'medlab run {run}' makes a new one.")
-    page = pages.notebook_page(None, headline(name)[0], status, [], [("run index", "index.html")])
-    write_text(run_folder(run) / f"{name}.html", page)
+    page = run_folder(run) / f"{name}.html"
+    if page.exists():
+        said = ('<div class="status hand"><b class="badge">hand</b> <span>Executed by hand since this page was made; '
+                f"'medlab run {run}' makes a new one.</span></div>")
+        write_text(page, STATUS.sub(lambda _: said, page.read_text(encoding="utf-8"), count=1))
 
 
 NEEDS = re.compile(r"#\s*needs:\s*(.+)")  # the first line of a cell, or among the comments that it begins with
