@@ -7,7 +7,7 @@ from nbclient.exceptions import CellExecutionError
 
 from medlab.engine import runs
 
-OFFERS = "from medlab.engine import runs\nruns.offers(images=True, masks=False, follow_up=False)"
+OFFERS = "from medlab.engine import runs\nruns.offers(images=True, masks=False, follow_up=False, second_group=False)"
 
 
 def executed(*cells):
@@ -20,9 +20,10 @@ def executed(*cells):
 
 def test_cells_without_what_they_need_are_left_out_and_it_is_said_once():
     said = executed("# needs: images\nprint(1)", "# needs: images, masks\nprint(2)", "# needs: masks\nprint(3)",
-                    "# needs: follow-up\nprint(4)", "print(5)")
+                    "# needs: follow-up\nprint(4)", "# needs: second-group\nprint(5)", "print(6)")
     assert said == ["1\n", "No masks here: what needs it is left out.\n", "",
-                    "No follow-up here: what needs it is left out.\n", "5\n"]
+                    "No follow-up here: what needs it is left out.\n",
+                    "No second group here: what needs it is left out.\n", "6\n"]
 
 
 def test_a_need_that_nobody_told_about_is_an_error():

@@ -142,7 +142,7 @@ def test_what_is_too_little_is_said(workspace, capsys, trouble):
     result, _ = execute(folder, **parameters)
     out = capsys.readouterr().out
     assert (folder / "risk.parquet").exists()
-    said = {"nobody in test has the event": "Nothing can be scored", "no covariates": "No clinical-columns here",
+    said = {"nobody in test has the event": "Nothing can be scored", "no covariates": "No clinical columns here",
             "no val": "Fitted on", "one test patient": "Only ", "no test": "There is no test part",
             "nobody censored": "nobody is censored", "few": "Only ", "two events in train": "2 events in "}[trouble]
     assert said in out, out

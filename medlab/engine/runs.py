@@ -165,7 +165,8 @@ def as_executed(lines: list[str]) -> list[str]:
 def say_skipped(lacking: str) -> None:
     """Say once that parts of a notebook are left out; executed in the place of a cell that `offers` leaves out."""
     if lacking not in _said:
-        print(f"No {lacking} here: what needs it is left out.")
+        words = lacking.replace("-", " ").replace("follow up", "follow-up")
+        print(f"No {words} here: what needs it is left out.")
     _said.add(lacking)
 
 

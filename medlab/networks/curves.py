@@ -67,6 +67,7 @@ def _panel(ax, history, best, name, text):
     if kind in RANKS:
         ax.set_ylim(0, 1.02)
     ax.set(xlabel="epoch", ylabel=text)
+    ax.xaxis.get_major_locator().set_params(integer=True)
 
 
 def in_words(name) -> str:
