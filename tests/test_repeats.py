@@ -29,14 +29,17 @@ def many(bench):
         'run: str = "try"\nseed: int = 0\nsplit_seed: int = -1\nn_folds: int = 0\nfold: int = 0\nepochs: int = 3\n'
         "bad_seed: int = -1",
         ['if seed == bad_seed:\n    raise ValueError("a bad seed")',
-         'runs.write_json(folder / "metrics.json", {"seed": seed, "fold": fold, "split_seed": split_seed})'],
-        reads=["dataset.json"], writes=["metrics.json"], needs=["label"])
+         "from medlab import storage",
+         'storage.write_json(folder / "metrics.json", {"seed": seed, "fold": fold, "split_seed": split_seed})'],
+        reads=["dataset.json"], writes=["metrics.json"], needs=["label"],
+        results=[{"file": "metrics.json", "kind": "classification"}])
     write_notebook(
         folder, "13_compare", 'run: str = "try"\nseed: int = 0\ncompare: str = "auto"',
         ["from medlab.engine.parameters import compared_runs",
          "names = compared_runs(run, compare)",
          'have = [name for name in names if (folder.parent / name / "metrics.json").exists()]',
-         'runs.write_json(folder / "comparison.json", {"have": have, "synthetic": True})'],
+         "from medlab import storage",
+         'storage.write_json(folder / "comparison.json", {"have": have, "synthetic": True})'],
         reads=["runs"], writes=["comparison.json"], needs=["repeats"])
     return bench
 
