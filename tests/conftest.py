@@ -12,6 +12,9 @@ import pytest
 
 from medlab.engine import runs
 
+if os.environ.get("PYTEST_XDIST_WORKER"):  # as many processes as cores: their threads would wait for each other
+    os.environ |= {name: "1" for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")}
+
 DATASETS = Path(os.environ.get("MEDLAB_REALDATA", Path(__file__).parents[2] / "shared" / "datasets"))
 
 
