@@ -20,7 +20,7 @@ CARD_KEYS = {
     "classes": list, "classes_ordered": bool, "positive": str, "time_origin": str, "event_meaning": str,
     "event_coding": dict, "patients": str, "synthetic": bool, "augmentation": (str, dict), "window": str,
     "region": str, "mask_classes": dict,
-    "import": dict, "notes": list, "sha256": dict,
+    "import": dict, "notes": list, "understood": list, "questions": list, "sha256": dict,
 }
 EVENTS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 BOX_COLUMNS = ("image", "frame", "label", "x_min", "y_min", "x_max", "y_max", "z_min", "z_max")

@@ -25,6 +25,7 @@ from medlab.intake import label_maps
 
 CARD = ("title", "modality", "intensity", "description", "licence", "citation", "positive", "classes",
         "classes_ordered", "time_origin", "event_meaning", "augmentation", "window", "region")
+MANNERS = ("overwrite", "yes", "dry_run")  # how to import, not what
 SPLIT_NAMES = {"train": "train", "training": "train", "tr": "train", "val": "val", "valid": "val",
                "validation": "val", "dev": "val", "test": "test", "testing": "test", "ts": "test"}
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".npy")
@@ -43,9 +44,19 @@ class Draft:
     notes: list = field(default_factory=list)
     sha256: dict = field(default_factory=dict)
     link_table: list = field(default_factory=list)
+    understood: list = field(default_factory=list)
+    questions: list = field(default_factory=list)
 
     def say(self, file, status, reason="") -> None:
         self.log.append({"file": str(file), "status": status, "reason": reason})
+
+    def understand(self, what, reading) -> None:
+        """Tell how a part of the source was read: a line of the table that is shown before anything is written."""
+        self.understood.append({"what": str(what), "read_as": str(reading)})
+
+    def ask(self, question, option) -> None:
+        """A guess between two readings, and the option that answers it; what would invert an outcome is refused."""
+        self.questions.append({"question": str(question), "option": str(option)})
 
 
 def listing(source: Path) -> list:
@@ -68,7 +79,7 @@ def card(draft: Draft, kind: str, **known) -> None:
         said["classes"] = [str(c).strip() for c in words(said["classes"])]
     if "positive" in said:
         said["positive"] = str(said["positive"])
-    record = {k: v for k, v in draft.options.items() if k not in CARD and k != "overwrite" and not k.startswith("_")}
+    record = {k: v for k, v in draft.options.items() if k not in (*CARD, *MANNERS) and not k.startswith("_")}
     draft.card |= {"title": None, "modality": None, "intensity": "arbitrary"} | found | known | said
     draft.card["import"] = draft.options.get("_made") or {
         "kind": kind, "medlab": medlab.__version__, **({"options": record} if record else {})}
@@ -255,7 +266,7 @@ def finish(draft: Draft, cohort: pd.DataFrame, boxes=None, truth=None) -> None:
         (draft.folder / name).unlink(missing_ok=True)
         del draft.sha256[name]
     card = {k: v for k, v in draft.card.items() if v is not None}
-    card |= {"notes": draft.notes} if draft.notes else {}
+    card |= {k: v for k in ("notes", "understood", "questions") if (v := getattr(draft, k))}
     card |= {"sha256": dict(sorted(draft.sha256.items()))} if draft.sha256 else {}
     text = yaml.safe_dump(_plain(card), sort_keys=False, allow_unicode=True, width=110)
     (draft.folder / "card.yaml").write_text(text, "utf-8")

@@ -18,21 +18,39 @@ import numpy as np
 
 import medlab
 from medlab.cohorts import datasets
-from medlab.intake import bold, coco, dicom_tree, drafts, joins, mask_folders, studies, voc
+from medlab.intake import bold, coco, dicom_tree, drafts, joins, mask_folders, readings, studies, voc
 from medlab.intake import medmnist as mnist
 from medlab.intake.image_files import folders, nifti, npz
 
-COMMON = (*drafts.CARD, "overwrite", "patient_pattern", "pseudonyms", "spacing_mm", "tables", "key", "time", "event",
-          "event_values", "time_unit", "start", "end", "date_format", "label", "split", "split_as", "cause", "decimal",
-          "sheet", "rename", "covariates", "drop", "keep", "mask", "mask_classes", "valid", "blocks")
+COMMON = {  # options of all kinds, with a line of help
+    "yes": "take the guesses that are listed as questions; for scripts",
+    "dry_run": "show how the source is read, write nothing",
+    "overwrite": "replace the dataset, once the new one is whole",
+    "patient_pattern": "regular expression on the path; its named groups become columns: 'P(?P<patient_id>[0-9]+)_'",
+    "pseudonyms": "running numbers for patients and files",
+    "spacing_mm": "mm between pixels along the axes, where the files do not say",
+    "tables": "tables of outcomes, a.csv,b.xlsx, below the source or here",
+    "key": "column that names the patient or the file",
+    "time": "column of the follow-up", "time_unit": "days, weeks, months or years",
+    "event": "column of the event", "event_values": "its values that mean that the event was seen",
+    "start": "column of the date at which follow-up starts", "end": "column of the date at which it ends",
+    "date_format": "such as %d/%m/%Y", "cause": "column of the cause of an event",
+    "label": "column of the class", "split": "column of the split", "split_as": "rename its parts, as val:test",
+    "decimal": "decimal sign of the tables, . or ,", "sheet": "sheet of an Excel file",
+    "rename": "rename columns, old:new", "covariates": "columns to take, no other", "drop": "columns to leave out",
+    "keep": "columns to take although they look like identifiers",
+    "mask": "where masks are: a folder, or a template such as '{stem}_mask.png'", "mask_classes": "name:value,...",
+    "valid": "where fields of view are, as for masks", "blocks": "contiguous blocks of a volume's slices as patients",
+    **dict.fromkeys(drafts.CARD, "said in the card"),
+}
 
 
 UNUSED = {"blocks": ("table", "dicom", "medmnist", "synthetic"), "valid": ("coco", "dicom", "medmnist", "synthetic"),
           "mask": ("coco", "medmnist", "synthetic"), "mask_classes": ("coco", "medmnist", "synthetic")}
 
 
-def import_source(source, name, kind=None, **options) -> datasets.Dataset:
-    """Make the dataset ``data/<name>`` from `source` and print what was taken and what was not.
+def import_source(source, name, kind=None, **options) -> datasets.Dataset | None:
+    """Make the dataset ``data/<name>`` from `source`; print how it was read before, what was taken after.
 
     Parameters
     ----------
@@ -42,6 +60,10 @@ def import_source(source, name, kind=None, **options) -> datasets.Dataset:
         One of `KINDS`; detected where not given, but for functional MRI (``bold``).
     **options
         See ``COMMON`` and the function of the kind; an unknown one is refused, naming the nearest.
+
+    Returns
+    -------
+    Dataset, or None with ``dry_run``
 
     Raises
     ------
@@ -68,6 +90,10 @@ def import_source(source, name, kind=None, **options) -> datasets.Dataset:
     try:
         draft = drafts.Draft(_source_folder(source, kind), staging, {k: v for k, v in options.items() if k in COMMON})
         KINDS[kind](draft, source, **{k: v for k, v in options.items() if k in own})
+        readings.show(draft, name)
+        if options.get("dry_run"):
+            return None
+        readings.confirm(draft, name, options.get("yes"))
         _rename(staging, place)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
