@@ -14,7 +14,7 @@ from PIL import Image as pil
 from medlab import storage
 from medlab.cohorts import checks, datasets
 from medlab.imaging import series as imaging_series
-from medlab.intake import importers, tables
+from medlab.intake import importers, outcomes, tables
 
 rng = np.random.default_rng(0)
 
@@ -211,7 +211,7 @@ def test_excel_with_merged_header_and_dates(tmp_path):
     assert (
         list(table) == ["id", "age", "start", "end"] and table["age"].tolist()[0] == 61 and np.isnan(table["age"][1])
     )
-    result, bad, _, _ = tables.follow_up(table.assign(e=["dead", "alive"]), start="start", end="end", event="e")
+    result, bad, _, _ = outcomes.follow_up(table.assign(e=["dead", "alive"]), start="start", end="end", event="e")
     assert result["time_days"].tolist() == [367, 30] and not bad
     (tmp_path / "x.xlsx").write_bytes(b"PK not excel")
     with pytest.raises(ValueError, match="not readable as Excel"):
@@ -234,7 +234,7 @@ def test_dates():
 
 def test_event_codings():
     def code(*values, seen=None):
-        return tables.code_events(pd.Series(values, name="e"), seen)[0].tolist()
+        return outcomes.code_events(pd.Series(values, name="e"), seen)[0].tolist()
 
     assert code(1, 0, np.nan) == [True, False, pd.NA] and code("Dead", "alive ") == [True, False]
     assert code(1.0, 2.0, seen=2) == [False, True] and code("a", "b", "c", seen="a,b") == [True, True, False]

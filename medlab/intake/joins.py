@@ -12,6 +12,7 @@ import pandas as pd
 from medlab.cohorts import vocabulary
 from medlab.intake import tables
 from medlab.intake.drafts import OTHERS, SPLIT_NAMES, card, finish, listing, mapping, take, words
+from medlab.intake.outcomes import follow_up
 
 
 def fill(template: str, row: dict) -> str:
@@ -80,7 +81,7 @@ def _code(draft, table):
         if o.get("event") is None or (o.get("time") is None and (o.get("start") is None or o.get("end") is None)):
             raise ValueError("follow-up: expected --event with either --time, or --start and --end (dates)")
         keys = ("time", "event", "event_values", "time_unit", "start", "end", "date_format")
-        coded, refused, coding, notes = tables.follow_up(table, **{k: o[k] for k in keys if o.get(k) is not None})
+        coded, refused, coding, notes = follow_up(table, **{k: o[k] for k in keys if o.get(k) is not None})
         draft.card["event_coding"], draft.notes[:] = coding, draft.notes + notes
         used |= {o[k] for k in ("time", "event", "start", "end") if o.get(k)}
     for option, column in (("label", "label"), ("split", "split"), ("cause", "event_cause")):

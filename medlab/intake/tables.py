@@ -1,8 +1,7 @@
-"""Tables of outcomes: reading what people really have, joining by a key, coding events, dates and units.
+"""Tables of outcomes: reading what people really have, joining by a key, dates.
 
 CSV in any usual encoding, delimiter and decimal sign, or Excel; several header rows are recognised by the key.
-Values stay as they were written (cleaning is preprocessing); only the target columns are coded, and the coding
-is returned so that the card can state it.
+Values stay as they were written (cleaning is preprocessing); `outcomes` codes the target columns.
 """
 
 import csv
@@ -12,11 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medlab.cohorts import cards, vocabulary
-
-SEEN = {"1", "true", "yes", "y", "dead", "deceased", "death", "died", "event", "relapse", "progression", "progressed"}
-CENSORED = {"0", "false", "no", "n", "alive", "living", "censored", "no event", "lost to follow-up"}
-UNITS = {"days": 1.0, "weeks": 7.0, "months": 365.25 / 12, "years": 365.25}
+from medlab.cohorts import vocabulary
 
 
 def read_table(path, key=None, sheet=None, decimal=None) -> pd.DataFrame:
@@ -170,31 +165,6 @@ def _drop_leading_zeros(tables, key):
             tables[name] = tables[name].assign(**{key: column})
 
 
-def code_events(column, seen=None) -> tuple[pd.Series, dict]:
-    """Booleans (event seen) from a column of codes, and the coding for the card.
-
-    Without `seen` only unmistakable codes are understood (0/1, dead/alive, ...); anything else, and two codings
-    in one column, is a ValueError listing the values.
-    """
-    codes = column.dropna().map(lambda v: canonical(v).lower())
-    values = sorted(codes.unique())
-    if seen is not None:
-        wanted = {canonical(v).lower() for v in (seen if isinstance(seen, (list, tuple)) else str(seen).split(","))}
-        absent = sorted(wanted - set(values))
-        if absent:
-            raise ValueError(f"event column {column.name!r}: no value {absent[0]!r}; found {', '.join(values[:20])}")
-    else:
-        numeric = [v for v in values if v in ("0", "1")]
-        known = [v for v in values if v in SEEN | CENSORED]
-        if len(known) < len(values) or 0 < len(numeric) < len(values):
-            raise ValueError(f"event column {column.name!r}: found the values {', '.join(values[:20])}, expected one "
-                             "coding such as 0/1 or alive/dead; say which mean that the event was seen, for example "
-                             f"--event-values {values[-1]}")
-        wanted = SEEN & set(values)
-    coding = {"column": str(column.name), "seen": sorted(wanted), "censored": sorted(set(values) - wanted)}
-    return codes.isin(wanted).reindex(column.index).astype("boolean"), coding
-
-
 def parse_dates(column, date_format=None) -> pd.Series:
     """Dates from ISO, 20240131, 31.1.2024, slashed dates (order decided by the column) or real Excel dates.
 
@@ -221,38 +191,6 @@ def parse_dates(column, date_format=None) -> pd.Series:
     return result
 
 
-def follow_up(table, time=None, event=None, event_values=None, time_unit="days", start=None, end=None,
-              date_format=None) -> tuple[pd.DataFrame, dict[int, str], dict, list[str]]:
-    """Columns ``time_days`` and ``event`` of a table; returns (frame, refused {row: reason}, coding, notes).
-
-    Either `time` with its unit, or `start` and `end` as dates. t = 0 becomes half the smallest positive time, a
-    negative or half-given follow-up is refused, none at all stays empty.
-    """
-    if time_unit not in UNITS:
-        raise ValueError(f"time unit {time_unit!r}: expected one of {', '.join(UNITS)}")
-    bad, dates = {}, {}
-    if time is not None:
-        raw = table[find_column(table, time)]
-        days = pd.to_numeric(raw, errors="coerce") * UNITS[time_unit]
-    else:
-        raw = table[find_column(table, end)]
-        dates = {c: parse_dates(table[find_column(table, c)], date_format) for c in (start, end)}
-        days = (dates[end] - dates[start]).dt.days.astype(float)
-        for name, parsed in dates.items():
-            wrong = parsed.isna() & table[name].notna()
-            bad |= {i: f"{name}: not a date" for i in np.flatnonzero(wrong)}
-    seen, coding = code_events(table[find_column(table, event)], event_values)
-    for i in np.flatnonzero(days < 0):
-        bad[i] = f"time {days[i]:g} days is negative"
-    for i in np.flatnonzero((days.isna() & raw.notna()).to_numpy() | (days.notna() != seen.notna()).to_numpy()):
-        bad.setdefault(i, "time is not a number" if pd.isna(days[i]) and pd.notna(raw[i]) else
-                       "time without event" if pd.isna(seen[i]) else "event without time")
-    good = ~table.index.isin(bad)
-    days[good], zero = cards.positive_times(days[good])
-    notes = [f"{len(zero)} rows with time 0 set to half the smallest positive time ({days[good].min():g} days)"]
-    return pd.DataFrame({"time_days": days, "event": seen}), bad, coding, notes if zero else []
-
-
 def find_column(table, name) -> str:
     if name not in table:
         import difflib
@@ -260,4 +198,3 @@ def find_column(table, name) -> str:
         raise ValueError(f"no column {name!r} in the table" + (f"; did you mean {near[0]!r}?" if near else "")
                          + f" Found: {', '.join(map(str, table.columns[:40]))}")
     return name
-
