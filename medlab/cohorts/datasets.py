@@ -58,6 +58,11 @@ def load(name: str) -> Dataset:
         raise ValueError(f"dataset {name!r}: no card.yaml and cohort.csv in {folder}; "
                          + (f"did you mean {near[0]!r}? " if near else "")
                          + f"known: {', '.join(known) or 'none'}. Make one with: medlab import SOURCE {name}")
+    return read_folder(folder, name)
+
+
+def read_folder(folder: Path, name: str) -> Dataset:
+    """Read and validate the folder of a dataset wherever it lies; ValueError as for `load`."""
     card = cards.read_card(folder / "card.yaml")
     cohort = cards.read_csv(folder / "cohort.csv")
     notes = cards.validate(cohort, card, folder)
