@@ -75,7 +75,7 @@ def test_folders_with_splits_spellings_and_refusals(workspace, capsys):
 
 
 def test_pseudonyms_hide_names_of_files_and_patients(workspace):
-    for i, name in enumerate(["a/Smith_1.png", "b/Jones_1.png"]):
+    for i, name in enumerate(["a/Smith_1.png", "no_a/Jones_1.png"]):
         picture(workspace / "src" / name, i)
     data = importers.import_source(
         workspace / "src", "toy", pseudonyms=True, patient_pattern="(?P<patient_id>[A-Z][a-z]+)_"

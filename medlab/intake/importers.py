@@ -96,7 +96,7 @@ def import_source(source, name, kind=None, **options) -> datasets.Dataset | None
         draft = drafts.Draft(_source_folder(source, kind), staging, {k: v for k, v in options.items() if k in COMMON})
         KINDS[kind](draft, source, **{k: v for k, v in options.items() if k in own})
         readings.show(draft, name)
-        datasets.read_folder(staging, name)
+        datasets.load_folder(staging, name)
         if options.get("dry_run"):
             return None
         readings.confirm(draft, name, options.get("yes"))
@@ -191,10 +191,16 @@ def _staging(place):
 
 
 def _rename(staging, place):
+    """The new dataset takes its place; an older one goes only after that, and comes back if it cannot be done."""
     old = place.with_name(f".{place.name}.{os.getpid()}.old")
     if place.exists():
         place.rename(old)
-    staging.rename(place)
+    try:
+        staging.rename(place)
+    except OSError:
+        if old.exists():
+            old.rename(place)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 
