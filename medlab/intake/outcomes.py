@@ -51,7 +51,7 @@ def follow_up(table, time=None, event=None, event_values=None, time_unit="days",
         days = pd.to_numeric(raw, errors="coerce") * UNITS[time_unit]
     else:
         raw = table[tables.find_column(table, end)]
-        dates = {c: tables.parse_dates(table[tables.find_column(table, c)], date_format) for c in (start, end)}
+        dates = {c: dates_of.parse_dates(table[tables.find_column(table, c)], date_format) for c in (start, end)}
         days = (dates[end] - dates[start]).dt.days.astype(float)
         for name, parsed in dates.items():
             wrong = parsed.isna() & table[name].notna()
