@@ -21,7 +21,7 @@ from tqdm import tqdm
 import medlab
 from medlab import storage
 from medlab.cohorts import cards
-from medlab.intake import label_maps
+from medlab.intake import label_maps, targets
 
 CARD = ("title", "modality", "intensity", "description", "licence", "citation", "positive", "classes",
         "classes_ordered", "time_origin", "event_meaning", "augmentation", "window", "region")
@@ -249,13 +249,8 @@ def finish(draft: Draft, cohort: pd.DataFrame, boxes=None, truth=None) -> None:
         _split_as(draft, cohort)
     first = ("patient_id", "image", "frame", "label", "time_days", "event", "split", "mask", "valid_mask")
     first = [c for c in first if c in cohort]
-    cohort = cohort[first + [c for c in cohort if c not in first and not str(c).startswith("_")]]
-    if "label" in cohort:
-        found = sorted(cohort["label"].dropna().astype(str).unique())
-        classes = [str(c) for c in draft.card.get("classes") or words(o.get("classes"))] or found
-        if set(found) - set(classes):
-            raise ValueError(f"classes {classes}: the images also carry {sorted(set(found) - set(classes))}")
-        draft.card["classes"] = classes
+    cohort = cohort[first + [c for c in cohort if c not in first and not str(c).startswith("_")]].copy()
+    targets.settle(draft, cohort, [str(c) for c in draft.card.get("classes") or words(o.get("classes"))])
     cohort = cohort.sort_values([c for c in ("split", "image", "frame") if c in cohort], kind="stable")
     write = {"cohort.csv": cohort, "import_log.csv": pd.DataFrame(draft.log, columns=["file", "status", "reason"])}
     write |= {n: t for n, t in (("boxes.csv", boxes), ("truth.csv", truth)) if t is not None and len(t)}

@@ -88,7 +88,7 @@ def named_files(draft, rows, files, kind, boxes=None, **known) -> None:
                          "look at --patient-pattern and --kind")
     if draft.options.get("blocks"):
         _blocks(draft, kept)
-    table = joins.outcomes(draft)
+    table = joins.outcomes(draft, once=draft.options.get("key"))
     drafts.card(draft, kind, **known)
     cohort = drafts.take(draft, kept)
     ids = {"file": [Path(i.partition("::")[0]).name for i in cohort["image"]], "stem": list(cohort["_stem"])}

@@ -31,8 +31,11 @@ COMMON = {  # options of all kinds, with a line of help
     "spacing_mm": "mm between pixels along the axes, where the files do not say",
     "tables": "tables of outcomes, a.csv,b.xlsx, below the source or here",
     "key": "column that names the patient or the file",
-    "time": "column of the follow-up", "time_unit": "days, weeks, months or years",
+    "time": "column of the follow-up", "time_unit": "minutes, hours, days, weeks, months or years",
     "event": "column of the event", "event_values": "its values that mean that the event was seen",
+    "censored_values": "those that mean that it was not; any other is then not known",
+    "where": "condition on the columns, the rows to take: \"modality == 'X-ray' and age >= 18\"",
+    "on_duplicate": "of rows with one key that differ: first takes the first, refuse none of them",
     "start": "column of the date at which follow-up starts", "end": "column of the date at which it ends",
     "date_format": "such as %d/%m/%Y", "cause": "column of the cause of an event",
     "label": "column of the class", "split": "column of the split", "split_as": "rename its parts, as val:test",
@@ -255,7 +258,7 @@ def dicom(draft, source, *, studies="baseline", series="all", boxes=None, truth=
             raise ValueError(f"--{name} {value!r}: expected {' or '.join(legal)}")
     draft.options["_hide"] = True
     dicom_tree.check_link_table(draft, link_table)
-    found = joins.outcomes(draft)
+    found = joins.outcomes(draft, once=draft.options.get("key"))
     drafts.card(draft, "dicom")
     dicom_tree.take(draft, found, studies, series, boxes, truth, roi, segmentation)
     if link_table:

@@ -4,13 +4,14 @@ The text of a table is never opened as a path: what a template gives is looked u
 """
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from medlab.cohorts import vocabulary
-from medlab.intake import tables
+from medlab.intake import selection, tables
 from medlab.intake.drafts import OTHERS, SPLIT_NAMES, card, finish, listing, mapping, take, words
 from medlab.intake.outcomes import follow_up
 
@@ -51,10 +52,19 @@ def beside(draft, row: dict, listed, missing: list) -> dict:
     return found
 
 
-def outcomes(draft) -> pd.DataFrame | None:
-    """The joined tables of outcomes with ``_key`` and coded targets; rows that cannot be used are refused."""
+def outcomes(draft, once=None) -> pd.DataFrame | None:
+    """The joined tables of outcomes with ``_key`` and coded targets; rows that cannot be used are refused.
+
+    Parameters
+    ----------
+    once : str, optional
+        Column that names each row once (`selection.once`).
+    """
     o = draft.options
     if not o.get("tables"):
+        alone = next((k for k in ("where", "on_duplicate") if o.get(k) is not None), None)
+        if alone:
+            raise ValueError(f"--{alone.replace('_', '-')} chooses rows of a table: say which with --tables")
         return None
     names = o["tables"] if isinstance(o["tables"], list) else str(o["tables"]).split(",")
     found = {}
@@ -65,25 +75,24 @@ def outcomes(draft) -> pd.DataFrame | None:
         found[path.name] = tables.read_table(path, o.get("key"), o.get("sheet"), o.get("decimal"))
     if not o.get("key") and len(found) > 1:
         raise ValueError("several tables: say the column that joins them with --key COLUMN")
+    late = len(found) > 1 and o.get("where") is not None  # a condition may name columns of several tables
+    if not late:
+        found = {n: selection.chosen(draft, table, once, n) for n, table in found.items()}
     if o.get("key"):
         table, unmatched = tables.join(found, str(o["key"]))
         for name, key, reason in unmatched:
             draft.say(name if o.get("_hide") else f"{name}, {o['key']} {key}", "unmatched", reason)
     else:
         table = next(iter(found.values()))
-    return _code(draft, table)
+    return _code(draft, selection.chosen(draft, table, once, "the joined tables") if late else table)
 
 
 def _code(draft, table):
     o, used, refused = draft.options, {o for o in [draft.options.get("key")] if o}, {}
     coded = pd.DataFrame(index=table.index)
     if any(o.get(k) is not None for k in ("time", "start", "end", "event")):
-        if o.get("event") is None or (o.get("time") is None and (o.get("start") is None or o.get("end") is None)):
-            raise ValueError("follow-up: expected --event with either --time, or --start and --end (dates)")
-        keys = ("time", "event", "event_values", "time_unit", "start", "end", "date_format")
-        coded, refused, coding, notes = follow_up(table, **{k: o[k] for k in keys if o.get(k) is not None})
-        draft.card["event_coding"], draft.notes[:] = coding, draft.notes + notes
-        used |= {o[k] for k in ("time", "event", "start", "end") if o.get(k)}
+        coded, refused, columns = follow_up(draft, table)
+        used |= columns
     for option, column in (("label", "label"), ("split", "split"), ("cause", "event_cause")):
         if o.get(option) is not None:
             values = table[tables.find_column(table, o[option])]
@@ -92,8 +101,10 @@ def _code(draft, table):
     if "split" in coded:
         coded["split"] = coded["split"].map(lambda v: SPLIT_NAMES.get(str(v).strip().lower(), v), na_action="ignore")
     for i, reason in refused.items():
-        named = o.get("key") and not o.get("_hide")
-        draft.say(f"{o['key']} {table[o['key']][i]}" if named else f"row {i + 1} of the tables", "refused", reason)
+        draft.say(selection.name_of(draft, table, i), "refused", reason)
+    if len(refused) == len(table):
+        reasons = ", ".join(f"{reason} ({n})" for reason, n in Counter(refused.values()).most_common(3))
+        raise ValueError(f"no row of {len(table)} can be used: {reasons}; look at the columns of the follow-up")
     persons = table.drop_duplicates(o["key"]) if o.get("key") else table
     chosen = [tables.find_column(table, c.strip()) for c in words(o.get("covariates"))]
     left_out = vocabulary.identifying(persons.drop(columns=[c for c in used if c in table]),
@@ -133,9 +144,6 @@ def attach(draft, cohort: pd.DataFrame, table: pd.DataFrame | None, ids) -> pd.D
         return cohort
     if "_key" not in table:
         raise ValueError("tables need --key COLUMN: the column that names the patient or the image file")
-    if table["_key"].duplicated().any():
-        raise ValueError(f"key {draft.options['key']!r}: {table['_key'][table['_key'].duplicated()].iloc[0]!r} occurs "
-                         "in several rows with different values; expected one row per patient or image")
     known, plain = set(table["_key"]), (lambda k: re.sub(r"^0+(?=\d+$)", "", tables.canonical(k)))
     ids = {n: [plain(k) for k in v] for n, v in ids.items()}
     if table["_key"].map(plain).is_unique:
@@ -228,8 +236,8 @@ def table(draft, source, *, image=None, boxes=None, inclusive=False, patient=Non
         draft.options.setdefault("tables", Path(source).name)
     if not draft.options.get("tables"):
         raise ValueError("which tables? say --tables a.csv,b.csv (names below the source)")
-    found = outcomes(draft)
     patient = str(patient or draft.options.get("key") or "")
+    found = outcomes(draft, once=patient if image is None else None)
     card(draft, "table")
     raw = found.pop("_raw")
     if patient:
@@ -238,9 +246,6 @@ def table(draft, source, *, image=None, boxes=None, inclusive=False, patient=Non
     found = found.drop(columns=[c for c in (patient, "_key") if c in found and c != "patient_id"])
     if image is None:
         draft.card["intensity"] = None
-        if patient and found["patient_id"].duplicated().any():
-            who = found["patient_id"][found["patient_id"].duplicated()].iloc[0]
-            raise ValueError(f"{patient} {who!r} occurs in several rows that differ; expected one row per patient")
         for who in found.get("patient_id", found.index):
             draft.say(f"row {who}", "taken")
         return finish(draft, found)
