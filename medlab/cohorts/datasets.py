@@ -59,7 +59,7 @@ def load(name: str) -> Dataset:
                          + (f"did you mean {near[0]!r}? " if near else "")
                          + f"known: {', '.join(known) or 'none'}. Make one with: medlab import SOURCE {name}")
     card = cards.read_card(folder / "card.yaml")
-    cohort = cards.read_csv(folder / "cohort.csv")
+    cohort = cards.read_csv(folder / "cohort.csv", card.get("text") or ())
     notes = cards.validate(cohort, card, folder)
     boxes = cards.read_csv(folder / "boxes.csv") if (folder / "boxes.csv").is_file() else None
     if boxes is not None:

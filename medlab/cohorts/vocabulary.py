@@ -54,30 +54,29 @@ def limits(column) -> tuple | None:
 MISSING = {
     "", ".", "na", "n/a", "n.a.", "nan", "<na>", "null", "nil", "nat", "\\n",  # as programs write an empty cell
     "#n/a", "#na", "#null!", "#div/0!", "#value!", "#ref!", "#num!", "#name?", "#wert!", "#bezug!", "#zahl!",  # Excel
-    "-", "--", "\u2013", "\u2014", "?", "??", "unknown", "unk", "not available", "not reported", "not known", "not done",
-    "missing", "unbekannt", "k.a.", "k. a.", "keine angabe", "inconnu", "desconocido", "sconosciuto", "onbekend",
-    "\u4e0d\u660e", "\u672a\u77e5", "\u4e0d\u8be6",
+    "-", "--", "\u2013", "\u2014", "?", "??", "unknown", "unk", "not available", "not reported", "not known",
+    "not done", "missing", "unbekannt", "k.a.", "k. a.", "keine angabe", "inconnu", "desconocido", "sconosciuto",
+    "onbekend", "\u4e0d\u660e", "\u672a\u77e5", "\u4e0d\u8be6",
     "[not available]", "[not applicable]", "[not evaluated]", "[unknown]", "[discrepancy]"}  # codes of TCGA
 AMONG_NUMBERS = {"na", "none"}  # Na is sodium and None a finding where the column holds words
 
 
-def is_missing(value, kept=()) -> bool:
+def is_missing(value) -> bool:
     """Whether a cell says nothing: no value, or one of the words for it in any case and spacing.
 
-    `kept` are words that are values here because somebody said so (``--classes``, ``--values``). "Na", so written, and
-    "none" are values: they are missing among numbers only (`as_numbers`).
+    "Na", so written, and "none" are values: they are missing among numbers only (`as_numbers`).
     """
     if not isinstance(value, str):
         return bool(pd.isna(value))
     text = " ".join(value.split())
-    return text != "Na" and text not in kept and text.casefold() in MISSING
+    return text != "Na" and text.casefold() in MISSING
 
 
-def missing(column, kept=()) -> pd.Series:
+def missing(column) -> pd.Series:
     """Which cells of a column are missing (`is_missing`); beside a "+" a "-" is a finding, not a gap."""
     words = column.unique()
     signs = {"-"} if any(isinstance(word, str) and word.strip() == "+" for word in words) else set()
-    gaps = [word for word in words if is_missing(word, {*kept, *signs})]
+    gaps = [word for word in words if word not in signs and is_missing(word)]
     return column.isin(gaps) | column.isna()
 
 

@@ -56,7 +56,7 @@ class Cells:
 
     def spread(self, values, empty=np.nan) -> pd.Series:
         """One value per different cell, put into all rows."""
-        values = np.append(np.asarray(values), [empty]) if values.dtype != object else np.array([*values, empty], object)
+        values = np.append(values.to_numpy(), np.array([empty], values.dtype if values.dtype == object else float))
         return pd.Series(values[self.codes])
 
 
@@ -131,8 +131,8 @@ def decimal_sign(texts, counts, where, decimal, elsewhere, reading) -> str:
     return "."
 
 
-def typed(column: Cells, where, decimal=None, elsewhere=(), text=False, number=None, exact=False,
-          kept=()) -> tuple[pd.Series, Reading]:
+def typed(column: Cells, where, decimal=None, elsewhere=(), text=False, number=False,
+          exact=False) -> tuple[pd.Series, Reading]:
     """A column with its type, and how it was read.
 
     Parameters
@@ -143,11 +143,10 @@ def typed(column: Cells, where, decimal=None, elsewhere=(), text=False, number=N
         As told; `elsewhere` are the signs that other columns of the file leave no doubt of.
     text : bool
         Ids, classes, codes: never numbers.
-    number : bool, optional
-        Told to be one (True); None: decide.
+    number : bool
+        Told to be one: cells that are none are missing.
     exact : bool
         A bound (``<30``) is no value here: the time of an outcome.
-    kept : words that are values although they usually mean missing
 
     Returns
     -------
@@ -156,7 +155,7 @@ def typed(column: Cells, where, decimal=None, elsewhere=(), text=False, number=N
     """
     texts, counts = column.texts, column.counts
     numbers = pd.to_numeric(texts, errors="coerce").replace([np.inf, -np.inf], np.nan).astype(float)
-    gaps = _gaps(texts, numbers, kept)
+    gaps = _gaps(texts, numbers)
     reading = Reading("text")
     for i in np.flatnonzero(gaps):
         reading.missing[texts[i]] += int(counts[i])
@@ -175,17 +174,15 @@ def typed(column: Cells, where, decimal=None, elsewhere=(), text=False, number=N
         reading.notes.append(f"kept as text: {code}")
     if not text and dates.like(filled).mul(counts[filled.index]).sum() > 0.5 * counts[filled.index].sum():
         reading.type = "dates"
-    odd = [t for t in filled if t == "Na" or t.casefold() == "none" or t in kept]
+    odd = [t for t in filled if t == "Na" or t.casefold() == "none"]
     reading.notes += [f"{t!r} ({counts[i]}) is a value" for i, t in filled.items() if t in odd]
     return column.spread(texts.mask(gaps).astype(object)), reading
 
 
-def _gaps(texts, numbers, kept):
+def _gaps(texts, numbers):
+    """Which cells are words for missing; beside a "+" a "-" is a finding."""
     words = texts[numbers.isna()]
-    signs = {"-"} if (words == "+").any() else set()
-    gaps = pd.Series(False, index=texts.index)
-    gaps[words.index] = [vocabulary.is_missing(t, {*kept, *signs}) for t in words]
-    return gaps
+    return texts.index.isin(words.index[vocabulary.missing(words)])
 
 
 def _as_number(column, filled, where, decimal, elsewhere, told, exact, reading):
@@ -205,7 +202,7 @@ def _as_number(column, filled, where, decimal, elsewhere, told, exact, reading):
         return None
     for i, t in filled[words].items():
         reading.missing[t] += int(counts[i])
-    for i, (value, kind, unit) in parsed.items():
+    for i, (value, kind, _) in parsed.items():
         if kind and not (exact and kind == "bound"):
             values[i] = value
     _name(column, filled, parsed, exact, reading, where)
@@ -228,7 +225,7 @@ def _odd(text, sign):
     if not kind:
         return np.nan, None, ""
     value = with_sign(pd.Series([number]), sign)[0]
-    return value, kind if pd.notna(value) else None, re.sub(r"\s+", "", unit).casefold()
+    return value, kind if pd.notna(value) else None, re.sub(r"\s+", "", unit)
 
 
 def _worth(values, counts, parsed, reading, where):
@@ -236,7 +233,7 @@ def _worth(values, counts, parsed, reading, where):
     name = where.rpartition("column ")[2].strip("'\"")
     good = values.dropna()
     cells = int(counts[good.index].sum())
-    units = {unit for _, kind, unit in parsed.values() if unit}
+    units = {unit.casefold() for _, _, unit in parsed.values() if unit}
     words = int(counts[[i for i, (_, kind, _) in parsed.items() if not kind]].sum())
     bounds = int(counts[[i for i, (_, kind, _) in parsed.items() if kind]].sum())
     few = len(good) <= FEW and (good % 1 == 0).all() and cells >= 2 * len(good) and len(good) > 0
@@ -260,7 +257,7 @@ def _worth(values, counts, parsed, reading, where):
 def _name(column, filled, parsed, exact, reading, where):
     """Notes of bounds and units with their cells; what could not be read goes to the list of spoiled cells."""
     units = Counter(unit for _, kind, unit in parsed.values() if unit)
-    for i, (_value, kind, _unit) in parsed.items():
+    for i, (_, kind, _) in parsed.items():
         if not kind or exact and kind == "bound":
             reading.spoiled.append((column.row(i), filled[i], int(column.counts[i])))
     for kind, words in (("bound", "read as its bound"), ("unit", "read without its unit")):
@@ -269,6 +266,6 @@ def _name(column, filled, parsed, exact, reading, where):
         if n:
             reading.notes.append(f"{filled[rows[0]]!r} in row {column.row(rows[0])} {words}" + (
                 f" (and {n - 1} more)" if n > 1 else ""))
-    reading.notes += [f"unit {next(iter(units))}"] if len(units) == 1 else []
+    reading.notes += [f"unit {units.most_common(1)[0][0]}"] if units else []
     reading.notes += [f"{cell[:20]!r} in row {row} is no number" + (f" (and {n - 1} more)" if n > 1 else "")
                       for row, cell, n in reading.spoiled[:3]]

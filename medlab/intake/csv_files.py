@@ -41,7 +41,7 @@ def read(path: Path, encoding=None) -> tuple[pd.DataFrame, str]:
         records = _records(csv.reader(file, delimiter=delimiter, strict=True), path.name, delimiter, named)
         parts = [_part(rows) for rows in iter(lambda: list(itertools.islice(records, ROWS)), [])]
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    return table, f"{told}; {'tab' if delimiter == chr(9) else delimiter} between columns"
+    return table, f"{told}, columns apart by {'tabs' if delimiter == chr(9) else repr(delimiter)}"
 
 
 def _delimiter(file):
@@ -70,7 +70,7 @@ def _records(reader, name, delimiter, before):
             row = next(rows)
         except StopIteration:
             return
-        except (csv.Error, UnicodeDecodeError) as error:
+        except csv.Error as error:
             raise ValueError(f"{name}, line {line}: a quotation mark that opens here or below has no partner, or text "
                              f"follows it ({error}); double a mark inside a cell (\"\"), or remove it") from None
         if len(row) == width and reader.line_num + before == line:

@@ -37,16 +37,22 @@ def parse_dates(column, date_format=None) -> pd.Series:
     found = pd.Series(pd.NaT, index=values.index, dtype="datetime64[ns]")
     found[real] = pd.to_datetime(values[real].map(lambda v: v.strftime("%Y-%m-%d")), errors="coerce")
     for rows, form in [(text.index, date_format)] if date_format else _by_format(column.name, text):
-        cells = text[rows].str.replace("-", "/") if "/%Y" in form and not date_format else text[rows]
-        cells = cells.str.replace(" ", "-") if form == "%d-%b-%Y" else cells.str.slice(0, 10) if form[:4] == "%Y-%" else cells
+        cells = text[rows] if date_format else _one_way(text[rows], form)
         try:
             found[rows] = pd.to_datetime(cells, format=form, errors="coerce")
         except ValueError as error:
             raise ValueError(f"--date-format {form!r}: {error}; expected such as '%d/%m/%Y'") from None
     if len(values) and found.isna().all():
-        raise ValueError(f"date column {column.name!r}: no date could be read, such as {values.iloc[0]!r}; say how they "
-                         "are written with --date-format '%d.%m.%Y', and look whether such a day exists")
+        raise ValueError(f"date column {column.name!r}: no date could be read, such as {values.iloc[0]!r}; say how "
+                         "they are written with --date-format '%d.%m.%Y', and look whether such a day exists")
     return pd.Series(np.append(found.to_numpy(), np.datetime64("NaT"))[codes], index=column.index, name=column.name)
+
+
+def _one_way(text, form):
+    """Texts of one format with the same signs between the parts, without the time of the day."""
+    if form == "%Y-%m-%d":
+        return text.str.slice(0, 10)
+    return text.str.replace("-", "/") if "/%Y" in form else text.str.replace(" ", "-") if form == "%d-%b-%Y" else text
 
 
 def _by_format(name, text):
@@ -68,15 +74,15 @@ def _order(name, text):
 
 
 def _not_swapped(name, real, text):
-    """A spreadsheet of another country makes dates of the texts up to day 12, day and month swapped, and of no other."""
+    """A spreadsheet of another country makes dates of texts up to day 12, day and month swapped, and of no other."""
     parts = text.str.extract(r"^(\d{1,2})[-/.](\d{1,2})[-/.]\d{4}$").dropna().astype(int)
     iso = text.str.extract(r"^\d{4}-\d{1,2}-(\d{1,2})")[0].dropna().astype(int)
     days = [*real.map(lambda v: v.day), *iso]
     if len(parts) and days and max(days) <= 12 and (parts.max(axis=1) > 12).all():
-        raise ValueError(f"date column {name!r}: {len(days)} cells are dates, all of days 1 to 12, and {len(parts)} are "
-                         f"text that no month fits, such as {text[parts.index[0]]!r}: a spreadsheet set to another "
+        raise ValueError(f"date column {name!r}: {len(days)} cells are dates, all of days 1 to 12, and {len(parts)} "
+                         f"are text that no month fits, such as {text[parts.index[0]]!r}: a spreadsheet set to another "
                          "country swapped day and month in the first. Export the column again as text from where it "
-                         "comes from; in this file the right dates are lost")
+                         "came from; in this file the right dates are lost")
 
 
 def form(column, date_format=None) -> str:

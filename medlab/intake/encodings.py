@@ -17,9 +17,10 @@ ALPHABETS = (  # letters beside a to z, letters that its words lack
     ("çğıİöşüâîû", "qwx"), ("āčēģīķļņšūž", "qwxy"), ("ąčęėįšųūž", "qwx"), ("äöõüšž", "cqwxy"))
 VOWELS = set("aeiouyæøœıαεηιουωаеёиоуыэюяієї")
 IMPOSSIBLE = re.compile("ń[aeiouyóąę]|[ךםןףץ]\\w")  # Polish writes ni before a vowel; Hebrew forms of the last letter
-COMMON = {"CYRILLIC": "оеаинтсрвл", "GREEK": "αοιετσνηυρ", "HEBREW": "יוהלאמרתבש", "ARABIC": "اليمنرتوبة", "THAI": "านรอกเงมยล"}
-SINGLE = ("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1257", "iso8859-2", "iso8859-15", "koi8-r", "mac_roman",
-          "cp850", "cp852", "cp866", "iso8859-5", "cp1255", "cp1256", "cp874")
+COMMON = {"CYRILLIC": "оеаинтсрвл", "GREEK": "αοιετσνηυρ", "HEBREW": "יוהלאמרתבש", "ARABIC": "اليمنرتوبة",
+          "THAI": "านรอกเงมยล"}
+SINGLE = ("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1257", "iso8859-2", "iso8859-15", "koi8-r",
+          "mac_roman", "cp850", "cp852", "cp866", "iso8859-5", "cp1255", "cp1256", "cp874")
 DOUBLE = {"gb18030": ("gb2312", (0xB0, 0xD7)), "big5": ("big5", (0xA4, 0xC6)), "cp949": ("euc_kr", (0xB0, 0xC8)),
           "cp932": ("shift_jis", (0x82, 0x98)), "euc_jp": ("euc_jp", (0xA4, 0xCF))}  # first bytes of usual characters
 SIGNS = set("°µμ²³±€£§·×÷–—‘’“”„…«»®™©½¼¾‰•、。，；：（）「」・ー\u00a0\u202f\u3000\u2028\u0085")
@@ -100,7 +101,7 @@ def _guessed(data, name):
         raise ValueError(f"{name}: no UTF-8, and its encoding is in doubt ({shown or 'no reading gives words'}); "
                          "say which with --encoding NAME")
     encoding, told = _told(data, name, best[0])
-    return encoding, f"{told}, confidence {scores[0] / sum(scores):.2f}, as in {', '.join(_words(readings[best[0]][1])[:2])}"
+    return encoding, f"{told} (confidence {scores[0] / sum(scores):.2f})"
 
 
 def _words(text):

@@ -20,7 +20,7 @@ UNITS = {"unit", "units", "einheit", "einheiten", "unité", "unités", "unidad",
 
 
 def read_table(path, key=None, sheet=None, decimal=None, encoding=None, text=(), numbers=(), exact=(),
-               kept=()) -> pd.DataFrame:
+               verbatim=()) -> pd.DataFrame:
     """Read a CSV or Excel table; unreadable structure is a ValueError naming the line.
 
     Parameters
@@ -35,7 +35,7 @@ def read_table(path, key=None, sheet=None, decimal=None, encoding=None, text=(),
     text, numbers, exact : names of columns
         Ids, classes and codes that stay as they are written (the key is one); numbers although some cells are none;
         numbers of which a bound such as ``<30`` is no value.
-    kept : words that are values although they usually mean missing
+    verbatim : names of columns whose words for missing stay, since another rule reads them (classes, events)
 
     Returns
     -------
@@ -54,8 +54,8 @@ def read_table(path, key=None, sheet=None, decimal=None, encoding=None, text=(),
     out = _units_row(raw, key) | _last_rows(raw, key)
     raw = raw.drop(index=list(out)).reset_index(drop=True)
     raw = raw[[c for c in raw if not c.startswith("unnamed_") or raw[c].map(_filled).notna().any()]]
-    table = _typed(raw, path.name, decimal, {*text, key}, set(numbers), set(exact), set(kept))
-    table.attrs |= {"told": f"{told}; {len(table)} rows, {table.shape[1]} columns",
+    table = _typed(raw, path.name, decimal, {*text, key}, set(numbers), set(exact), set(verbatim))
+    table.attrs |= {"told": f"{told}: {len(table)} rows, {table.shape[1]} columns",
                     "left_out": [(row + 1, reason) for row, reason in out.items()]}
     return table
 
@@ -157,7 +157,7 @@ def _sums(above, filled):
     return len(values) > 0
 
 
-def _typed(raw, name, decimal, text, numbers, exact, kept):
+def _typed(raw, name, decimal, text, numbers, exact, verbatim):
     """Types of all columns (`columns.typed`), knowing which decimal sign the file uses elsewhere."""
     done, readings, cells = {}, {}, {}
     for c in raw:
@@ -166,6 +166,9 @@ def _typed(raw, name, decimal, text, numbers, exact, kept):
             done[c] = raw[c]
             readings[c] = columns.Reading("yes/no" if kinds == {bool} else "dates")
             continue
+        if c in verbatim:
+            done[c] = raw[c].astype(object).map(_filled)
+            continue
         if c in text and any(abs(v) >= 1e15 for v in raw[c] if isinstance(v, (int, float)) and pd.notna(v)):
             raise ValueError(f"{name}, column {c!r}: numbers of more than 15 digits, which Excel rounds; "
                              "write the ids as text into the sheet")
@@ -173,17 +176,28 @@ def _typed(raw, name, decimal, text, numbers, exact, kept):
     elsewhere = {s for c, cell in cells.items() if c not in text for s in columns.signs(cell.texts)}
     for c, cell in cells.items():
         done[c], readings[c] = columns.typed(cell, f"{name}, column {c!r}", decimal, elsewhere, c in text,
-                                             c in numbers, c in exact, kept)
+                                             c in numbers, c in exact)
     table = pd.DataFrame({c: done[c] for c in raw})
     table.attrs["readings"] = readings
     return table
 
 
 def canonical(value) -> str:
-    """A key as text, the same from a number, a float of Excel or text: 7, 7.0 and " 7 " are "7"."""
-    if isinstance(value, (float, np.floating)) and float(value).is_integer():
-        value = int(value)
-    return re.sub(r"^(\d+)\.0$", r"\1", str(value).strip())
+    """A key as text, the same from a number, a float of Excel or text: 7, 7.0 and " 7 " are "7"; accents composed."""
+    text = value if isinstance(value, str) else columns.written(value)
+    return re.sub(r"^(\d+)\.0$", r"\1", csv_files.clean(text))
+
+
+def canonical_keys(column) -> pd.Series:
+    """`canonical` of a column, each different value once."""
+    codes, values = pd.factorize(column)
+    keys = np.array([*map(canonical, values), np.nan], object)
+    return pd.Series(keys[codes], index=column.index, name=column.name)
+
+
+def without_zeros(keys) -> pd.Series:
+    """Keys without leading zeros (002 is 2)."""
+    return keys.str.replace(r"^0+(?=\d+$)", "", regex=True)
 
 
 def join(tables: dict, key: str) -> tuple[pd.DataFrame, list[tuple[str, str, str]]]:
@@ -192,15 +206,22 @@ def join(tables: dict, key: str) -> tuple[pd.DataFrame, list[tuple[str, str, str
     Returns
     -------
     (DataFrame, list)
-        Joined table with the key as text, and (table, key, reason) for keys missing on one side.
+        Joined table with the key as text, and (table, key, reason) for keys missing on one side. ``attrs`` hold
+        ``zeros``: how many keys only fit without their leading zeros.
     """
     for name, table in tables.items():
         empty = np.flatnonzero(table[key].isna())
         if len(empty):
             raise ValueError(f"{name}, row {empty[0] + 1} below the header: no value in the key column {key!r}; "
                              "fill it in or remove the row")
-        tables[name] = table.assign(**{key: table[key].map(canonical)}).drop_duplicates(ignore_index=True)
-    _drop_leading_zeros(tables, key)
+        keys = canonical_keys(table[key])
+        joined = keys.nunique() < table[key].nunique() and sorted(set(keys[~keys.isin(table[key])]))
+        if joined and keys.isin(joined).sum() > len(joined):
+            raise ValueError(f"{name}: {joined[0]!r} stands in the key column {key!r} in two spellings "
+                             f"({joined[0]}.0); write one patient in one way")
+        table.attrs = {}
+        tables[name] = table.assign(**{key: keys}).drop_duplicates(ignore_index=True)
+    zeros = _drop_leading_zeros(tables, key)
     many = [n for n, t in tables.items() if t[key].duplicated().any()]
     if len(many) > 1:
         raise ValueError(f"tables {', '.join(many)} each have several rows per {key}; at most one may; "
@@ -219,15 +240,24 @@ def join(tables: dict, key: str) -> tuple[pd.DataFrame, list[tuple[str, str, str
         if len(missing[0]) == len(set(result[key])):
             raise ValueError(f"{base} and {name} have no {key} in common: {missing[0][:3]} against {missing[1][:3]}; "
                              "bring the keys to one spelling")
+    result.attrs["zeros"] = zeros
     return result, unmatched
 
 
-def _drop_leading_zeros(tables, key):
-    """Bring 002 and 2 together where that joins no two keys of one table; a dictionary of tables, in place."""
-    plain = {n: t[key].str.replace(r"^0+(?=\d+$)", "", regex=True) for n, t in tables.items()}
-    if all(p.nunique() == tables[n][key].nunique() for n, p in plain.items()):
-        for name, column in plain.items():
-            tables[name] = tables[name].assign(**{key: column})
+def _drop_leading_zeros(tables, key) -> int:
+    """Bring 002 and 2 of different tables together, in place, where that joins no two keys of one table.
+
+    Returns how many keys of the first table fit only so; where none does, every key stays as it is written.
+    """
+    plain = {n: without_zeros(t[key]) for n, t in tables.items()}
+    shared = [set.intersection(*(set(c) for c in columns)) for columns in
+              ([t[key] for t in tables.values()], plain.values())]
+    gained = len(shared[1]) - len(shared[0])
+    if gained <= 0 or any(p.nunique() < tables[n][key].nunique() for n, p in plain.items()):
+        return 0
+    for name, column in plain.items():
+        tables[name] = tables[name].assign(**{key: column})
+    return gained
 
 
 def find_column(table, name) -> str:
