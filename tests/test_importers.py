@@ -14,7 +14,7 @@ from PIL import Image as pil
 from medlab import storage
 from medlab.cohorts import checks, datasets
 from medlab.imaging import series as imaging_series
-from medlab.intake import drafts, importers, outcomes, tables
+from medlab.intake import dates, drafts, importers, outcomes, tables
 
 rng = np.random.default_rng(0)
 
@@ -221,7 +221,7 @@ def test_excel_with_merged_header_and_dates(tmp_path):
 
 def test_dates():
     def parse(*values, **options):
-        return tables.parse_dates(pd.Series(values, name="d"), **options).dt.strftime("%Y-%m-%d").tolist()
+        return dates.parse_dates(pd.Series(values, name="d"), **options).dt.strftime("%Y-%m-%d").tolist()
 
     assert parse("2020-02-01", "1.3.2020", "20200401", None) == ["2020-02-01", "2020-03-01", "2020-04-01", np.nan]
     assert parse("13/02/2020", "01/02/2020") == ["2020-02-13", "2020-02-01"]

@@ -34,15 +34,14 @@ def test_sites_and_acquisition_of_a_table():
                                              "width"]
 
 
-@pytest.mark.parametrize("value, missing, empty", [
-    ("", True, True), (" ", True, True), (None, True, True), (np.nan, True, True), ("NA", True, True),
-    ("n/a", True, True), ("#N/A", True, True), ("null", True, True), (".", True, True), ("NaN", True, True),
-    ("Unknown", True, False), ("?", True, False), ("-", True, False), ("not  reported", True, False),
-    ("[Not Available]", True, False), ("none", False, False), ("no", False, False), (0, False, False),
-    ("nab", False, False), ("0", False, False),
+@pytest.mark.parametrize("value, missing", [
+    ("", True), (" ", True), (None, True), (np.nan, True), ("NA", True), ("na", True), ("n/a", True), ("#N/A", True),
+    ("null", True), (".", True), ("NaN", True), ("#DIV/0!", True), ("\u2014", True), ("Unknown", True), ("?", True),
+    ("-", True), ("not  reported", True), ("[Not Available]", True), ("Unbekannt", True), ("unk", True),
+    ("Na", False), ("None", False), ("none", False), ("no", False), (0, False), ("nab", False), ("0", False),
 ])
-def test_missing(value, missing, empty):
-    assert vocabulary.is_missing(value) == missing and vocabulary.is_missing(value, vocabulary.EMPTY) == empty
+def test_missing(value, missing):
+    assert vocabulary.is_missing(value) == missing
 
 
 def test_a_minus_beside_a_plus_is_a_finding():
@@ -52,8 +51,17 @@ def test_a_minus_beside_a_plus_is_a_finding():
 
 
 def test_words_for_missing_do_not_make_numbers_text():
-    found = vocabulary.as_numbers(pd.Series(["1.5", " 2", "unknown", "none", "", None]))
-    np.testing.assert_array_equal(found, [1.5, 2, np.nan, np.nan, np.nan, np.nan])
+    found = vocabulary.as_numbers(pd.Series(["1.5", " 2", "unknown", "none", "", None, "Na"]))
+    np.testing.assert_array_equal(found, [1.5, 2, *[np.nan] * 5])
     assert vocabulary.as_numbers(pd.Series(["1", "low"])) is None
     assert vocabulary.as_numbers(pd.Series(["1", "2"])).dtype == int, "whole numbers stay whole"
     assert vocabulary.as_numbers(pd.Series(["", None])).isna().all()
+
+
+@pytest.mark.parametrize("texts, why", [
+    (["12", "007"], "leading zeros"), (["0.5", "1"], None), (["1234567890123456"], "more than 15 digits"),
+    (["123456789012345"], None), (["0.12345678901234567"], None), (["1E5", "227"], "an E among digits"),
+    (["1E5", "2E6"], None), (["1.5E5", "227"], None), (["0", "1"], None),
+])
+def test_codes_that_look_like_numbers(texts, why):
+    assert vocabulary.code_like(texts) == why

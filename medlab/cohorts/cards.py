@@ -19,7 +19,7 @@ CARD_KEYS = {
     "title": str, "modality": str, "intensity": str, "description": str, "licence": str, "citation": str,
     "classes": list, "classes_ordered": bool, "positive": str, "time_origin": str, "event_meaning": str,
     "event_coding": dict, "patients": str, "synthetic": bool, "augmentation": (str, dict), "window": str,
-    "region": str, "mask_classes": dict,
+    "region": str, "mask_classes": dict, "text": list,
     "import": dict, "notes": list, "understood": list, "questions": list, "sha256": dict,
 }
 EVENTS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
@@ -59,18 +59,18 @@ def _kind(key):
     return " or ".join(names[k] for k in (CARD_KEYS[key] if isinstance(CARD_KEYS[key], tuple) else (CARD_KEYS[key],)))
 
 
-def read_csv(path) -> pd.DataFrame:
-    """Text columns stay text (a class may be called "None"); everything else is parsed by pandas."""
+def read_csv(path, text=()) -> pd.DataFrame:
+    """Text columns, by their names or the card's ``text``, stay text (002 is no 2); the others are parsed by pandas."""
     try:
         header = pd.read_csv(path, nrows=0).columns
-        text = {c: [""] for c in header if c in TEXT}
+        text = {c: [""] for c in header if c in (*TEXT, *text)}
         table = pd.read_csv(path, dtype={c: str for c in text}, na_values=text, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"{path.name}: not readable as comma-separated UTF-8 text ({error})") from None
     for column in table.columns.difference(list(text)):
         if table[column].dtype == object:
             numbers = vocabulary.as_numbers(table[column])
-            written = table[column].mask(vocabulary.missing(table[column], vocabulary.EMPTY))
+            written = table[column].mask(vocabulary.missing(table[column]))
             table[column] = written if numbers is None else numbers
     return table
 
@@ -96,6 +96,7 @@ def validate(cohort, card, folder) -> list[str]:
     if len(cohort) == 0:
         raise ValueError("cohort.csv: no rows; expected one per image (or per patient)")
     classes = card.get("classes") or []
+    notes += _no_labels(cohort, classes)
     exists = pa.Check(lambda s: s.map(lambda v: inside(folder, v)), error="an existing path below the dataset")
     yes_no = pa.Check.isin([0, 1], error="0 or 1")
     columns = {
@@ -108,7 +109,7 @@ def validate(cohort, card, folder) -> list[str]:
         "split": pa.Column(checks=pa.Check.isin(SPLITS, error="train, val or test"), nullable=True, required=False),
         "label": pa.Column(checks=[pa.Check.isin(classes, error=f"one of the card's classes {classes}")]
                            if classes else [], nullable=True, required=False),
-        "time_days": pa.Column(checks=pa.Check(lambda s: pd.to_numeric(s, errors="coerce") >= 0,
+        "time_days": pa.Column(checks=pa.Check(lambda s: pd.to_numeric(s, errors="coerce").between(0, 1e7),
                                                error="a number of days from 0"), nullable=True, required=False),
         "event": pa.Column(checks=pa.Check(lambda s: s.str.lower().isin(EVENTS), error="true or false"),
                            nullable=True, required=False),
@@ -157,6 +158,19 @@ def _positive(cohort, card):
     card["positive"] = known or found[-1]
     return [f"positive class {card['positive']}: " + ("by its meaning" if known else "the last of two")
             + "; the card may say another (positive)"]
+
+
+def _no_labels(cohort, classes):
+    """Empty, in place, labels and events that are words for missing and no class of the card; notes name them."""
+    notes = []
+    for column in cohort.columns.intersection(["label", "event"]):
+        gaps = vocabulary.missing(cohort[column]) & cohort[column].notna() & ~cohort[column].isin(classes)
+        if gaps.any():
+            words = cohort.loc[gaps, column].value_counts()
+            notes.append(f"{column}: {', '.join(f'{w} ({n})' for w, n in words.items())} read as missing"
+                         + ("; a class where the card names it among its classes" if column == "label" else ""))
+            cohort.loc[gaps, column] = None
+    return notes
 
 
 def _whole(series):

@@ -51,31 +51,55 @@ def limits(column) -> tuple | None:
     return next(((low, high) for word, low, high in LIMITS if f"_{word}_" in words), None)
 
 
-EMPTY = {"", ".", "na", "n/a", "#n/a", "nan", "null"}  # how programs write a cell without a value
-MISSING = EMPTY | {"-", "?", "unknown", "not available", "not reported", "missing", "unbekannt", "[not available]",
-                   "[not applicable]", "[not evaluated]", "[unknown]", "[discrepancy]"}  # the last five: codes of TCGA
+MISSING = {
+    "", ".", "na", "n/a", "n.a.", "nan", "<na>", "null", "nil", "nat", "\\n",  # as programs write an empty cell
+    "#n/a", "#na", "#null!", "#div/0!", "#value!", "#ref!", "#num!", "#name?", "#wert!", "#bezug!", "#zahl!",  # Excel
+    "-", "--", "\u2013", "\u2014", "?", "??", "unknown", "unk", "not available", "not reported", "not known",
+    "not done", "missing", "unbekannt", "k.a.", "k. a.", "keine angabe", "inconnu", "desconocido", "sconosciuto",
+    "onbekend", "\u4e0d\u660e", "\u672a\u77e5", "\u4e0d\u8be6",
+    "[not available]", "[not applicable]", "[not evaluated]", "[unknown]", "[discrepancy]"}  # codes of TCGA
+AMONG_NUMBERS = {"na", "none"}  # Na is sodium and None a finding where the column holds words
 
 
-def is_missing(value, words=MISSING) -> bool:
+def is_missing(value) -> bool:
     """Whether a cell says nothing: no value, or one of the words for it in any case and spacing.
 
-    With `words` `EMPTY` only how programs write an empty cell: where "unknown" may be a name (a class, a key, a
-    condition), or the words of a source are to be kept as they stand.
+    "Na", so written, and "none" are values: they are missing among numbers only (`as_numbers`).
     """
-    return bool(pd.isna(value)) or " ".join(str(value).split()).casefold() in words
+    if not isinstance(value, str):
+        return bool(pd.isna(value))
+    text = " ".join(value.split())
+    return text != "Na" and text.casefold() in MISSING
 
 
-def missing(column, words=MISSING) -> pd.Series:
+def missing(column) -> pd.Series:
     """Which cells of a column are missing (`is_missing`); beside a "+" a "-" is a finding, not a gap."""
-    signs = {"-"} if (column.astype(str).str.strip() == "+").any() else set()
-    return column.map(lambda value: is_missing(value, words - signs)).astype(bool)
+    words = column.unique()
+    signs = {"-"} if any(isinstance(word, str) and word.strip() == "+" for word in words) else set()
+    gaps = [word for word in words if word not in signs and is_missing(word)]
+    return column.isin(gaps) | column.isna()
 
 
 def as_numbers(column) -> pd.Series | None:
     """A column of text as numbers, NaN where it is missing ("none" too), or None where a word is neither."""
-    gaps = missing(column) | column.astype(str).str.strip().str.casefold().eq("none")
+    gaps = missing(column) | column.astype(str).str.strip().str.casefold().isin(AMONG_NUMBERS)
     numbers = pd.to_numeric(column.where(~gaps), errors="coerce")
     return None if (numbers.isna() & ~gaps).any() else numbers
+
+
+def code_like(texts) -> str | None:
+    """Why whole numbers, as text, are ids or codes that must stay as they are written, or None.
+
+    Leading zeros, more digits than a number keeps, or a letter E among plain digits (``1E5`` beside ``227``).
+    """
+    texts = pd.Series(texts, dtype=str)
+    whole, odd = texts.str.fullmatch(r"\d+"), texts.str.fullmatch(r"\d+[eE]\d+")
+    for rows, why in ((texts.str.match(r"[-+]?0\d"), "leading zeros"),
+                      (texts.str.fullmatch(r"[-+]?\d{16,}"), "more than 15 digits"),
+                      (odd if (whole | odd).all() and whole.any() else odd & False, "an E among digits")):
+        if rows.any():
+            return why
+    return None
 
 
 SPELLINGS = {"m": "male", "f": "female", "w": "female", "man": "male", "woman": "female", "y": "yes", "n": "no",

@@ -43,7 +43,8 @@ def read_events(path, column="trial_type") -> pd.DataFrame:
         table = pd.read_csv(path, sep="\t", keep_default_na=False, dtype=str)
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ValueError(f"{path.name}: not readable as a tab-separated table of events ({error})") from None
-    table = table.mask(table.map(lambda value: vocabulary.is_missing(value, vocabulary.EMPTY)))
+    written = table
+    table = table.mask(table.apply(vocabulary.missing))
     missing = [c for c in ("onset", "duration") if c not in table]
     if missing:
         comma = "; it seems to be separated by commas" if any("," in c for c in table.columns) else ""
@@ -64,7 +65,9 @@ def read_events(path, column="trial_type") -> pd.DataFrame:
                              f"of seconds{' from 0' if name == 'duration' else ''}")
         table[name] = numbers
     unnamed = table[column].isna()
-    notes += [f"{unnamed.sum()} events without a {column} left out"] if unnamed.any() else []
+    gaps = written.get(column, table[column])[unnamed].value_counts()
+    notes += [f"{unnamed.sum()} events without a {column} left out"
+              + "".join(f" ({w!r} {n})" for w, n in gaps.items() if w)] if unnamed.any() else []
     events = table.loc[~unnamed, ["onset", "duration"]].assign(trial_type=table[column])
     if events.empty:
         raise ValueError(f"{path.name}: no events; expected one line per event")

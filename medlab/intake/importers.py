@@ -41,6 +41,8 @@ COMMON = {  # options of all kinds, with a line of help
     "date_format": "such as %d/%m/%Y", "cause": "column of the cause of an event",
     "label": "column of the class", "split": "column of the split", "split_as": "rename its parts, as val:test",
     "decimal": "decimal sign of the tables, . or ,", "sheet": "sheet of an Excel file",
+    "encoding": "encoding of text tables, such as cp1252, gb18030, cp932",
+    "text": "columns of codes that are no numbers", "numbers": "columns of numbers although some cells are none",
     "rename": "rename columns, old:new", "covariates": "columns to take, no other", "drop": "columns to leave out",
     "keep": "columns to take although they look like identifiers",
     "mask": "where masks are: a folder, or a template such as '{stem}_mask.png'", "mask_classes": "name:value,...",

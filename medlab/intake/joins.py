@@ -4,6 +4,7 @@ The text of a table is never opened as a path: what a template gives is looked u
 """
 
 import re
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from medlab.cohorts import vocabulary
-from medlab.intake import selection, tables
+from medlab.intake import roles, selection, tables
 from medlab.intake.drafts import OTHERS, SPLIT_NAMES, card, finish, listing, mapping, take, words
 from medlab.intake.outcomes import follow_up
 
@@ -36,6 +37,14 @@ def fill(template: str, row: dict) -> str:
     return re.sub(r"\{([^{}:]+)(?::([^{}]*))?\}", value, template)
 
 
+def there_as(listed, wanted: str) -> str | None:
+    """How a listing of files spells a name, with ``::member``; accents may be composed in one and not in the other."""
+    name, separator, member = wanted.partition("::")
+    if name not in listed and not name.isascii():
+        name = next((n for n in (unicodedata.normalize(f, name) for f in ("NFC", "NFD")) if n in listed), name)
+    return name + separator + member if name in listed else None
+
+
 def beside(draft, row: dict, listed, missing: list) -> dict:
     """Mask and field of view by the templates ``--mask`` and ``--valid``, looked up in the listing.
 
@@ -45,20 +54,23 @@ def beside(draft, row: dict, listed, missing: list) -> dict:
     for option, key, name in (("mask", "mask_source", "mask"), ("valid", "valid_source", "field of view")):
         template = draft.options.get(option)
         wanted = fill(str(template), row) if template else None
-        if wanted and wanted.partition("::")[0] in listed:
-            found[key] = wanted
+        there = wanted and there_as(listed, wanted)
+        if there:
+            found[key] = there
         elif wanted:
             missing.append((wanted, "unmatched", f"no such {name}; image taken without"))
     return found
 
 
-def outcomes(draft, once=None) -> pd.DataFrame | None:
+def outcomes(draft, once=None, raw=True) -> pd.DataFrame | None:
     """The joined tables of outcomes with ``_key`` and coded targets; rows that cannot be used are refused.
 
     Parameters
     ----------
     once : str, optional
         Column that names each row once (`selection.once`).
+    raw : bool
+        With a column ``_raw``, each row as a dictionary for `fill`.
     """
     o = draft.options
     if not o.get("tables"):
@@ -72,22 +84,25 @@ def outcomes(draft, once=None) -> pd.DataFrame | None:
         path = next((p for p in (draft.source / name, Path(name)) if p.is_file()), None)
         if path is None:
             raise ValueError(f"table {name!r}: no such file in {draft.source} or here")
-        found[path.name] = tables.read_table(path, o.get("key"), o.get("sheet"), o.get("decimal"))
+        found[path.name] = roles.read(draft, path)
     if not o.get("key") and len(found) > 1:
         raise ValueError("several tables: say the column that joins them with --key COLUMN")
     late = len(found) > 1 and o.get("where") is not None  # a condition may name columns of several tables
     if not late:
         found = {n: selection.chosen(draft, table, once, n) for n, table in found.items()}
+    readings = roles.collect(draft, found)
     if o.get("key"):
         table, unmatched = tables.join(found, str(o["key"]))
+        if table.attrs.pop("zeros", 0):
+            draft.understand(f"key {o['key']}", "some keys fit only without their leading zeros, left out in all")
         for name, key, reason in unmatched:
             draft.say(name if o.get("_hide") else f"{name}, {o['key']} {key}", "unmatched", reason)
     else:
         table = next(iter(found.values()))
-    return _code(draft, selection.chosen(draft, table, once, "the joined tables") if late else table)
+    return _code(draft, selection.chosen(draft, table, once, "the joined tables") if late else table, readings, raw)
 
 
-def _code(draft, table):
+def _code(draft, table, readings, raw):
     o, used, refused = draft.options, {o for o in [draft.options.get("key")] if o}, {}
     coded = pd.DataFrame(index=table.index)
     if any(o.get(k) is not None for k in ("time", "start", "end", "event")):
@@ -95,8 +110,7 @@ def _code(draft, table):
         used |= columns
     for option, column in (("label", "label"), ("split", "split"), ("cause", "event_cause")):
         if o.get(option) is not None:
-            values = table[tables.find_column(table, o[option])]
-            coded[column] = values.map(tables.canonical, na_action="ignore")
+            coded[column] = tables.canonical_keys(table[tables.find_column(table, o[option])])
             used.add(o[option])
     if "split" in coded:
         coded["split"] = coded["split"].map(lambda v: SPLIT_NAMES.get(str(v).strip().lower(), v), na_action="ignore")
@@ -117,6 +131,7 @@ def _code(draft, table):
     draft.notes += [f"column {c} left out: {why}" + ("" if why == "--drop" else f" (--keep {c} takes it)")
                     for c, why in left_out.items()]
     covariates = table.drop(columns=[c for c in {*used, *left_out, *others} if c in table])
+    roles.tell(draft, covariates, readings)
     rename = mapping("rename", o["rename"]) if o.get("rename") else {}
     for old in rename:
         tables.find_column(covariates, old)
@@ -124,10 +139,13 @@ def _code(draft, table):
     clash = [c for c in covariates if c in coded or c in ("image", "mask", "frame", "row", "patient_id", "events",
                                                           "time_days", "event")]
     covariates = covariates.rename(columns={c: f"{c}_table" for c in clash})
-    if o.get("key"):
-        coded.insert(0, "_key", table[o["key"]].map(tables.canonical))
-    raw = [{str(k): v for k, v in r.items()} for r in table.to_dict("records")]
-    result = pd.concat([coded, covariates], axis=1).assign(_raw=raw)
+    draft.card["text"] = roles.codes(covariates) or None
+    for option, column in (("key", "_key"), ("_patient", "_patient")):
+        if o.get(option):
+            coded.insert(0, column, tables.canonical_keys(table[tables.find_column(table, o[option])]))
+    result = pd.concat([coded, covariates], axis=1)
+    if raw:
+        result["_raw"] = [{str(k): v for k, v in r.items()} for r in table.to_dict("records")]
     return result[~result.index.isin(refused)].reset_index(drop=True)
 
 
@@ -144,34 +162,47 @@ def attach(draft, cohort: pd.DataFrame, table: pd.DataFrame | None, ids) -> pd.D
         return cohort
     if "_key" not in table:
         raise ValueError("tables need --key COLUMN: the column that names the patient or the image file")
-    known, plain = set(table["_key"]), (lambda k: re.sub(r"^0+(?=\d+$)", "", tables.canonical(k)))
-    ids = {n: [plain(k) for k in v] for n, v in ids.items()}
-    if table["_key"].map(plain).is_unique:
-        table = table.assign(_key=table["_key"].map(plain))
-        known = set(table["_key"])
-    best = max(ids, key=lambda n: len(known & set(ids[n])))
-    keys = pd.Series(ids[best], index=cohort.index)
+    ids = {n: tables.canonical_keys(pd.Series(v, index=cohort.index)) for n, v in ids.items()}
+    table, keys = _fitting(draft, table, ids)
+    known = set(table["_key"])
     if not keys.isin(known).any():
         raise ValueError(f"no image belongs to a row of the table: keys {sorted(known)[:3]}, images "
-                         f"{[v[0] for v in ids.values()]}; say how an id is found with --patient-pattern")
+                         f"{[v.iloc[0] for v in ids.values()]}; say how an id is found with --patient-pattern")
     hide = draft.options.get("_hide")
     for i in cohort.index[~keys.isin(known)]:
         draft.say("an image" if hide else cohort.at[i, "image"], "unmatched", "no row in the table")
         cohort = cohort.drop(index=i)
     for key in sorted(known - set(keys)):
         draft.say("a row of the table" if hide else f"{draft.options['key']} {key}", "unmatched", "no image")
-    extra = table.set_index("_key").drop(columns="_raw")
+    extra = table.set_index("_key").drop(columns=[c for c in ("_raw", "_patient") if c in table])
     extra = extra.loc[:, [c for c in extra if c not in cohort]]
     return cohort.join(extra.reindex(keys[cohort.index]).set_axis(cohort.index))
+
+
+def _fitting(draft, table, ids):
+    """The table and the ids that fit its keys best; without leading zeros only where that helps and joins no two."""
+    keys, best = set(table["_key"]), {}
+    plain = table.assign(_key=tables.without_zeros(table["_key"]))
+    for values in ids.values():
+        best[len(keys & set(values))] = best.get(len(keys & set(values)), (table, values))
+    fitting = max(best)
+    for values in ids.values():
+        bare = tables.without_zeros(values)
+        fits = len(set(plain["_key"]) & set(bare))
+        if fits > fitting and bare.nunique() == values.nunique() and plain["_key"].is_unique:
+            draft.understand(f"key {draft.options['key']}", "some keys fit only without their leading zeros")
+            best[fits], fitting = (plain, bare), fits
+    return best[fitting]
 
 
 def rows_with_images(draft, found, raw, image, boxes, inclusive=False) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     """Look each row's image (and mask) up in the listing; place them; boxes as they are in the table."""
     listed, rows = set(listing(draft.source)), []
     for i, row in enumerate(raw):
-        source = fill(image, row)
-        if source.partition("::")[0] not in listed:
-            draft.say(source, "unmatched", "a row of the table without this file")
+        wanted = fill(image, row)
+        source = there_as(listed, wanted)
+        if source is None:
+            draft.say(wanted, "unmatched", "a row of the table without this file")
             continue
         missing = []
         rows.append({"_i": i, "source": source} | beside(draft, row, listed, missing))
@@ -237,12 +268,12 @@ def table(draft, source, *, image=None, boxes=None, inclusive=False, patient=Non
     if not draft.options.get("tables"):
         raise ValueError("which tables? say --tables a.csv,b.csv (names below the source)")
     patient = str(patient or draft.options.get("key") or "")
-    found = outcomes(draft, once=patient if image is None else None)
+    draft.options |= {"_patient": patient} if patient else {}
+    found = outcomes(draft, once=patient if image is None else None, raw=image is not None)
     card(draft, "table")
-    raw = found.pop("_raw")
+    raw = found.pop("_raw") if image is not None else None
     if patient:
-        tables.find_column(pd.DataFrame(columns=list(raw.iloc[0])), patient)
-        found.insert(0, "patient_id", [tables.canonical(r[patient]) for r in raw])
+        found.insert(0, "patient_id", found.pop("_patient"))
     found = found.drop(columns=[c for c in (patient, "_key") if c in found and c != "patient_id"])
     if image is None:
         draft.card["intensity"] = None

@@ -8,6 +8,7 @@ import pandas as pd
 
 from medlab.cohorts import cards, meanings, vocabulary
 from medlab.intake import drafts, tables
+from medlab.intake.dates import form, parse_dates
 
 LONGEST = 150 * meanings.UNITS["years"]
 NOT_KNOWN = {"9", "99", "999", "9999"}  # beside 0 and 1 the usual codes for "not known", as are negative numbers
@@ -195,9 +196,10 @@ def _between(draft, table):
     o, bad = draft.options, {}
     if o["start"] == o["end"]:
         raise ValueError(f"--start and --end both name {o['start']!r}; expected two columns")
-    dates = {c: tables.parse_dates(table[tables.find_column(table, c)], o.get("date_format"))
+    dates = {c: parse_dates(table[tables.find_column(table, c)], o.get("date_format"))
              for c in (o["start"], o["end"])}
     for name, parsed in dates.items():
+        draft.understand(f"date column {name}", form(table[name], o.get("date_format")))
         wrong = parsed.isna() & table[name].notna()
         bad |= {i: f"{name}: not a date" for i in np.flatnonzero(wrong)}
     return (dates[o["end"]] - dates[o["start"]]).dt.days.astype(float), table[o["end"]], bad

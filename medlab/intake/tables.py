@@ -1,10 +1,10 @@
-"""Tables of outcomes: reading what people really have, joining by a key, dates.
+"""Tables of outcomes: reading what people really have, joining by a key.
 
 CSV in any usual encoding, delimiter and decimal sign, or Excel; several header rows are recognised by the key.
 Values stay as they were written (cleaning is preprocessing); `outcomes` codes the target columns.
 """
 
-import csv
+import difflib
 import re
 from pathlib import Path
 
@@ -12,9 +12,15 @@ import numpy as np
 import pandas as pd
 
 from medlab.cohorts import vocabulary
+from medlab.intake import columns, csv_files
+
+TOTALS = {"total", "totals", "sum", "sums", "mean", "median", "average", "min", "max", "sd", "std", "gesamt", "summe",
+          "mittelwert", "mittel", "anzahl", "somme", "moyenne", "totale", "media", "promedio"}
+UNITS = {"unit", "units", "einheit", "einheiten", "unité", "unités", "unidad", "-", "[ ]", "[]"}
 
 
-def read_table(path, key=None, sheet=None, decimal=None) -> pd.DataFrame:
+def read_table(path, key=None, sheet=None, decimal=None, encoding=None, text=(), numbers=(), exact=(),
+               verbatim=()) -> pd.DataFrame:
     """Read a CSV or Excel table; unreadable structure is a ValueError naming the line.
 
     Parameters
@@ -24,48 +30,51 @@ def read_table(path, key=None, sheet=None, decimal=None) -> pd.DataFrame:
         ends the header, and the last name given above a column counts.
     decimal : {".", ","}, optional
         Only needed where "1,234" cannot be told from 1.234.
+    encoding : str, optional
+        Only needed where the bytes leave it in doubt.
+    text, numbers, exact : names of columns
+        Ids, classes and codes that stay as they are written (the key is one); numbers although some cells are none;
+        numbers of which a bound such as ``<30`` is no value.
+    verbatim : names of columns whose words for missing stay, since another rule reads them (classes, events)
+
+    Returns
+    -------
+    DataFrame
+        With ``attrs``: ``readings`` ({column: `columns.Reading`}), ``told`` (of the file), ``left_out`` (list of row
+        and reason).
     """
-    path = Path(path)
-    raw = _excel(path, sheet) if path.suffix.lower() in (".xlsx", ".xls", ".xlsm") else _csv(path)
-    raw = raw.map(lambda v: np.nan if vocabulary.is_missing(v, vocabulary.EMPTY) else v)
-    raw = raw.dropna(how="all").reset_index(drop=True)
+    path, key = Path(path), None if key is None else csv_files.clean(str(key))
+    excel = path.suffix.lower() in (".xlsx", ".xls", ".xlsm")
+    raw, told = (_excel(path, sheet), "Excel") if excel else csv_files.read(path, encoding)
     if len(raw) < 2:
         raise ValueError(f"{path.name}: found {len(raw)} filled rows, expected a header and at least one row")
-    last = 0
-    if key:
-        last = next((i for i in range(min(5, len(raw))) if key in raw.iloc[i].astype(str).str.strip().tolist()), None)
-        if last is None:
-            head = [str(v) for v in raw.iloc[0].dropna()]
-            raise ValueError(f"{path.name}: no column {key!r}; found {', '.join(head[:30])}; "
-                             "say which one joins the tables with --key COLUMN")
-    table = raw.iloc[last + 1:].reset_index(drop=True)
-    table.columns = _header(raw.iloc[:last + 1], path.name)
-    table = table.loc[:, [c for c in table if not (c.startswith("unnamed_") and table[c].isna().all())]]
-    return pd.DataFrame({c: _typed(table[c], path.name, decimal) for c in table})
+    last = _last_of_header(raw, key, path.name)
+    names = _header(raw.iloc[:last + 1].map(_filled), path.name)
+    raw = raw.iloc[last + 1:].reset_index(drop=True).set_axis(names, axis=1)
+    out = _units_row(raw, key) | _last_rows(raw, key)
+    raw = raw.drop(index=list(out)).reset_index(drop=True)
+    raw = raw[[c for c in raw if not c.startswith("unnamed_") or raw[c].map(_filled).notna().any()]]
+    table = _typed(raw, path.name, decimal, {*text, key}, set(numbers), set(exact), set(verbatim))
+    table.attrs |= {"told": f"{told}: {len(table)} rows, {table.shape[1]} columns",
+                    "left_out": [(row + 1, reason) for row, reason in out.items()]}
+    return table
 
 
-def _csv(path):
-    data = path.read_bytes()
-    if b"\0" in data and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ValueError(f"{path.name}: holds zero bytes, expected a text table (CSV); save it as CSV or .xlsx")
-    for encoding in ("utf-16",) if data.startswith((b"\xff\xfe", b"\xfe\xff")) else ("utf-8-sig", "cp1252", "latin-1"):
-        try:
-            text = data.decode(encoding)
-            break
-        except UnicodeDecodeError:
-            continue
-    lines = [line for line in text.splitlines()[:20] if line.strip()]
-    counts = {d: [len(r) for r in csv.reader(lines, delimiter=d)] for d in ",;\t|"}
-    delimiter = max(counts, key=lambda d: (min(counts[d], default=1) > 1, len(set(counts[d])) == 1,
-                                           counts[d][0] if counts[d] else 0))
-    rows = list(csv.reader(text.splitlines(), delimiter=delimiter))
-    rows = [(i, r) for i, r in enumerate(rows, 1) if any(c.strip() for c in r)]
-    width = len(rows[0][1]) if rows else 0
-    for line, row in rows:
-        if len(row) != width and any(c.strip() for c in row[width:]) or len(row) < width:
-            raise ValueError(f"{path.name}, line {line}: found {len(row)} fields, expected {width} as in the header "
-                             f"(delimiter {delimiter!r}); quote text that holds the delimiter")
-    return pd.DataFrame([r[:width] for _, r in rows], dtype=object)
+def _last_of_header(raw, key, name):
+    if key is None:
+        return 0
+    for i in range(min(5, len(raw))):
+        if key in [csv_files.clean(str(v)) for v in raw.iloc[i].dropna()]:
+            return i
+    head = [str(v) for v in raw.iloc[0].dropna()]
+    near = difflib.get_close_matches(key, head, 1)
+    raise ValueError(f"{name}: no column {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+                     + f"; found {', '.join(head[:30])}; say which one joins the tables with --key COLUMN")
+
+
+def _filled(value):
+    """A cell, or NaN for one without a letter."""
+    return np.nan if pd.isna(value) or isinstance(value, str) and not value.strip() else value
 
 
 def _excel(path, sheet):
@@ -76,14 +85,17 @@ def _excel(path, sheet):
     if sheet is None and len(book.sheet_names) > 1:
         raise ValueError(f"{path.name}: {len(book.sheet_names)} sheets ({', '.join(book.sheet_names)}); "
                          "say which with --sheet NAME")
-    if sheet is not None and sheet not in book.sheet_names:
+    if sheet is not None and str(sheet) not in book.sheet_names:
         raise ValueError(f"{path.name}: no sheet {sheet!r}; found {', '.join(book.sheet_names)}")
-    return book.parse(sheet or 0, header=None, dtype=object, keep_default_na=False)
+    table = book.parse(0 if sheet is None else str(sheet), header=None, dtype=object, keep_default_na=False)
+    table = table.map(lambda v: _filled(csv_files.clean(v) if isinstance(v, str) else v))
+    return table.dropna(how="all").reset_index(drop=True)
 
 
 def _header(rows, name):
     """One name per column from one or several header rows: the last filled cell, made unique by those above."""
-    cells = [[str(v).strip() for v in rows[c] if pd.notna(v) and str(v).strip()] for c in rows]
+    cells = [[csv_files.clean(columns.written(v) if not isinstance(v, str) else v) for v in rows[c].dropna()]
+             for c in rows]
     names = [c[-1] if c else f"unnamed_{i + 1}" for i, c in enumerate(cells)]
     twice = {n for n in names if names.count(n) > 1}
     names = ["_".join(c) if n in twice else n for n, c in zip(names, cells, strict=True)]
@@ -93,32 +105,99 @@ def _header(rows, name):
     return names
 
 
-def _typed(column, name, decimal):
-    """Numbers where every filled cell is one; text, dates and codes with leading zeros stay as they are."""
-    filled = column.dropna()
-    if filled.empty or not filled.map(lambda v: isinstance(v, str)).all():
-        numeric = filled.map(lambda v: isinstance(v, (int, float, np.number)) and not isinstance(v, bool)).all()
-        return pd.to_numeric(column) if numeric else column
-    text = filled.str.strip()
-    if text.str.match(r"^[-+]?0\d").any():
-        return column.str.strip()
-    if decimal == "," or (decimal is None and text.str.contains(",").any()
-                          and text.str.match(r"^[-+]?\d*,?\d+$").all()):
-        if decimal is None and text[text.str.contains(",")].str.match(r"^[-+]?[1-9]\d{0,2},\d{3}$").all():
-            raise ValueError(f"{name}, column {column.name!r}: {text[text.str.contains(',')].iloc[0]!r} may be a "
-                             "decimal or a thousand; say --decimal ',' or --decimal '.'")
-        text = text.str.replace(",", ".", regex=False)
-    elif decimal == "." and text.str.match(r"^[-+]?\d{1,3}(,\d{3})*(\.\d+)?$").all():
-        text = text.str.replace(",", "", regex=False)
-    numbers = vocabulary.as_numbers(text)
-    return column.str.strip() if numbers is None or numbers.isna().all() else numbers.reindex(column.index)
+def _of_numbers(rows):
+    """Columns of some rows that hold numbers."""
+    shares = {c: pd.to_numeric(rows[c].dropna().astype(str).str.replace(",", "."), errors="coerce").notna().mean()
+              for c in rows}
+    return [c for c, share in shares.items() if share > 0.8]
+
+
+def _units_row(raw, key):
+    """The first row where it holds units of the columns and no patient: {0: reason} or nothing."""
+    if len(raw) < 4:
+        return {}
+    first, numbers = raw.iloc[0].map(_filled), [c for c in _of_numbers(raw.iloc[1:200]) if c != key]
+    units = first[numbers].dropna().map(str)
+    who = first.iloc[0] if key is None else first[key]
+    named = pd.isna(who) or str(who).casefold() in UNITS or key is None and raw.columns[0] in numbers
+    words = [u for u in units if not vocabulary.is_missing(u)]
+    if named and words and all(columns.UNIT_WORD.fullmatch(u) for u in words):
+        return {0: "units of the columns: " + ", ".join(f"{c} {u}" for c, u in units.items() if u in words)[:200]}
+    return {}
+
+
+def _last_rows(raw, key):
+    """Rows below the patients: totals, means and the like, or a remark; {row: reason}."""
+    found = {}
+    for i in range(len(raw) - 1, max(len(raw) - 6, 2), -1):
+        row, above = raw.iloc[i].map(_filled), raw.iloc[max(0, i - 200):i]
+        first = row.iloc[0] if key is None else row[key]
+        others = above.iloc[:, 0] if key is None else above[key]
+        filled = row.drop(raw.columns[0] if key is None else key).dropna()
+        word = str(first).casefold().rstrip(" :.") if pd.notna(first) else ""
+        if word in TOTALS and word not in set(others.dropna().astype(str).str.casefold()) and (
+                key is not None or len(filled) and set(filled.index) <= set(_of_numbers(above))):
+            found[i] = f"{word} of the rows above"
+        elif filled.empty and raw.shape[1] > 2 and len(word) > 2 * others.astype(str).str.len().max() and " " in word:
+            found[i] = "a remark below the table"
+        elif key is not None and pd.isna(first) and len(filled) and _sums(raw.iloc[:i], filled):
+            found[i] = "sum or mean of the rows above"
+        else:
+            break
+    return found
+
+
+def _sums(above, filled):
+    """Whether every number of a row is the sum or mean of its column."""
+    values = pd.to_numeric(filled.astype(str), errors="coerce").dropna()
+    for name, value in values.items():
+        column = pd.to_numeric(above[name].dropna().astype(str), errors="coerce")
+        if not np.isclose([column.sum(), column.mean()], value, rtol=0.01).any():
+            return False
+    return len(values) > 0
+
+
+def _typed(raw, name, decimal, text, numbers, exact, verbatim):
+    """Types of all columns (`columns.typed`), knowing which decimal sign the file uses elsewhere."""
+    done, readings, cells = {}, {}, {}
+    for c in raw:
+        kinds = set() if raw[c].dtype != object else {type(v) for v in raw[c].dropna().unique()}
+        if any(hasattr(kind, "strftime") for kind in kinds) or kinds == {bool}:
+            done[c] = raw[c]
+            readings[c] = columns.Reading("yes/no" if kinds == {bool} else "dates")
+            continue
+        if c in verbatim:
+            done[c] = raw[c].astype(object).map(_filled)
+            continue
+        if c in text and any(abs(v) >= 1e15 for v in raw[c] if isinstance(v, (int, float)) and pd.notna(v)):
+            raise ValueError(f"{name}, column {c!r}: numbers of more than 15 digits, which Excel rounds; "
+                             "write the ids as text into the sheet")
+        cells[c] = columns.cells(raw[c].where(raw[c] != "") if raw[c].dtype == object else raw[c].replace("", None))
+    elsewhere = {s for c, cell in cells.items() if c not in text for s in columns.signs(cell.texts)}
+    for c, cell in cells.items():
+        done[c], readings[c] = columns.typed(cell, f"{name}, column {c!r}", decimal, elsewhere, c in text,
+                                             c in numbers, c in exact)
+    table = pd.DataFrame({c: done[c] for c in raw})
+    table.attrs["readings"] = readings
+    return table
 
 
 def canonical(value) -> str:
-    """A key as text, the same from a number, a float of Excel or text: 7, 7.0 and " 7 " are "7"."""
-    if isinstance(value, (float, np.floating)) and float(value).is_integer():
-        value = int(value)
-    return re.sub(r"^(\d+)\.0$", r"\1", str(value).strip())
+    """A key as text, the same from a number, a float of Excel or text: 7, 7.0 and " 7 " are "7"; accents composed."""
+    text = value if isinstance(value, str) else columns.written(value)
+    return re.sub(r"^(\d+)\.0$", r"\1", csv_files.clean(text))
+
+
+def canonical_keys(column) -> pd.Series:
+    """`canonical` of a column, each different value once."""
+    codes, values = pd.factorize(column)
+    keys = np.array([*map(canonical, values), np.nan], object)
+    return pd.Series(keys[codes], index=column.index, name=column.name)
+
+
+def without_zeros(keys) -> pd.Series:
+    """Keys without leading zeros (002 is 2)."""
+    return keys.str.replace(r"^0+(?=\d+$)", "", regex=True)
 
 
 def join(tables: dict, key: str) -> tuple[pd.DataFrame, list[tuple[str, str, str]]]:
@@ -127,15 +206,22 @@ def join(tables: dict, key: str) -> tuple[pd.DataFrame, list[tuple[str, str, str
     Returns
     -------
     (DataFrame, list)
-        Joined table with the key as text, and (table, key, reason) for keys missing on one side.
+        Joined table with the key as text, and (table, key, reason) for keys missing on one side. ``attrs`` hold
+        ``zeros``: how many keys only fit without their leading zeros.
     """
     for name, table in tables.items():
         empty = np.flatnonzero(table[key].isna())
         if len(empty):
             raise ValueError(f"{name}, row {empty[0] + 1} below the header: no value in the key column {key!r}; "
                              "fill it in or remove the row")
-        tables[name] = table.assign(**{key: table[key].map(canonical)}).drop_duplicates(ignore_index=True)
-    _drop_leading_zeros(tables, key)
+        keys = canonical_keys(table[key])
+        joined = keys.nunique() < table[key].nunique() and sorted(set(keys[~keys.isin(table[key])]))
+        if joined and keys.isin(joined).sum() > len(joined):
+            raise ValueError(f"{name}: {joined[0]!r} stands in the key column {key!r} in two spellings "
+                             f"({joined[0]}.0); write one patient in one way")
+        table.attrs = {}
+        tables[name] = table.assign(**{key: keys}).drop_duplicates(ignore_index=True)
+    zeros = _drop_leading_zeros(tables, key)
     many = [n for n, t in tables.items() if t[key].duplicated().any()]
     if len(many) > 1:
         raise ValueError(f"tables {', '.join(many)} each have several rows per {key}; at most one may; "
@@ -154,46 +240,28 @@ def join(tables: dict, key: str) -> tuple[pd.DataFrame, list[tuple[str, str, str
         if len(missing[0]) == len(set(result[key])):
             raise ValueError(f"{base} and {name} have no {key} in common: {missing[0][:3]} against {missing[1][:3]}; "
                              "bring the keys to one spelling")
+    result.attrs["zeros"] = zeros
     return result, unmatched
 
 
-def _drop_leading_zeros(tables, key):
-    """Bring 002 and 2 together where that joins no two keys of one table; a dictionary of tables, in place."""
-    plain = {n: t[key].str.replace(r"^0+(?=\d+$)", "", regex=True) for n, t in tables.items()}
-    if all(p.nunique() == tables[n][key].nunique() for n, p in plain.items()):
-        for name, column in plain.items():
-            tables[name] = tables[name].assign(**{key: column})
+def _drop_leading_zeros(tables, key) -> int:
+    """Bring 002 and 2 of different tables together, in place, where that joins no two keys of one table.
 
-
-def parse_dates(column, date_format=None) -> pd.Series:
-    """Dates from ISO, 20240131, 31.1.2024, slashed dates (order decided by the column) or real Excel dates.
-
-    Slashed dates that fit both orders, or both orders in one column, are a ValueError naming an example.
+    Returns how many keys of the first table fit only so; where none does, every key stays as it is written.
     """
-    if date_format:
-        return pd.to_datetime(column.map(lambda v: v if pd.isna(v) else canonical(v)), format=date_format,
-                              errors="coerce")
-    text = column.map(lambda v: "" if pd.isna(v) else (v.strftime("%Y-%m-%d") if hasattr(v, "strftime")
-                                                        else canonical(v)))
-    slashed = text.str.extract(r"^(\d{1,2})[/-](\d{1,2})[/-](\d{4})$").dropna().astype(int)
-    first, second = (slashed[0] > 12).any(), (slashed[1] > 12).any()
-    if len(slashed) and first == second:
-        reason = "both day/month and month/day occur" if first else "day and month cannot be told apart"
-        raise ValueError(f"date column {column.name!r}: {text[slashed.index[0]]!r}: {reason}; "
-                         "say --date-format '%d/%m/%Y' or '%m/%d/%Y', after bringing the column to one order")
-    result = pd.Series(pd.NaT, index=column.index, dtype="datetime64[ns]")
-    for pattern, form in ((r"^\d{4}-\d{1,2}-\d{1,2}", "%Y-%m-%d"), (r"^(19|20)\d{6}$", "%Y%m%d"),
-                          (r"^\d{1,2}\.\d{1,2}\.\d{4}$", "%d.%m.%Y"), (r"^\d{4}/\d{1,2}/\d{1,2}$", "%Y/%m/%d"),
-                          (r"^\d{1,2}[/-]\d{1,2}[/-]\d{4}$", "%d/%m/%Y" if first else "%m/%d/%Y")):
-        rows = text.str.match(pattern)
-        cells = text[rows].str.replace("-", "/").str.slice(0, 10) if "/%Y" in form else text[rows].str.slice(0, 10)
-        result[rows] = pd.to_datetime(cells, format=form, errors="coerce")
-    return result
+    plain = {n: without_zeros(t[key]) for n, t in tables.items()}
+    shared = [set.intersection(*(set(c) for c in columns)) for columns in
+              ([t[key] for t in tables.values()], plain.values())]
+    gained = len(shared[1]) - len(shared[0])
+    if gained <= 0 or any(p.nunique() < tables[n][key].nunique() for n, p in plain.items()):
+        return 0
+    for name, column in plain.items():
+        tables[name] = tables[name].assign(**{key: column})
+    return gained
 
 
 def find_column(table, name) -> str:
     if name not in table:
-        import difflib
         near = difflib.get_close_matches(str(name), map(str, table.columns), 1)
         raise ValueError(f"no column {name!r} in the table" + (f"; did you mean {near[0]!r}?" if near else "")
                          + f" Found: {', '.join(map(str, table.columns[:40]))}")
