@@ -35,7 +35,7 @@ def sequences(rows) -> set:
 def named(draft, names=None) -> list:
     """Names of channels: those of ``--channels``, else those that the source says."""
     said = drafts.words(draft.options.get("channels"))
-    return [str(n).strip() for n in said] or list(names or ())
+    return [str(n).strip() for n in said if str(n).lower() != "none"] or list(names or ())
 
 
 def beside(draft, rows, names=()) -> list:
@@ -45,7 +45,7 @@ def beside(draft, rows, names=()) -> list:
     """
     names, said = named(draft, names), draft.options.get("channels")
     every = sequences(rows)
-    if not every or str(said).lower() == "none" or draft.options.get("_bids") and not said:
+    if not every or str(said or "").lower() == "none" or draft.options.get("_bids") and not said:
         return rows
     if not said and not any(r.get("mask_source") for r in rows):
         draft.ask(f"files of the sequences {', '.join(sorted(every))} are taken as the channels of one image a case",
@@ -117,7 +117,7 @@ def of_volumes(draft, rows, names=()) -> None:
     names : list of str
         As many as there are volumes; else they are numbered.
     """
-    if draft.options.get("frame") is not None:
+    if draft.options.get("frame") is not None or str(draft.options.get("channels") or "").lower() == "none":
         return
     found = [(row, n) for row in rows if row["source"].lower().endswith(drafts.NIFTI) and "_channels" not in row
              and (n := volumes(draft.source / row["source"])) > 1]

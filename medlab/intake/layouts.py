@@ -129,8 +129,9 @@ def of_readers(draft, files, readers) -> list:
     first = min({readers[f] for f in files})
     for file in files:
         if readers[file] != first:
-            draft.say(file, "refused", f"mask of another reader ({readers[file]}); {first or 'the first'} is taken: "
-                      f"--mask '{{stem}}_{readers[file]}.png' with --kind folders takes it")
+            said = re.search(re.escape(readers[file]), file, re.I)[0]
+            draft.say(file, "refused", f"mask of another reader ({said}); {first or 'the first'} is taken: --kind folders "
+                      f"--mask '{{stem}}_{said}{re.search(r'([.]nii)?[.][^.]+$', file)[0]}' takes it")
     return [f for f in files if readers[f] == first]
 
 
@@ -149,7 +150,7 @@ def attach(draft, rows, found) -> list:
         by_case[(mark.image.rpartition("/")[0], case(mark.image), mark.role)].append(file)
     readers, own = {f: m.reader for f, m in found.items()}, draft.options
     masks = {} if own.get("mask") else {k: of_readers(draft, v, readers) for k, v in by_case.items() if k[2] == "mask"}
-    kept = [row for row in rows if row["source"] not in found]
+    kept = _without_orphans(draft, [row for row in rows if row["source"] not in found], found)
     for row in kept:
         key = (row["source"].rpartition("/")[0], case(row["source"]))
         if masks.get((*key, "mask")):
@@ -157,6 +158,20 @@ def attach(draft, rows, found) -> list:
         if by_case.get((*key, "valid")) and not own.get("valid"):
             row["valid_source"] = by_case[(*key, "valid")][0]
     single_instances(kept)
+    return kept
+
+
+def _without_orphans(draft, rows, found):
+    """Rows without masks whose image is not there: named or placed as those are that have one."""
+    named = {f for f in found if says(stem(f))}
+    folders = {f.rpartition("/")[0] for f in found if f not in named}
+    kept = []
+    for row in rows:
+        file = row["source"]
+        if named and says(stem(file)) or file.rpartition("/")[0] in folders:
+            draft.say(file, "unmatched", "a mask without an image of its name")
+        else:
+            kept.append(row)
     return kept
 
 
@@ -242,6 +257,10 @@ def tell(draft, kind, cohort) -> None:
                                                   "from the table")
     draft.understand("patients", f"{cohort['patient_id'].nunique()}, {rule}" if "patient_id" in cohort else
                      "not named: each image counts by itself")
+    told = "patient_id" in cohort or draft.options.get("patient_pattern") or draft.options.get("patient_level")
+    if found := None if told else groups([stem(f) for f in cohort["_source"]]):
+        draft.ask(f"names of images seem to hold patients: {found[0]} groups by this pattern, none is taken",
+                  f"--patient-pattern '{found[1]}' or --patient-level none")
 
 
 def groups(stems) -> tuple[int, str] | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from medlab.intake import drafts, layouts
 
 PART = r"[-_ .]*(set|sets|data|dataset|images?|imgs?|split|part|cases)$"
-NOTHING = {*layouts.IMAGES, *layouts.MASKS, *layouts.VALID, "anat", "func", "png", "jpg", "jpeg", "tif", "tiff", "dicom",
+NOTHING = {*layouts.IMAGES, "anat", "func", "png", "jpg", "jpeg", "tif", "tiff", "dicom",
            "nifti", "nii", "data", "pictures", "photos", "scans", "slices", "all"}
 PEOPLE = r"^(p|pt|pat|patient|patients?id|sub|subj|subject|case|person|id|vol|volume|scan|study|exam|mouse|animal)\W*_*$"
 GRADES = r"^(grade|class|stage|kl|birads|score|level|label|category|cat|type|dr|group|g|c)\W*_*$"
@@ -21,12 +21,13 @@ MOST = 30  # folders of words that can still be classes
 
 @dataclass
 class Level:
-    """One level of the folders: its number, files by name, how many names stand below more than one parent."""
+    """A level of the folders: its number, files by name, share of names below several parents, kind, group of each file."""
 
     number: int
     names: Counter
     repeated: float
     kind: str
+    groups: tuple = ()
 
 
 def read(draft, rows, strict=True) -> list:
@@ -57,7 +58,7 @@ def read(draft, rows, strict=True) -> list:
     if draft.options.get("label") or "label" in groups:
         chosen["class"] = None
     elif chosen["class"] == "":
-        chosen["class"] = _of_classes(draft, [v for v in found if v != chosen["patient"]], strict, rows)
+        chosen["class"] = _of_classes(draft, [v for v in found if v != chosen["patient"]], strict)
     if "patient_id" in groups or draft.options.get("_bids"):
         chosen["patient"] = None
     elif chosen["patient"] == "":
@@ -98,7 +99,9 @@ def levels(paths, stems) -> list[Level]:
         repeated = sum(len(p) > 1 for p in parents.values()) / len(parents)
         names = Counter({n: names[n] for n in words})
         ids = all(s.startswith(p[i].lower()) for p, s in zip(paths, stems, strict=True) if len(p) > i and p[i] in names)
-        found.append(Level(i + 1, names, repeated, _kind(names, ids)))
+        first = {}
+        groups = tuple(first.setdefault(p[i] if len(p) > i else None, len(first)) for p in paths)
+        found.append(Level(i + 1, names, repeated, _kind(names, ids), groups))
     return found
 
 
@@ -137,8 +140,8 @@ def _chosen(draft, found, role):
     return level
 
 
-def _of_classes(draft, found, strict, rows):
-    sure = _outer([v for v in found if v.kind == "class"], rows)
+def _of_classes(draft, found, strict):
+    sure = _outer([v for v in found if v.kind == "class"])
     open_ = [v for v in found if v.kind == "either"]
     if not sure and not open_:
         return None
@@ -156,15 +159,9 @@ def _of_classes(draft, found, strict, rows):
                                                         "patients"))
 
 
-def _outer(found, rows):
-    """Of levels that split the files alike only the outer one."""
-    kept, seen = [], set()
-    for level in found:
-        mark = tuple(sorted(level.names.values()))
-        if mark not in seen:
-            kept.append(level)
-        seen.add(mark)
-    return kept
+def _outer(found):
+    """Of levels that group the files alike only the outer one."""
+    return list({level.groups: level for level in reversed(found)}.values())[::-1]
 
 
 def _of_patients(found, rows):
@@ -231,7 +228,10 @@ def _parts(draft, rows, paths):
     folds = Counter(p for r in kept for p in paths[r["source"]] if _fold(p))
     if len(folds) > 1:
         _check_folds(draft, kept, folds)
-    if not any(r["split"] for r in kept) or draft.options.get("split"):
+    named = {r["split"] for r in kept} - {None}
+    if named == {"train"}:
+        draft.understand("parts", "train is the only part of the source: it is no split")
+    if named in (set(), {"train"}) or draft.options.get("split"):
         for row in kept:
             del row["split"]
     elif kept:
@@ -289,9 +289,10 @@ def _wrapper(paths):
 
 def _is_copy(draft, file, copies, alike):
     if file in copies:
-        draft.say(file, "refused", f"a copy of {copies[file]}, which is taken")
+        other = copies[file] if copies[file].split("/")[-1] != file.split("/")[-1] else "the file of its name"
+        draft.say(file, "refused", f"a copy of {other} beside its folder, which is taken")
     elif file in alike and draft.options.get("copies") == "once":
-        draft.say(file, "refused", f"--copies once: {alike[file]} of the same name is taken")
+        draft.say(file, "refused", "--copies once: the file of its name beside its folder is taken")
     else:
         return False
     return True

@@ -72,7 +72,12 @@ def masks(draft, source) -> None:
         if parts[role]:
             _pair(draft, rows, places, _first_reader(draft, parts[role]), role, key)
     layouts.single_instances(rows)
-    rows = levels.read(draft, _with_masks(draft, rows), strict=False)
+    rows = _with_masks(draft, rows)
+    for role, key in (("mask", "mask_source"), ("field of view", "valid_source")):
+        for row in rows if any(key in r for r in rows) else ():
+            if key not in row:
+                draft.say(row["source"], "unmatched", f"no {role} of its name; image taken without")
+    rows = levels.read(draft, rows, strict=False)
     image_files.named_files(draft, rows, files, "masks", **said.get("card", {}))
 
 
@@ -201,8 +206,6 @@ def _pair(draft, rows, images, others, role, key):
         if row["source"] in found:
             row[key] = found[row["source"]][0]
             row |= {"_instances": found[row["source"]]} if role == "mask" else {}
-        else:
-            draft.say(row["source"], "unmatched", f"no {name} of its name; image taken without")
     for file in sorted(others.keys() - {f for files in found.values() for f in files}):
         draft.say(file, "unmatched", f"a {name} without an image of its name")
     if pairs and rule != "equal names":
