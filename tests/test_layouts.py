@@ -71,7 +71,7 @@ LAYOUTS = {
     "split, class": (each("<s>/<c>/<s><i>.png", s=["train", "test"], c=["a", "b"], i=range(2)), 8, 0, "a b", None),
     "class, split": (each("<c>/<s>/<s><i>.png", s=["train", "test"], c=["a", "b"], i=range(2)), 8, 0, "a b", None),
     "class_split": (each("<c>_<s>/<s><i>.png", s=["train", "test"], c=["a", "b"], i=range(2)), 8, 0, "a b", None),
-    "train set": (each("<s>/<c>/<i>.png", s=["Training%Data", "Test%Data"], c=["a", "b"], i=range(2)), 8, 0, "a b", None),
+    "train set": (each("<s>/<c>/<i>.png", s=["Training%Data", "Test%Data"], c="ab", i=range(2)), 8, 0, "a b", None),
     "patient, class": (each("<p>/<c>/x<i>.png", p=range(10250, 10258), c="01", i=range(2)), 32, 0, "0 1", 8),
     "class, patient": (each("<c>/<c>P<p>/x<i>.png", c=["ad", "cn"], p=range(101, 104), i=range(2)), 12, 0, "ad cn", 6),
     "grades": (each("<g>/x<i>.png", g=range(5), i=range(2)), 10, 0, "0 1 2 3 4", None),
@@ -131,7 +131,7 @@ def test_layouts_of_the_field(workspace, name, capsys):
     (each("<s>/<c>/<i>.png", s=["north", "south"], c=["ill", "well"], i=range(2)),
      "which folders are the classes.*level 1: north .4., south .4.; level 2: ill .4., well .4..*--class-level NUMBER"),
     (each("A<p>/<i>.png", p=range(1, 5), i=range(3)), "level 1: A1 .3..*--patient-level NUMBER if they are patients"),
-    (each("pics/<i>.png =lesions/<i>.png", i=range(3)), "3 files hold two values only.*lesions/0.png beside pics/0.png"),
+    (each("pics/<i>.png =lesions/<i>.png", i=range(3)), "3 files hold two values only.*lesions/0.png beside pics/"),
     (each("x<i>.png =x<i>_boundary.png", i=range(3)), "x0_boundary.png beside x0.png.*--mask"),
     (each("images/<i>.png =masks/<i>/liver.png =masks/<i>/spleen.png", i=range(2)), "classes in files of their own"),
     (each("<i>/images/x.png =<i>/masks/liver.png =<i>/masks/spleen.png", i="pq"), "classes in files of their own"),
@@ -155,6 +155,10 @@ def test_options_answer(workspace, capsys):
     assert set(data.cohort["patient_id"]) == {"north", "south"}
     with pytest.raises(ValueError, match="--class-level 3: expected none or one of the levels level 1: north"):
         importers.import_source(workspace / "src", "bad", class_level=3)
+    make(workspace / "m", each("pics/<i>.png =lesions/<i>.png x<i>.png =x<i>_boundary.png", i=range(3)))
+    assert len(importers.import_source(workspace / "m", "m", mask="lesions").cohort) == 3
+    with pytest.raises(ValueError, match="two values only"):
+        importers.import_source(workspace / "m", "n", mask="{stem}_boundary.png")
     make(workspace / "p", each("patient<p>_slice<s>.png", p=range(10, 16), s=range(2)))
     with pytest.raises(ValueError):
         importers.import_source(workspace / "p", "p")
@@ -232,8 +236,8 @@ def test_channels_lie_in_one_file_with_its_geometry(workspace):
             volume(root / f"imagesTr/M_{i}_{c:04d}.nii.gz", level, affine=affine)
         volume(root / f"labelsTr/M_{i}.nii.gz", mask=True, affine=affine)
     (root / "dataset.json").write_text(json.dumps({
-        "channel_names": {"0": "FLAIR", "1": "T1w"}, "labels": {"background": 0, "edema": 1, "all": [1, 2], "ignore": 3},
-        "name": "Phantom", "license": "CC0", "reference": "A. Author 2026", "file_ending": ".nii.gz"}))
+        "channel_names": {"0": "FLAIR", "1": "T1w"}, "labels": {"background": 0, "edema": 1, "all": [1, 2],
+        "ignore": 3}, "name": "Phantom", "license": "CC0", "reference": "A. Author 2026", "file_ending": ".nii.gz"}))
     data = importers.import_source(root, "toy")
     image, single = datasets.read(data, data.cohort.iloc[0]), formats.read(root / "imagesTr/M_0_0001.nii.gz")
     assert image.pixels.shape == (*single.pixels.shape[:3], 2) and image.spacing_mm == single.spacing_mm

@@ -43,8 +43,9 @@ def read(draft, files) -> dict:
     card |= {"mask_classes": classes} if (classes := _classes(draft, data["labels"])) else {}
     card |= {"channels": names} if len(names) > 1 else {}
     draft.say(file, "taken", "names of classes and channels, origin")
-    draft.understand("dataset.json", f"classes {', '.join(f'{n} ({v})' for n, v in classes.items()) or 'none'}; channels "
-                     f"{', '.join(names) or 'not named'}" + (f"; licence {card['licence']}" if "licence" in card else ""))
+    numbers = ", ".join(f"{n} ({v})" for n, v in classes.items())
+    draft.understand("dataset.json", f"classes {numbers or 'none'}; channels {', '.join(names) or 'not named'}"
+                     + (f"; licence {card['licence']}" if "licence" in card else ""))
     return {"folder": file.removesuffix("dataset.json"), "channels": names, "card": card, "pairs": _pairs(data)}
 
 
@@ -73,8 +74,8 @@ def _classes(draft, labels):
         elif int(number):
             found[name] = int(number)
     if left:
-        draft.notes.append(f"dataset.json: {', '.join(left)}: no class of one number; left out (--mask-classes NAME:VALUE "
-                           "names others)")
+        draft.notes.append(f"dataset.json: {', '.join(left)}: no class of one number; left out (--mask-classes "
+                           "NAME:VALUE names others)")
     return found
 
 

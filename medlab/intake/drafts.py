@@ -122,8 +122,9 @@ def take(draft: Draft, rows: list) -> pd.DataFrame:
     ----------
     rows : list of dict
         ``source`` (relative path, perhaps with ``::member``), optionally ``mask_source``, ``valid_source``,
-        ``frame``, ``_expected`` (the size of the image its annotation says) and any column of the cohort. Mask and
-        field of view must have the size of the image.
+        ``frame``, ``_expected`` (the size of the image its annotation says), ``_channels`` (its files, see
+        `stacks.stack`), ``_instances`` (all masks of an image) and any column of the cohort. Mask and field of view
+        must have the size of the image.
 
     Returns
     -------
@@ -186,7 +187,8 @@ def _read(draft, row):
                     raise dicom.BadImage(row[key], wrong)
                 if column == "mask":
                     row |= {"_values": np.unique(mask.pixels)[:1000], "_how": how}
-                    row |= {"_boxes": label_maps.boxes(files, draft.source, row.get("frame"))} if files != row[key] else {}
+                    if files != row[key]:
+                        row["_boxes"] = label_maps.boxes(files, draft.source, row.get("frame"))
         row |= {"_made": stacks.write(draft.folder, image, row["_case"])} if "_channels" in row else {}
     except dicom.BadImage as error:
         return what + error.reason.replace(str(draft.source), "")
@@ -204,7 +206,8 @@ def _moved(draft, made, row, numbers):
     name = made.pop("image")
     row |= made
     if draft.options.get("pseudonyms"):
-        name = stacks.renamed(draft.folder, name, f"images/{numbers.setdefault(('images', name), len(numbers) + 1):06d}")
+        number = numbers.setdefault(("images", name), len(numbers) + 1)
+        name = stacks.renamed(draft.folder, name, f"images/{number:06d}")
     draft.sha256[name] = storage.digest(draft.folder / name)
     return name
 

@@ -38,7 +38,8 @@ def read(path, root, frame=None, strict=False) -> tuple[Image, str]:
     pixels = image.pixels
     picture = _opened(root / path) if frame is None else {}
     if "alpha" in picture and picture["alpha"].shape == pixels.shape[:-1] and (pixels == pixels[:1, :1]).all():
-        return replace(image, pixels=(picture["alpha"] > 127).astype(np.uint8)[..., None]), "alpha channel of one colour"
+        marked = (picture["alpha"] > 127).astype(np.uint8)
+        return replace(image, pixels=marked[..., None]), "alpha channel of one colour"
     if pixels.shape[-1] == 1 or (pixels == pixels[..., :1]).all():
         values, how = _levels(pixels[..., :1], path, picture.get("format") == "JPEG")
         return replace(image, pixels=values), how
@@ -49,7 +50,7 @@ def read(path, root, frame=None, strict=False) -> tuple[Image, str]:
         raise dicom.BadImage(path, f"a mask of {pixels.shape[-1]} different channels; expected one of numbers")
     colours = len(np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)) if picture.get("format") != "JPEG" else 999
     if colours > MOST_COLOURS:
-        raise dicom.BadImage(path, "a picture in colours rather than a mask: expected numbers of classes, or few colours")
+        raise dicom.BadImage(path, "a picture in colours rather than a mask: expected numbers or few colours")
     return replace(image, pixels=(pixels > 0).any(axis=-1, keepdims=True)), ("" if colours < 3 else
                                                                              "several colours, all taken as one class")
 

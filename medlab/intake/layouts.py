@@ -130,8 +130,8 @@ def of_readers(draft, files, readers) -> list:
     for file in files:
         if readers[file] != first:
             said = re.search(re.escape(readers[file]), file, re.I)[0]
-            draft.say(file, "refused", f"mask of another reader ({said}); {first or 'the first'} is taken: --kind folders "
-                      f"--mask '{{stem}}_{said}{re.search(r'([.]nii)?[.][^.]+$', file)[0]}' takes it")
+            draft.say(file, "refused", f"mask of another reader ({said}); {first or 'the first'} is taken: --kind "
+                      f"folders --mask '{{stem}}_{said}{re.search(r'([.]nii)?[.][^.]+$', file)[0]}' takes it")
     return [f for f in files if readers[f] == first]
 
 
@@ -198,7 +198,7 @@ def boxes(draft, cohort) -> pd.DataFrame | None:
         return None
     rows = [{"image": image, "label": "lesion", **box} for image, found in zip(cohort["image"], cohort["_boxes"],
             strict=True) if isinstance(found, list) for box in found]
-    draft.understand("boxes", f"{len(rows)}, one around each mask of {len({r['image'] for r in rows})} images, called lesion")
+    draft.understand("boxes", f"{len(rows)}, one around each mask, called lesion")
     return pd.DataFrame(rows)
 
 
@@ -253,8 +253,10 @@ def tell(draft, kind, cohort) -> None:
             rule = draft.options.get(why, "")
             draft.understand(what, shown + (f" and {len(counts) - 12} more" if len(counts) > 12 else "")
                              + (f", {rule}" if rule else ""))
-    rule = draft.options.get("_patient_rule") or ("by --patient-pattern" if draft.options.get("patient_pattern") else
-                                                  "from the table")
+    o = draft.options
+    rules = [o.get("_patient_rule"), o.get("patient_pattern") and "by --patient-pattern",
+             o.get("blocks") and f"--blocks {o['blocks']}", o.get("tables") and "from the table", "as the source says"]
+    rule = next(r for r in rules if r)
     draft.understand("patients", f"{cohort['patient_id'].nunique()}, {rule}" if "patient_id" in cohort else
                      "not named: each image counts by itself")
     told = "patient_id" in cohort or draft.options.get("patient_pattern") or draft.options.get("patient_level")

@@ -14,14 +14,14 @@ from medlab.intake import drafts, layouts
 PART = r"[-_ .]*(set|sets|data|dataset|images?|imgs?|split|part|cases)$"
 NOTHING = {*layouts.IMAGES, "anat", "func", "png", "jpg", "jpeg", "tif", "tiff", "dicom",
            "nifti", "nii", "data", "pictures", "photos", "scans", "slices", "all"}
-PEOPLE = r"^(p|pt|pat|patient|patients?id|sub|subj|subject|case|person|id|vol|volume|scan|study|exam|mouse|animal)\W*_*$"
+PEOPLE = r"^(p|pt|pat|patient|patientid|sub|subj|subject|case|person|id|vol|volume|scan|study|exam|animal)\W*_*$"
 GRADES = r"^(grade|class|stage|kl|birads|score|level|label|category|cat|type|dr|group|g|c)\W*_*$"
 MOST = 30  # folders of words that can still be classes
 
 
 @dataclass
 class Level:
-    """A level of the folders: its number, files by name, share of names below several parents, kind, group of each file."""
+    """A level of the folders: its number, files by name, share of names below several parents, kind, groups."""
 
     number: int
     names: Counter
@@ -128,7 +128,7 @@ def _kind(names, ids):
 
 
 def _chosen(draft, found, role):
-    """The level that ``--class-level`` or ``--patient-level`` names, None for none of them, "" where it says nothing."""
+    """The level that ``--class-level`` or ``--patient-level`` names, None for ``none``, "" where it is not given."""
     said = draft.options.get(f"{role}_level")
     if said is None:
         return ""
@@ -269,7 +269,8 @@ def _unwrapped(draft, rows):
         namesake = outer.get("/".join([*paths[file], file.split("/")[-1]]))
         copies |= {file: twin} if twin else {}
         alike |= {file: namesake} if namesake and not twin else {}
-    return [r for r in rows if not _is_copy(draft, r["source"], copies, alike)], _named(draft, paths, below, copies, alike)
+    _tell_copies(draft, below, copies, alike)
+    return [r for r in rows if not _is_copy(draft, r["source"], copies, alike)], paths
 
 
 def _wrapper(paths):
@@ -298,7 +299,7 @@ def _is_copy(draft, file, copies, alike):
     return True
 
 
-def _named(draft, paths, below, copies, alike):
+def _tell_copies(draft, below, copies, alike):
     names = ", ".join(sorted(set(below.values())))
     if draft.options.get("copies") not in (None, "all", "once"):
         raise ValueError(f"--copies {draft.options['copies']!r}: expected all or once")
@@ -308,7 +309,6 @@ def _named(draft, paths, below, copies, alike):
         file = min(alike)
         draft.ask(f"{len(alike)} files below {names} bear the names of files beside it but differ ({file} from "
                   f"{alike[file]}): taken as images of their own", "--copies all|once")
-    return paths
 
 
 def _same_spelling(rows, draft):

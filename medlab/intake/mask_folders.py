@@ -56,6 +56,11 @@ def masks(draft, source) -> None:
             raise ValueError(f"--{option} {o[option]}: no folder of this name; found {', '.join(sorted(there))}; "
                              "a template like 'masks/{stem}.png' goes with --kind folders or nifti")
     found = roles(files, o.get("mask"), o.get("valid"))
+    if o.get("mask") and not found["image"]:  # the only other folder with pictures
+        known = found["mask"] | found["valid"]
+        others = {f.split("/")[-2] for f in files if f.lower().endswith(SUFFIXES) and not known & set(f.split("/")[:-1])
+                  and "/" in f}
+        found["image"] = others if len(others) == 1 else set()
     for role, names in found.items():
         if len({n.lower()[:-2] if n.lower().endswith(("tr", "ts")) else n.lower() for n in names}) > 1:
             option = {"image": "--mask and --valid", "mask": "--mask", "valid": "--valid"}[role]
@@ -109,8 +114,8 @@ def _with_masks(draft, rows):
         if part in bare:
             draft.say(row["source"], "refused", f"no mask in the whole part {part}: it is no part to test on")
     if bare:
-        draft.understand("without masks", f"{sum(p in bare for p in parts)} images of the part {', '.join(sorted(bare))}:"
-                         " left out, as nothing can be tested on them")
+        draft.understand("without masks", f"{sum(p in bare for p in parts)} images of the part "
+                         f"{', '.join(sorted(bare))}: left out, as nothing can be tested on them")
     return [r for p, r in zip(parts, rows, strict=True) if p not in bare]
 
 
@@ -188,8 +193,8 @@ def several(images: dict, others: dict, pairs: dict) -> dict[str, list[str]]:
             found[image].append(file)
     words = Counter(name for file in left if (name := others[file][1]) and not re.search(r"\d", name))
     if not pairs and any(n > 1 for n in words.values()):
-        raise ValueError(f"masks are called {', '.join(sorted(words)[:5])} in each folder: classes in files of their own; "
-                         "write them into one file of numbers, then --mask-classes NAME:VALUE,... names these")
+        raise ValueError(f"masks are called {', '.join(sorted(words)[:5])} in each folder: classes in files of their "
+                         "own; write them into one file of numbers, then --mask-classes NAME:VALUE,... names these")
     return {image: sorted(files) for image, files in found.items()}
 
 
