@@ -272,7 +272,8 @@ def test_tables_with_image_template_masks_and_boxes(workspace):
     root = workspace / "src"
     for i in range(3):
         picture(root / f"img/p{i:02d}.png", i)
-        picture(root / f"seg/p{i:02d}.png", i)
+        (root / "seg").mkdir(exist_ok=True)
+        pil.fromarray(np.eye(24, 20, dtype=np.uint8) * 255).save(root / f"seg/p{i:02d}.png")
     write(root / "a.csv", "nr,x0,y0,x1,y1,sex\n00,1,2,3,4,f\n01,,,,,m\n09,1,1,2,2,m\n")
     write(root / "b.csv", "nr,label\n0,benign\n1,malignant\n5,benign\n9,benign\n")
     data = importers.import_source(

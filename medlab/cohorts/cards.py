@@ -19,7 +19,7 @@ CARD_KEYS = {
     "title": str, "modality": str, "intensity": str, "description": str, "licence": str, "citation": str,
     "classes": list, "classes_ordered": bool, "positive": str, "time_origin": str, "event_meaning": str,
     "event_coding": dict, "patients": str, "synthetic": bool, "augmentation": (str, dict), "window": str,
-    "region": str, "mask_classes": dict, "text": list,
+    "region": str, "mask_classes": dict, "text": list, "channels": list,
     "import": dict, "notes": list, "understood": list, "questions": list, "sha256": dict,
 }
 EVENTS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}

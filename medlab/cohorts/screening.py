@@ -39,7 +39,7 @@ def measure(image) -> dict:
     digest = hashlib.sha256(f"{pixels.shape}{pixels.dtype}".encode())
     digest.update(pixels.data)
     return {
-        "problem": "blank" if finite.min() == finite.max() else None,
+        "problem": "blank" if finite.max() - finite.min() <= (2 if pixels.dtype == np.uint8 else 0) else None,
         "depth": shape[-4], "height": shape[-3], "width": shape[-2], "channels": shape[-1],
         "spacing_mm": " x ".join(f"{v:.6g}" for v in image.spacing_mm) if image.spacing_mm else None,
         "minimum": float(finite.min()), "maximum": float(finite.max()), "mean": float(finite.mean(dtype=np.float64)),

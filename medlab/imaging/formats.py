@@ -264,14 +264,17 @@ def _nifti(file, path, frame, zipped):
             header, shape = source.header, source.shape
             while len(shape) > 3 and shape[-1] == 1:
                 shape = shape[:-1]
+            channels = shape[4] if len(shape) == 5 and shape[3] == 1 else 1  # the fifth axis of NIfTI holds a vector
+            shape = shape[:3] if channels > 1 else shape
             if len(shape) not in (2, 3, 4) or min(shape) < 1:
                 raise BadImage(path, f"NIfTI of shape {source.shape}: expected three or four axes")
             if len(shape) == 4 and (frame is None or not 0 <= frame < shape[3]):
                 raise BadImage(path, f"{shape[3]} volumes: give frame 0 to {shape[3] - 1}")
-            if math.prod(shape[:3]) * max(header.get_data_dtype().itemsize, 4) > MAX_BYTES:
+            if math.prod(shape[:3]) * channels * max(header.get_data_dtype().itemsize, 4) > MAX_BYTES:
                 raise BadImage(path, f"volume {shape[:3]} is more than {MAX_BYTES // 2**20} MiB")
             index = (slice(None),) * min(3, len(shape)) + ((frame,) if len(shape) == 4 else ())
-            data = np.asarray(source.dataobj[index + (0,) * (len(source.shape) - len(index))])
+            rest = (0, slice(None)) if channels > 1 else (0,) * (len(source.shape) - len(index))
+            data = np.asarray(source.dataobj[index + rest])
         if data.dtype.names:  # RGB of 8 bits
             data = np.stack([data[n] for n in data.dtype.names[:3]], axis=-1)
         elif data.dtype.kind not in "biuf":

@@ -21,7 +21,8 @@ from tqdm import tqdm
 import medlab
 from medlab import storage
 from medlab.cohorts import cards
-from medlab.intake import label_maps, targets
+from medlab.imaging import nifti
+from medlab.intake import label_maps, stacks, targets
 
 CARD = ("title", "modality", "intensity", "description", "licence", "citation", "positive", "classes",
         "classes_ordered", "time_origin", "event_meaning", "augmentation", "window", "region")
@@ -121,8 +122,9 @@ def take(draft: Draft, rows: list) -> pd.DataFrame:
     ----------
     rows : list of dict
         ``source`` (relative path, perhaps with ``::member``), optionally ``mask_source``, ``valid_source``,
-        ``frame``, ``_expected`` (the size of the image its annotation says) and any column of the cohort. Mask and
-        field of view must have the size of the image.
+        ``frame``, ``_expected`` (the size of the image its annotation says), ``_channels`` (its files, see
+        `stacks.stack`), ``_instances`` (all masks of an image) and any column of the cohort. Mask and field of view
+        must have the size of the image.
 
     Returns
     -------
@@ -132,25 +134,28 @@ def take(draft: Draft, rows: list) -> pd.DataFrame:
     with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as pool:
         problems = list(tqdm(pool.map(lambda row: _read(draft, row), rows), total=len(rows), desc="importing",
                              unit="image"))
-    taken, seen, numbers = [], {}, {}
+    taken, seen, numbers, hows = [], {}, {}, Counter()
     for row, problem in zip(rows, problems, strict=True):
         source, found = row.pop("source"), {c: row.pop(f, None) for c, f in OTHERS.items()}
         if problem:
             draft.say(source, "refused", problem)
             continue
-        row["image"] = _placed(draft, source, "images", numbers)
+        made, how, instances = row.pop("_made", None), row.pop("_how", ""), row.pop("_instances", None)
+        row["image"] = _moved(draft, made, row, numbers) if made else _placed(draft, source, "images", numbers)
         row |= {c: _placed(draft, f, "masks" if c == "mask" else c, numbers) for c, f in found.items() if f}
-        if row.pop("_palette", False):
-            labels, _ = label_maps.read(found["mask"], draft.source)
-            row["mask"] = write_labels(draft, labels.pixels[..., 0], f"{row['mask'].rpartition('.')[0]}_numbers.png")
+        if how:
+            row["mask"] = _mask_anew(draft, instances or found["mask"], row)
+            hows[how] += 1
         mark = (draft.sha256[row["image"].split("::")[0]], source.partition("::")[2], row.get("frame"))
         twin = seen.setdefault(mark, source)
-        draft.say(source, *(("taken", "") if twin == source or row.get("frame") else
+        draft.say(source, *(("taken", _odd(row)) if twin == source or row.get("frame") else
                             ("duplicate", f"same content as {twin}; kept")))
         taken.append(row)
     if not taken:
         reasons = Counter(e["reason"] for e in draft.log).most_common(3)
         raise ValueError(f"no image could be taken from {draft.source.name}: {reasons}; say the kind with --kind")
+    for how, n in hows.items():
+        draft.understand("masks", f"{n} of {sum('mask' in r for r in taken)}: {how}")
     mask_classes(draft, [row.pop("_values") for row in taken if "_values" in row])
     return pd.DataFrame(taken)
 
@@ -164,7 +169,9 @@ def _read(draft, row):
 
     what = ""
     try:
-        image = formats.read(row["source"], row.get("frame"), draft.source)
+        image = (stacks.stack(draft.source, row["_channels"]) if "_channels" in row else
+                 formats.read(row["source"], row.get("frame"), draft.source))
+        row |= {"_two": label_maps.two_valued(image.pixels)}
         shape = row["_shape"] = image.pixels.shape[:-1]
         if row.get("_expected", shape) != shape:
             sizes = [" x ".join(map(str, s)) for s in (row["_expected"], shape)]
@@ -172,16 +179,50 @@ def _read(draft, row):
         for column, key in OTHERS.items():
             if row.get(key):
                 what = f"its {column.replace('_', ' ')}: "
-                strict = column == "mask" and "mask_classes" in draft.options
-                mask, palette = label_maps.read(row[key], draft.source, row.get("frame"), strict)
+                strict = column == "mask" and ("mask_classes" in draft.options or "mask_classes" in draft.card)
+                files = row.get("_instances") or row[key] if column == "mask" else row[key]
+                mask, how = label_maps.read(files, draft.source, row.get("frame"), strict)
                 wrong = label_maps.misplaced(mask, image)
                 if wrong:
                     raise dicom.BadImage(row[key], wrong)
                 if column == "mask":
-                    row |= {"_values": np.unique(mask.pixels)[:1000], "_palette": palette}
+                    row |= {"_values": np.unique(mask.pixels)[:1000], "_how": how}
+                    if files != row[key]:
+                        row["_boxes"] = label_maps.boxes(files, draft.source, row.get("frame"))
+        row |= {"_made": stacks.write(draft.folder, image, row["_case"])} if "_channels" in row else {}
     except dicom.BadImage as error:
         return what + error.reason.replace(str(draft.source), "")
     return None
+
+
+def _odd(row):
+    """What is worth saying in the log about the mask of an image that is taken."""
+    values = row.get("_values", (0, 1))
+    return "its mask marks nothing" if not np.any(values) else "its mask marks every pixel" if np.all(values) else ""
+
+
+def _moved(draft, made, row, numbers):
+    """Name of an image that the import has written: as it is, or a running number with ``pseudonyms``."""
+    name = made.pop("image")
+    row |= made
+    if draft.options.get("pseudonyms"):
+        number = numbers.setdefault(("images", name), len(numbers) + 1)
+        name = stacks.renamed(draft.folder, name, f"images/{number:06d}")
+    draft.sha256[name] = storage.digest(draft.folder / name)
+    return name
+
+
+def _mask_anew(draft, files, row):
+    """Write a mask whose numbers do not stand in its file as they are: a picture as PNG, a volume as NIfTI."""
+    mask, _ = label_maps.read(files, draft.source, row.get("frame"))
+    stem = re.sub(r"(\.nii)?\.[^./]+$", "", row["mask"].partition("::")[0])
+    stem += "_numbers" + (f"_{row['frame']}" if row.get("frame") is not None else "")
+    if mask.pixels.ndim == 3 and mask.pixels.max() < 256:
+        return write_labels(draft, mask.pixels[..., 0], f"{stem}.png")
+    (draft.folder / stem).parent.mkdir(parents=True, exist_ok=True)
+    name = nifti.write(mask, draft.folder, stem)["image"]
+    draft.sha256[name] = storage.digest(draft.folder / name)
+    return name
 
 
 def mask_classes(draft, values) -> None:
@@ -190,6 +231,12 @@ def mask_classes(draft, values) -> None:
     said = draft.options.get("mask_classes")
     if said:
         draft.card["mask_classes"] = whole_numbers("mask-classes", said)
+    full, empty = (sum(bool(test(found)) for found in values) for test in (np.all, lambda found: not np.any(found)))
+    if full and full == len(values) and not draft.card.get("mask_classes"):
+        raise ValueError(f"each of {full} masks marks every pixel: the numbers are {sorted(counts)[:8]} and none is 0; "
+                         "say which number is what with --mask-classes NAME:VALUE,...")
+    if full or empty:
+        draft.notes.append(f"{empty} masks mark nothing, {full} mark every pixel: see import_log.csv")
     if counts:
         draft.notes += label_maps.named(counts, draft.card.get("mask_classes"))
 

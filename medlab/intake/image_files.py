@@ -4,50 +4,41 @@
 """
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 
-from medlab.intake import drafts, joins, tables
+from medlab.intake import channels, decathlon, drafts, joins, layouts, levels, tables
 
 
 def folders(draft, source) -> None:
-    """Folder per class, perhaps below training/validation/testing; no class folders: images without label."""
+    """Folder per class, perhaps below training/validation/testing; no class folders: images without label.
+
+    Masks beside the images (``NAME_mask.png``) are theirs; of several folder levels see `levels.read`.
+    """
     files = drafts.listing(draft.source)
     rows = []
     for relative in files:
-        *above, _ = relative.split("/")
-        splits = [drafts.SPLIT_NAMES[p.lower()] for p in above if p.lower() in drafts.SPLIT_NAMES]
-        rest = [p for p in above if p.lower() not in drafts.SPLIT_NAMES]
-        row = {"source": relative, "label": rest[0] if rest else None, "split": splits[0] if splits else None}
-        if len(set(splits)) > 1:
-            draft.say(relative, "refused", f"its path names several splits ({', '.join(splits)})")
-        elif not relative.lower().endswith((*drafts.PICTURES, *drafts.NIFTI)):
-            draft.say(relative, "refused", "not an image file by its suffix")
+        if relative.lower().endswith((*drafts.PICTURES, *drafts.NIFTI, ".gif")):
+            rows.append({"source": relative})
         else:
-            rows.append(row)
-    _same_spelling(rows, draft)
-    if len({r["label"] for r in rows}) < 2 or draft.options.get("label"):
-        for row in rows:
-            del row["label"]
-    if not any(r["split"] for r in rows) or draft.options.get("split"):
-        for row in rows:
-            del row["split"]
-    named_files(draft, rows, files, "folders")
+            draft.say(relative, "refused", "not an image file by its suffix")
+    named_files(draft, placed(draft, rows, files), files, "folders")
 
 
-def _same_spelling(rows, draft):
-    """Glioma below train and glioma below test are one class: the more frequent spelling."""
-    counts = Counter(r["label"] for r in rows if r["label"])
-    best = {}
-    for label, _ in counts.most_common():
-        best.setdefault(label.casefold(), label)
-    for label in counts:
-        if best[label.casefold()] != label:
-            draft.notes.append(f"class folder {label} counted as {best[label.casefold()]}")
-    for row in rows:
-        row["label"] = best[row["label"].casefold()] if row["label"] else None
+def placed(draft, rows, files, names=()) -> list:
+    """Rows of picture files as rows of images: masks beside them found, sequences stacked, folders read.
+
+    Parameters
+    ----------
+    names : list of str
+        Of channels, where the source says them.
+    """
+    found = layouts.trusted(draft, layouts.marks([r["source"] for r in rows]))
+    rows = layouts.attach(draft, rows, found)
+    rows = channels.beside(draft, rows, names)
+    return levels.read(draft, rows)
 
 
 def named_files(draft, rows, files, kind, boxes=None, **known) -> None:
@@ -72,7 +63,7 @@ def named_files(draft, rows, files, kind, boxes=None, **known) -> None:
         if groups is None:
             draft.say(row["source"], "refused", "its name does not fit --patient-pattern")
             continue
-        row |= {"_stem": stem} | groups
+        row |= {"_stem": stem, "_source": relative} | groups
         template = {**row, "stem": stem, "folder": relative.rpartition("/")[0], "file": relative.split("/")[-1]}
         complaints[row["source"]] = []
         row |= joins.beside(draft, template, listed, complaints[row["source"]]) if kind != "masks" else {}
@@ -90,14 +81,18 @@ def named_files(draft, rows, files, kind, boxes=None, **known) -> None:
         _blocks(draft, kept)
     table = joins.outcomes(draft, once=draft.options.get("key"))
     drafts.card(draft, kind, **known)
+    channels.of_volumes(draft, kept, channels.named(draft, draft.card.get("channels")))
     cohort = drafts.take(draft, kept)
+    if kind != "npz":
+        layouts.unlike(draft, cohort)
     ids = {"file": [Path(i.partition("::")[0]).name for i in cohort["image"]], "stem": list(cohort["_stem"])}
     ids |= {"patient": list(cohort["patient_id"])} if "patient_id" in cohort else {}
     cohort = joins.attach(draft, cohort.drop(columns="_stem"), table, ids)
     if table is not None and "patient_id" not in cohort:
         cohort.insert(0, "patient_id", [ids["stem"][i] for i in cohort.index])
     cohort = cohort.reset_index(drop=True)
-    found = boxes(draft, cohort) if boxes else None
+    found = boxes(draft, cohort) if boxes else layouts.boxes(draft, cohort)
+    layouts.tell(draft, kind, cohort)
     drafts.finish(draft, cohort, boxes=found)
 
 
@@ -125,13 +120,21 @@ def _blocks(draft, rows):
 
 
 def nifti(draft, source) -> None:
-    """NIfTI files; the patient of a BIDS name (sub-01) is recognised without a pattern."""
+    """NIfTI files; the patient of a BIDS name (sub-01) is recognised without a pattern.
+
+    Sequences of one case beside its mask (``X_t1``, ``X_flair``, ``X_seg``) are channels of one image.
+    """
     files = drafts.listing(draft.source)
+    said = decathlon.read(draft, files)
     rows = [{"source": f} for f in files if f.lower().endswith(drafts.NIFTI)]
     bids = rows and all(re.search(r"sub-[A-Za-z0-9]+", r["source"]) for r in rows)
     if bids and not draft.options.get("patient_pattern"):
         draft.options["patient_pattern"] = r"(?P<patient_id>sub-[A-Za-z0-9]+)"
-    named_files(draft, rows, files, "nifti")
+        draft.options |= {"_bids": True, "_patient_rule": "from BIDS names (sub-...)"}
+    for file in files:
+        if not file.lower().endswith((*drafts.NIFTI, "dataset.json")):
+            draft.say(file, "refused", "no NIfTI file")
+    named_files(draft, placed(draft, rows, files, said.get("channels", ())), files, "nifti", **said.get("card", {}))
 
 
 def npz(draft, source, *, member=None, frames=False, patient_member=None, label_member=None) -> None:
@@ -162,4 +165,4 @@ def npz(draft, source, *, member=None, frames=False, patient_member=None, label_
             extra = {c: data[m].ravel() for c, m in (("patient_id", patient_member), ("label", label_member)) if m}
         rows += [{"source": f"{file}::{member}", "frame": i, **{c: tables.canonical(v[i].item())
                   for c, v in extra.items()}} for i in range(count)]
-    named_files(draft, rows, files, "npz")
+    named_files(draft, levels.read(draft, rows) if len(files) > 1 and not frames else rows, files, "npz")

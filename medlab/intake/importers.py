@@ -47,6 +47,10 @@ COMMON = {  # options of all kinds, with a line of help
     "keep": "columns to take although they look like identifiers",
     "mask": "where masks are: a folder, or a template such as '{stem}_mask.png'", "mask_classes": "name:value,...",
     "valid": "where fields of view are, as for masks", "blocks": "contiguous blocks of a volume's slices as patients",
+    "class_level": "number of the folder level that holds the classes, from 1 below the source, or none",
+    "patient_level": "number of the folder level that holds the patients, or none",
+    "channels": "names of sequences that are the channels of one image, in their order (t1,flair), or none",
+    "copies": "files of equal name below a folder that repeats its siblings: all, or once (the outer ones)",
     **dict.fromkeys(drafts.CARD, "said in the card"),
 }
 

@@ -6,39 +6,136 @@ import numpy as np
 
 from medlab.imaging.dicom import Image
 
+MOST_COLOURS = 64  # of a mask; more are a picture
 
-def read(path, root, frame=None, strict=False) -> tuple[Image, bool]:
-    """A mask file for import: its numbers, and whether they stand behind a palette.
+def read(path, root, frame=None, strict=False) -> tuple[Image, str]:
+    """A mask file for import: its numbers, and how they were found where they do not stand in the file as they are.
 
     Parameters
     ----------
-    path : str
-        As for `formats.read`, below ``root``.
+    path : str or list of str
+        As for `formats.read`, below ``root``; of several files (one a lesion) the union.
     strict : bool
         Refuse colours without a palette; else what is not black counts as 1.
 
     Returns
     -------
-    (dicom.Image of one channel, bool)
-        For a picture in colours of a palette the numbers, not the colours.
+    (dicom.Image of one channel, str)
+        "" where the numbers are those of the file. Else: numbers of a palette; an alpha channel on one colour; levels
+        of a JPEG or of a smoothed mask, cut at half; one fraction, as 0.9882, which is 1; a union.
 
     Raises
     ------
     BadImage
-        With ``strict``: it is not known which colour is which class.
+        With ``strict``: it is not known which colour is which class. Many colours or grey levels: a picture. Fractions
+        or levels of a JPEG that are not two.
     """
     from medlab.imaging import dicom, formats
 
+    if not isinstance(path, str):
+        return _union([read(p, root, frame, strict)[0] for p in path], path)
     image = formats.read(path, frame, root)
     pixels = image.pixels
+    picture = _opened(root / path) if frame is None else {}
+    if "alpha" in picture and picture["alpha"].shape == pixels.shape[:-1] and (pixels == pixels[:1, :1]).all():
+        marked = (picture["alpha"] > 127).astype(np.uint8)
+        return replace(image, pixels=marked[..., None]), "alpha channel of one colour"
     if pixels.shape[-1] == 1 or (pixels == pixels[..., :1]).all():
-        return replace(image, pixels=pixels[..., :1]), False
-    numbers = _palette(root / path) if frame is None else None
+        values, how = _levels(pixels[..., :1], path, picture.get("format") == "JPEG")
+        return replace(image, pixels=values), how
+    numbers = picture.get("numbers")
     if numbers is not None and numbers.shape == pixels.shape[:-1]:
-        return replace(image, pixels=numbers[..., None]), True
+        return replace(image, pixels=numbers[..., None]), "numbers of a palette"
     if strict:
         raise dicom.BadImage(path, f"a mask of {pixels.shape[-1]} different channels; expected one of numbers")
-    return replace(image, pixels=(pixels > 0).any(axis=-1, keepdims=True)), False
+    colours = len(np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)) if picture.get("format") != "JPEG" else 999
+    if colours > MOST_COLOURS:
+        raise dicom.BadImage(path, "a picture in colours rather than a mask: expected numbers or few colours")
+    return replace(image, pixels=(pixels > 0).any(axis=-1, keepdims=True)), ("" if colours < 3 else
+                                                                             "several colours, all taken as one class")
+
+
+def _levels(pixels, path, jpeg):
+    """Numbers of a grey mask: as they are; or two levels that compression, smoothing or scaling has blurred."""
+    from medlab.imaging import dicom
+
+    values = np.unique(pixels[np.isfinite(pixels)] if pixels.dtype.kind == "f" else pixels)
+    high = float(values[-1]) if len(values) else 0.0
+    whole = bool((values == np.round(values)).all())
+    blurred = jpeg or not whole or (len(values) > 8 and high >= 200)
+    if len(values) < 3 and whole or not blurred and len(values) <= 16:
+        return pixels, ""
+    if len(values) == 2 and not values[0]:
+        return (pixels > 0).astype(np.uint8), f"{high:.4g} counts as 1"
+    if blurred and two_levels(pixels[..., 0], high) and not (jpeg and high < 128):
+        top = np.uint8(255 if whole else 1)
+        return (pixels > high / 2) * top, f"{'JPEG' if jpeg else 'smoothed'} levels from 0 to {high:.4g}, cut at half"
+    if whole and not jpeg and (len(values) <= 16 or _in_regions(pixels[..., 0])):
+        return pixels, ""
+    raise dicom.BadImage(path, f"{len(values)} values from {values[0]:g} to {high:g}{' in a JPEG' * jpeg}: neither "
+                               "numbers of classes nor two levels; save the mask without loss")
+
+
+def _in_regions(pixels):
+    """Whether neighbours above 0 mostly have the same number, as in a map of labels and not in a picture."""
+    left, right = pixels[..., :-1], pixels[..., 1:]
+    both = (left > 0) & (right > 0)
+    return bool(both.any()) and (left == right)[both].mean() > 0.5
+
+
+def two_levels(pixels, high) -> bool:
+    """Whether grey values lie around 0 and `high`, with others only along the border between them.
+
+    Nine of ten lie within a fifth of one of the two, and nowhere do others fill a square of 3 x 3 pixels.
+    """
+    from scipy import ndimage
+
+    if not np.isfinite(pixels).all() or pixels.min() < 0 or high <= 0:
+        return False
+    between = (pixels > high / 5) & (pixels < high * 4 / 5)
+    square = np.ones((1,) * (pixels.ndim - 2) + (3, 3), bool)
+    return between.mean() < 0.1 and not ndimage.binary_erosion(between, square).any()
+
+
+def _union(images, paths):
+    from medlab.imaging import dicom
+
+    for path, image in zip(paths, images, strict=True):
+        if image.pixels.shape != images[0].pixels.shape:
+            raise dicom.BadImage(path, f"{' x '.join(map(str, image.pixels.shape[:-1]))} pixels, another mask of the "
+                                       f"image {' x '.join(map(str, images[0].pixels.shape[:-1]))}")
+    pixels = np.maximum.reduce([i.pixels for i in images])
+    return replace(images[0], pixels=pixels), "union of several masks" if len(images) > 1 else ""
+
+
+def is_mask(path, root) -> bool:
+    """Whether a file can be read as a mask (see `read`)."""
+    from medlab.imaging import dicom
+
+    try:
+        read(path, root)
+    except dicom.BadImage:
+        return False
+    return True
+
+
+def boxes(paths, root, frame=None) -> list[dict]:
+    """Edges of what each of several masks marks, in pixels from 0, the largest behind the last."""
+    found = []
+    for path in paths:
+        places = np.nonzero(read(path, root, frame)[0].pixels.any(axis=-1))
+        if len(places[0]):
+            found.append({f"{a}_{end}": int(at) for a, p in zip("zyx"[-len(places):], places, strict=True)
+                          for end, at in (("min", p.min()), ("max", p.max() + 1))})
+    return found
+
+
+def two_valued(pixels) -> bool:
+    """Whether an image holds two values only, as a mask does; a few pixels are looked at first."""
+    if len(np.unique(pixels.reshape(-1)[::max(1, pixels.size // 500)])) > 2:
+        return False
+    low, high = pixels.min(), pixels.max()
+    return bool(low < high and ((pixels == low) | (pixels == high)).all())
 
 
 def misplaced(mask, image) -> str | None:
@@ -56,15 +153,21 @@ def misplaced(mask, image) -> str | None:
     return None
 
 
-def _palette(path):
-    """Numbers of a picture that shows them in the colours of a palette, else None."""
+def _opened(path):
+    """Of a picture file: its ``format``, ``numbers`` behind a palette, its ``alpha``; {} for any other file."""
     from PIL import Image as pil
 
     try:
         with pil.open(path) as picture:
-            return np.asarray(picture) if picture.mode == "P" else None
+            found = {"format": picture.format}
+            if picture.mode == "P":
+                found["numbers"] = np.asarray(picture)
+            if picture.mode in ("RGBA", "LA"):
+                alpha = np.asarray(picture.getchannel("A"))
+                found |= {"alpha": alpha} if alpha.min() < alpha.max() else {}
+            return found
     except (OSError, ValueError):
-        return None
+        return {}
 
 
 def save(labels, path) -> None:

@@ -5,16 +5,12 @@ its name. What could belong to two images belongs to none: the import stops and 
 """
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 
-from medlab.intake import drafts, image_files
+from medlab.intake import channels, decathlon, drafts, image_files, layouts, levels
+from medlab.intake.layouts import IMAGES, MASKS, SUFFIXES, VALID
 
-IMAGES = ("image", "images", "img", "imgs", "imagestr", "imagests", "original", "originals")
-MASKS = ("mask", "masks", "label", "labels", "labelstr", "labelsts", "1st_manual", "manual", "gt", "groundtruth",
-         "ground_truth", "segmentation", "segmentations", "seg", "annotation", "annotations")
-VALID = ("fov", "field_of_view", "fov_mask", "fov_masks")
 WORDS = r"([-_. ]?(image|img|mask|label|seg|segmentation|gt|groundtruth|ground_truth|manual\d?|annotation|fov|0000))+$"
-SUFFIXES = (*(p for p in drafts.PICTURES if p != ".dcm"), *drafts.NIFTI, ".gif")
 RULES = (  # how names are compared, and whether each must then have its partner
     ("equal names", lambda stem: stem, False),
     ("names that are equal but for words such as mask", lambda stem: re.sub(WORDS, "", stem), False),
@@ -60,6 +56,11 @@ def masks(draft, source) -> None:
             raise ValueError(f"--{option} {o[option]}: no folder of this name; found {', '.join(sorted(there))}; "
                              "a template like 'masks/{stem}.png' goes with --kind folders or nifti")
     found = roles(files, o.get("mask"), o.get("valid"))
+    if o.get("mask") and not found["image"]:  # the only other folder with pictures
+        known = found["mask"] | found["valid"]
+        others = {f.split("/")[-2] for f in files if f.lower().endswith(SUFFIXES) and not known & set(f.split("/")[:-1])
+                  and "/" in f}
+        found["image"] = others if len(others) == 1 else set()
     for role, names in found.items():
         if len({n.lower()[:-2] if n.lower().endswith(("tr", "ts")) else n.lower() for n in names}) > 1:
             option = {"image": "--mask and --valid", "mask": "--mask", "valid": "--valid"}[role]
@@ -68,14 +69,54 @@ def masks(draft, source) -> None:
     if not found["image"] or not found["mask"]:
         raise ValueError(f"{draft.source.name}: folders {', '.join(sorted(there)) or 'none'}; expected one of images "
                          "(image, images, imagesTr) and one of masks (--mask FOLDER)")
-    parts = _parts(draft, files, found)
-    rows = [{"source": f, **_split(f)} for f in parts["image"]]
-    if not any(r.get("split") for r in rows):
-        rows = [{"source": r["source"]} for r in rows]
+    said = decathlon.read(draft, files)
+    parts = _parts(draft, [f for f in files if f != f"{said.get('folder')}dataset.json"], found)
+    decathlon.absent(draft, said, files)
+    rows, places = _cases(draft, parts, channels.named(draft, said.get("channels")))
     for role, key in (("mask", "mask_source"), ("valid", "valid_source")):
         if parts[role]:
-            _pair(draft, rows, parts, role, key)
-    image_files.named_files(draft, rows, files, "masks")
+            _pair(draft, rows, places, _first_reader(draft, parts[role]), role, key)
+    layouts.single_instances(rows)
+    rows = _with_masks(draft, rows)
+    for role, key in (("mask", "mask_source"), ("field of view", "valid_source")):
+        for row in rows if any(key in r for r in rows) else ():
+            if key not in row:
+                draft.say(row["source"], "unmatched", f"no {role} of its name; image taken without")
+    rows = levels.read(draft, rows, strict=False)
+    image_files.named_files(draft, rows, files, "masks", **said.get("card", {}))
+
+
+def _cases(draft, parts, names):
+    """Rows of images, several channels of a case as one, and {file: (place, stem)} of them."""
+    places, rows = dict(parts["image"]), [{"source": f} for f in parts["image"]]
+    if channels.numbered([s for _, s in places.values()], [s for _, s in parts["mask"].values()]):
+        rows = channels.together(draft, rows, channels.NUMBERED, names)
+        places = {f: (place, re.sub(r"_\d{4}$", "", name)) for f, (place, name) in places.items()}
+    return rows, {r["source"]: places[r["source"]] for r in rows}
+
+
+def _first_reader(draft, masks):
+    """Masks of the first of several readers, who are named in the files (``21_manual1``, ``21_manual2``)."""
+    said = {f: found for f, (_, name) in masks.items() if (found := layouts.says(name)) and found[2]}
+    groups = defaultdict(list)
+    for file, (base, _, _) in said.items():
+        groups[(masks[file][0], base)].append(file)
+    kept = {f for group in groups.values() for f in layouts.of_readers(draft, group, {g: said[g][2] for g in group})}
+    return {f: v for f, v in masks.items() if f not in said or f in kept}
+
+
+def _with_masks(draft, rows):
+    """Rows without a part of the source of which no image has a mask: such a test part can test nothing."""
+    parts = [levels.part_of(r["source"]) for r in rows]
+    marked = {p for p, r in zip(parts, rows, strict=True) if r.get("mask_source")}
+    bare = {p for p in set(parts) - marked if p}
+    for part, row in zip(parts, rows, strict=True):
+        if part in bare:
+            draft.say(row["source"], "refused", f"no mask in the whole part {part}: it is no part to test on")
+    if bare:
+        draft.understand("without masks", f"{sum(p in bare for p in parts)} images of the part "
+                         f"{', '.join(sorted(bare))}: left out, as nothing can be tested on them")
+    return [r for p, r in zip(parts, rows, strict=True) if p not in bare]
 
 
 def _parts(draft, files, found):
@@ -93,14 +134,6 @@ def _parts(draft, files, found):
         place = (*folders[:at], tail[0] if tail else "", *folders[at + 1:])
         parts[role][file] = (place, re.sub(r"(\.nii)?\.[^.]+$", "", name).lower())
     return parts
-
-
-def _split(file):
-    names = [re.sub("^(images|labels)(?=t[rs]$)", "", p.lower()) for p in file.split("/")[:-1]]
-    found = {drafts.SPLIT_NAMES[n] for n in names if n in drafts.SPLIT_NAMES}
-    if len(found) > 1:
-        raise ValueError(f"{file}: its path names several splits ({', '.join(sorted(found))})")
-    return {"split": found.pop() if found else None}
 
 
 def match(images: dict, others: dict) -> tuple[dict[str, str], str]:
@@ -133,19 +166,52 @@ def match(images: dict, others: dict) -> tuple[dict[str, str], str]:
     return best if best[0] else ({}, ambiguous or best[1])
 
 
-def _pair(draft, rows, parts, role, key):
-    pairs, rule = match(parts["image"], parts[role])
+def several(images: dict, others: dict, pairs: dict) -> dict[str, list[str]]:
+    """All masks of each image, where there can be several: one for each lesion.
+
+    A mask more bears the name of its image and a number (``a_1``, ``a_mask_2``), or lies with others in the folder of a
+    single image (``ID/images/x``, ``ID/masks/*``). Masks there that are called by words (``liver``, ``spleen``) in more
+    than one folder are classes, not lesions.
+
+    Raises
+    ------
+    ValueError
+        Masks of classes in files of their own.
+    """
+    found = defaultdict(list, {image: [other] for image, other in pairs.items()})
+    left, used = [f for f in others if f not in set(pairs.values())], defaultdict(list)
+    keys = {(place, re.sub(WORDS, "", name)): file for file, (place, name) in images.items()}
+    for file, (place, _) in images.items():
+        used[place].append(file)
+    for file in left:
+        place, name = others[file]
+        image = keys.get((place, re.sub(r"[-_. ]*\(?\d+\)?$", "", re.sub(WORDS, "", re.sub(
+            r"[-_. ]*\(?\d+\)?$", "", name))))) or keys.get((place, re.sub(r"[-_. ]*\(?\d+\)?$", "", name)))
+        if image is None and not pairs and place and len(used[place]) == 1:
+            image = used[place][0]
+        if image:
+            found[image].append(file)
+    words = Counter(name for file in left if (name := others[file][1]) and not re.search(r"\d", name))
+    if not pairs and any(n > 1 for n in words.values()):
+        raise ValueError(f"masks are called {', '.join(sorted(words)[:5])} in each folder: classes in files of their "
+                         "own; write them into one file of numbers, then --mask-classes NAME:VALUE,... names these")
+    return {image: sorted(files) for image, files in found.items()}
+
+
+def _pair(draft, rows, images, others, role, key):
+    pairs, rule = match(images, others)
+    loose = {} if rule.startswith(("all", "the first", "being")) and pairs else several(images, others, pairs)
     name = {"mask": "mask", "valid": "field of view"}[role]
-    if not pairs:
+    if not pairs and not loose:
         raise ValueError(f"{draft.source.name}: which {name} belongs to which image? {rule} (images such as "
-                         f"{next(iter(parts['image']))}, {name}s such as {next(iter(parts[role]))}); rename the "
+                         f"{next(iter(images))}, {name}s such as {next(iter(others))}); rename the "
                          "files, or give a template with --kind folders --mask 'masks/{stem}_mask.png'")
+    found = {image: loose.get(image, [other]) for image, other in pairs.items()} | loose
     for row in rows:
-        if row["source"] in pairs:
-            row[key] = pairs[row["source"]]
-        else:
-            draft.say(row["source"], "unmatched", f"no {name} of its name; image taken without")
-    for file in sorted(parts[role].keys() - set(pairs.values())):
+        if row["source"] in found:
+            row[key] = found[row["source"]][0]
+            row |= {"_instances": found[row["source"]]} if role == "mask" else {}
+    for file in sorted(others.keys() - {f for files in found.values() for f in files}):
         draft.say(file, "unmatched", f"a {name} without an image of its name")
-    if rule != "equal names":
+    if pairs and rule != "equal names":
         draft.notes.append(f"{'masks' if role == 'mask' else 'fields of view'} belong to images by {rule}")
