@@ -107,7 +107,7 @@ def tolerance(heights, thicknesses=()) -> float:
     steps = np.diff(heights)
     apart = steps[steps > 0.1 * steps.mean()] if len(steps) else steps  # without the steps between repeats
     distances = [*([np.median(apart)] if len(apart) else []), *([np.median(thicknesses)] if len(thicknesses) else [])]
-    return 0.1 * min([*distances, 10.0])
+    return float(0.1 * min([*distances, 10.0]))
 
 
 def geometry_of(planes, heights) -> tuple[tuple[float, ...], np.ndarray | None, list[str]]:

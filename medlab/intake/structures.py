@@ -32,11 +32,17 @@ def shown(name: str, number: int) -> str:
     >>> shown("GTV_lung left", 2), shown("GTV Miller", 3)
     ('GTV_lung left', '#3')
     """
-    words = re.findall(r"[A-Za-z]+|\d+", name)
-    parts = [p for w in words for p in ([w] if w.lower() in WORDS or w[:-1].lower() in WORDS else
+    return name.strip() if known(name) else f"#{number}"
+
+
+def known(text: str, vocabulary=frozenset(WORDS)) -> bool:
+    """Whether a free text is made of known words and of numbers below 100 that are no date, and so names nobody."""
+    words = re.findall(r"[A-Za-z]+|\d+", text)
+    parts = [p for w in words for p in ([w] if w.lower() in vocabulary or w[:-1].lower() in vocabulary else
                                         re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", w))]
-    known = all(p.lower() in WORDS or p[:-1].lower() in WORDS or (p.isdigit() and len(p) < 3) for p in parts)
-    return name.strip() if parts and known and re.fullmatch(r"[A-Za-z0-9 _+,()-]{1,40}", name.strip()) else f"#{number}"
+    told = all(p.lower() in vocabulary or p[:-1].lower() in vocabulary or (p.isdigit() and len(p) < 3) for p in parts)
+    date = re.search(r"\d+\D{1,3}\d+\D{1,3}\d+", text)
+    return bool(parts and told and not date and re.fullmatch(r"[A-Za-z0-9 _+,().*/-]{1,64}", text.strip()))
 
 
 def wanted(roi) -> list | None:
@@ -143,7 +149,8 @@ def _row(cohort, item, references):
         raise _Unused("the slices of its series are not evenly spaced (see the notes): their places are not certain")
     if len(rows) != 1:
         raise _Unused("its series is not among the images taken" if not len(rows) else
-                      f"{len(rows)} images of the series it belongs to; expected one volume")
+                      f"{len(rows)} images of the series it belongs to; expected one volume (--echo or --frame takes "
+                      "one)")
     return rows[0]
 
 
@@ -247,6 +254,9 @@ def _notes(draft, ready, masks, count):
     draft.notes.append(f"masks of {sum(map(bool, masks.values()))} of {count} images from "
                        f"{' and '.join(f'{n} {k}' for k, n in kinds.items())}: " +
                        ", ".join(f"{w} ({n})" for w, n in words.most_common(12)))
+    said = Counter(re.sub(r"^\d+ ", "", n) for i in used for n in i["notes"] if "left out" in n or "united" in n)
+    draft.notes += [f"structures of {n} image{'s' * (n > 1)}: {text} (the log says how many of which)" for text, n
+                    in said.items()]
     overlap = sum(i.get("overlap", 0) for i in used)
     if overlap:
         draft.notes.append(f"structures overlap in {overlap} voxels: the later one lies on top")
