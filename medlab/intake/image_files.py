@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medlab.intake import drafts, joins, tables
+from medlab.intake import drafts, frames, joins, tables
 
 
 def folders(draft, source) -> None:
@@ -90,6 +90,7 @@ def named_files(draft, rows, files, kind, boxes=None, **known) -> None:
         _blocks(draft, kept)
     table = joins.outcomes(draft)
     drafts.card(draft, kind, **known)
+    frames.one_of_several(draft, kept)
     cohort = drafts.take(draft, kept)
     ids = {"file": [Path(i.partition("::")[0]).name for i in cohort["image"]], "stem": list(cohort["_stem"])}
     ids |= {"patient": list(cohort["patient_id"])} if "patient_id" in cohort else {}

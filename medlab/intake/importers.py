@@ -40,13 +40,17 @@ COMMON = {  # options of all kinds, with a line of help
     "rename": "rename columns, old:new", "covariates": "columns to take, no other", "drop": "columns to leave out",
     "keep": "columns to take although they look like identifiers",
     "mask": "where masks are: a folder, or a template such as '{stem}_mask.png'", "mask_classes": "name:value,...",
-    "frame": "one volume of a file or series that holds several, from 0; 'all' (DICOM) or 'channels' (NIfTI)",
+    "frame": "one volume of a file or series that holds several, from 0; of DICOM also 'all'",
     "valid": "where fields of view are, as for masks", "blocks": "contiguous blocks of a volume's slices as patients",
     **dict.fromkeys(drafts.CARD, "said in the card"),
 }
 
 
-UNUSED = {"blocks": ("table", "dicom", "medmnist", "synthetic"), "valid": ("coco", "dicom", "medmnist", "synthetic"),
+OTHER_WORDS = {"pet": "--kind dicom --modality PT", "ct": "--kind dicom --modality CT", "fmri": "--kind bold",
+               "mr": "--kind dicom --modality MR", "mri": "--kind dicom --modality MR"}
+UNUSED = {"frame": ("table", "npz", "bold", "medmnist", "synthetic"),
+          "blocks": ("table", "dicom", "medmnist", "synthetic"),
+          "valid": ("coco", "dicom", "medmnist", "synthetic"),
           "mask": ("coco", "medmnist", "synthetic"), "mask_classes": ("coco", "medmnist", "synthetic")}
 
 
@@ -74,7 +78,8 @@ def import_source(source, name, kind=None, **options) -> datasets.Dataset | None
     place = datasets.folder_of(name)
     kind = kind or ("table" if "image" in options else detect_kind(source, options.get("mask")))
     if kind not in KINDS:
-        raise ValueError(f"kind {kind!r}: expected one of {', '.join(KINDS)}")
+        raise ValueError(f"kind {kind!r}: expected one of {', '.join(KINDS)}"
+                         + (f"; for this say {OTHER_WORDS[kind]}" if kind in OTHER_WORDS else ""))
     own = [p.name for p in inspect.signature(KINDS[kind]).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for option in options:
         if option not in (*COMMON, *own):

@@ -99,8 +99,7 @@ def split(draft, groups, echo=None, frame=None) -> list[dict]:
     several = [f for f in found if len(f) > 1]
     for g, n in ((g, n) for f in several for n, g in enumerate(f, 1)):
         g["volume"] = n
-    told = Counter(" and ".join(f"{len(set(map(str, v)))} of {k}" for k, v in _differing(f).items()) or
-                   f"{len(f)} stacks" for f in several)
+    told = Counter(f"{len(f)} volumes told apart by {_apart(f)}" for f in several)
     text = "; ".join(f"{n} series with {t}" for t, n in told.most_common(6))
     if several:
         draft.understand("volumes in one series", f"{text}; each is an image" if echo is None and frame is None else
@@ -116,7 +115,7 @@ def split(draft, groups, echo=None, frame=None) -> list[dict]:
     left = [f for f in found if len(f) > 1]
     if left and frame is None:
         echoes = any("echo" in _differing(f) for f in left)
-        draft.ask(f"{text}: at the same positions, each taken as an image of its own", ("--echo N (1 the shortest), " if
+        draft.ask(f"{text}: each taken as an image of its own", ("--echo N (1 the shortest), " if
                   echoes else "") + "--frame N (one volume, from 0) or --frame all")
     return [g for f in found for g in f]
 
@@ -130,6 +129,11 @@ def _some(found, several, option, what, text):
 def _differing(found):
     """{tag: values} that tell the volumes of a series apart."""
     return {k: [g["told"].get(k) for g in found] for k in dict.fromkeys(k for g in found for k in g["told"])}
+
+
+def _apart(found):
+    names = [k for k, v in _differing(found).items() if len(set(map(str, v))) > 1]
+    return " and ".join("the order of acquisition alone" if n == "order" else n for n in names) or "orientation or size"
 
 
 def _echo(found, echo):
@@ -153,8 +157,11 @@ def _volumes(draft, g):
     stray = [p for s in stacks if len(s) < 3 <= largest for p in s]
     for left, why in ((scouts, "a localizer among the slices of a series"),
                       (stray, "another orientation or size than the other slices of the series (a scout?)")):
-        for item in {id(p[0]): p[0] for p in left}.values():
-            studies.refuse(draft, item["file"], f"{why}: left out")
+        files = list({id(p[0]): p[0]["file"] for p in left}.values())
+        for file in files:
+            studies.refuse(draft, file, f"{why}: left out")
+        if files:
+            draft.understand("left out", f"{len(files)} file{'s' * (len(files) > 1)}: {why}")
     return [v for stack in stacks if largest < 3 or len(stack) > 2 for v in _of_stack(draft, g, stack, same)]
 
 
