@@ -95,9 +95,14 @@ def order_planes(planes, path) -> tuple[list[np.ndarray], np.ndarray]:
 
 
 def tolerance(heights, thicknesses=()) -> float:
-    """How far apart slices of one position may lie, in mm: a tenth of the distance of neighbours, at most 1 mm.
+    """How far apart slices of one position may lie, in mm: about a tenth of the distance of neighbours, at most 1 mm.
 
     Phases of a scan may lie some hundredths of a millimetre apart, slices of a microscope less than that.
+
+    Parameters
+    ----------
+    heights : (n,) ascending, mm
+    thicknesses : of the slices, where they state it
 
     Examples
     --------
@@ -105,9 +110,15 @@ def tolerance(heights, thicknesses=()) -> float:
     (0.498, 0.001)
     """
     steps = np.diff(heights)
+    thickness = np.median(thicknesses) if len(thicknesses) else np.inf
+    levels = np.unique(steps)
+    for within, between in zip(levels, levels[1:], strict=False):
+        sizes = np.diff(np.r_[-1, np.flatnonzero(steps > within), len(steps)])
+        near = within * (sizes[0] - 1)
+        if len(sizes) > 2 and len(set(sizes)) == 1 and near <= min(0.1 * between, 0.5 * thickness, 1.0):
+            return float(max(1.01 * within, 0.1 * min(between, thickness, 10.0)))  # as many slices at each position
     apart = steps[steps > 0.1 * steps.mean()] if len(steps) else steps  # without the steps between repeats
-    distances = [*([np.median(apart)] if len(apart) else []), *([np.median(thicknesses)] if len(thicknesses) else [])]
-    return float(0.1 * min([*distances, 10.0]))
+    return float(0.1 * min(np.median(apart) if len(apart) else np.inf, thickness, 10.0))
 
 
 def geometry_of(planes, heights) -> tuple[tuple[float, ...], np.ndarray | None, list[str]]:

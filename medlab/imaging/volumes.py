@@ -30,6 +30,7 @@ TELLS = {  # what tells volumes apart, in the order of trust: (functional group,
     "acquisition": ((None, "AcquisitionNumber"),),
 }
 CLOCKS = ("TriggerTime", "FrameReferenceTime", "AcquisitionDate", "AcquisitionTime")
+ONE = ("stack", "direction", "acquisition")  # what may differ within one volume
 EVEN = 0.1  # of the distance of slices: how far evenly spaced ones may be off
 
 
@@ -163,11 +164,14 @@ def _listed(key, names):
 
 
 def _interleaved(order, slices):
-    """Volumes whose slices lie between those of another: uneven together, evenly spaced apart; None where not so."""
+    """Volumes whose slices lie between those of another, each evenly spaced; None where not so.
+
+    Acquisitions that fill each other's gaps evenly are one volume (the concatenations of MR).
+    """
     heights = np.array([slices[i].plane.position @ slices[order[0]].plane.normal for i in order])
-    if len(order) < 4 or _even(heights):
+    if len(order) < 4:
         return None
-    for name in TELLS:
+    for name in TELLS if not _even(heights) else (n for n in TELLS if n not in ONE):
         value = [slices[i].told.get(name) for i in order]
         parts = [[k for k, v in enumerate(value) if v == one] for one in dict.fromkeys(value)]
         within = [max(heights[p[0]], heights[q[0]]) < min(heights[p[-1]], heights[q[-1]])
