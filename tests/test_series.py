@@ -6,6 +6,7 @@ import inspect
 import re
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
@@ -114,7 +115,7 @@ def test_sequences_of_a_study_keep_description_and_type(sequences, capsys):
     assert table["contrast"].to_dict() == {"T1 ax post KM": "yes", "FLAIR tra": "no", "t2_tse_sag": "no", "#1": "no"}
     assert table.loc["t2_tse_sag", "plane"] == "sagittal" and table.loc["FLAIR tra", "plane"] == "axial"
     assert understood(data)["orientation"] == "axial (6), sagittal (2)"
-    assert "MR FLAIR tra IR no TE 120 ms (2)" in understood(data)["series"].replace("contrast ", "")
+    assert "MR FLAIR tra IR contrast no TE 120 ms (2)" in understood(data)["series"]
     assert b"Miller" not in text(data) and "Miller" not in "".join(capsys.readouterr())
 
 
@@ -135,7 +136,8 @@ def test_a_pattern_that_no_series_fits_lists_what_is_there(sequences):
 
 @pytest.mark.parametrize("words, fine", [
     ("Thorax 5.0 B31f", 0), ("AX T2 FLAIR FS", 1), ("t1_mprage_sag", 1), ("DWI b1000", 1), ("12.03.1965", 0),
-    ("CT 12.03.45", 0), ("Smith", 0), ("T1 SMITH", 0), ("J.D.", 0), ("CT 4711", 0), ("", 0), ("PET WB AC", 1)])
+    ("CT 12.03.45", 0), ("Smith", 0), ("T1 SMITH", 0), ("J.D.", 0), ("CT 4711", 0), ("", 0), ("PET WB AC", 1),
+    ("LB", 0), ("Lv2", 0), ("R L", 1)])
 def test_descriptions_of_known_words(words, fine):
     assert descriptions.known(words) == bool(fine)
 
@@ -427,6 +429,34 @@ def test_structures_of_another_series_are_still_refused(workspace):
     rtstruct(workspace / "src/rs.dcm", {"GTV": [square(1, 9, k + 0.5) for k in range(3)] + [square(1, 9, 1)]})
     data = importers.import_source(workspace / "src", "toy")
     assert "mask" not in data.cohort and "3 of 4 contours lie between or outside" in " ".join(log(data)["reason"])
+
+
+# ---- volumes of other files
+
+
+def nifti(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(pixels, np.diag([1.0, 1.0, 2.0, 1.0])), path)
+
+
+def test_one_volume_of_files_with_four_axes(workspace):
+    pytest.importorskip("medlab.intake.stacks")
+    rng = np.random.default_rng(0)
+    images, masks = rng.normal(size=(3, 8, 6, 4, 5)).astype(np.float32), rng.random((3, 8, 6, 4)) > 0.7
+    for i in range(3):
+        nifti(workspace / f"src/images/B_{i}.nii.gz", images[i])
+        nifti(workspace / f"src/masks/B_{i}.nii.gz", masks[i].astype(np.uint8))
+    how = {"kind": "nifti", "mask": "masks/{stem}.nii.gz"}
+    data = importers.import_source(workspace / "src", "toy", frame="3", **how)
+    for i, row in enumerate(data.cohort.sort_values("image").to_dict("records")):
+        order = (2, 1, 0)
+        turned = [a.transpose(order)[:, ::-1, ::-1] for a in (images[i][..., 3], masks[i])]
+        np.testing.assert_array_equal(datasets.read(data, row).pixels[..., 0], turned[0])
+        np.testing.assert_array_equal(datasets.read_mask(data, row), turned[1])
+    assert "number 3 (from 0) of 3 of 3 files" in understood(data)["volumes in one file"]
+    for wrong, said in ((7, "give frame 0 to 4"), ("last", "--frame 'last': expected a whole number")):
+        with pytest.raises(ValueError, match=said):
+            importers.import_source(workspace / "src", "no", frame=wrong, **how)
 
 
 # ---- messages and files

@@ -99,7 +99,8 @@ def in_words(groups, most=12) -> str:
     """Series of a cohort with their numbers: modality, description or number, type, slices."""
     def line(g):
         echo = g["numbers"].get("echo_time_ms")
-        return " ".join([g["modality"], g["shown"] or "(no description)", *g["kinds"].values(),
+        kinds = [f"{k} {v}" if k == "contrast" else v for k, v in g["kinds"].items()]
+        return " ".join([g["modality"], g["shown"] or "(no description)", *kinds,
                          *([f"TE {echo:g} ms"] if echo else [])])
 
     found = Counter(map(line, groups)).most_common()

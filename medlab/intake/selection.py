@@ -95,7 +95,10 @@ def split(draft, groups, echo=None, frame=None) -> list[dict]:
     ValueError
         An option that no series needs, or of a number that none has.
     """
-    found = [_volumes(draft, g) for g in groups]
+    left_out = Counter()
+    found = [_volumes(draft, g, left_out) for g in groups]
+    for why, n in left_out.items():
+        draft.understand("left out", f"{n} file{'s' * (n > 1)}: {why}")
     several = [f for f in found if len(f) > 1]
     for g, n in ((g, n) for f in several for n, g in enumerate(f, 1)):
         g["volume"] = n
@@ -144,7 +147,7 @@ def _echo(found, echo):
     return [g for g in found if g["told"].get("echo") == times[echo - 1]] if 0 < echo <= len(times) else []
 
 
-def _volumes(draft, g):
+def _volumes(draft, g, left_out):
     """Entries of the volumes in one series; scouts and stray slices among the others are refused file by file."""
     parts, same = _parts(g)
     if len(parts) < 2 or any(s.plane.position is None or s.plane.along is None or s.plane.spacing is None
@@ -160,8 +163,7 @@ def _volumes(draft, g):
         files = list({id(p[0]): p[0]["file"] for p in left}.values())
         for file in files:
             studies.refuse(draft, file, f"{why}: left out")
-        if files:
-            draft.understand("left out", f"{len(files)} file{'s' * (len(files) > 1)}: {why}")
+        left_out.update({why: len(files)} if files else {})
     return [v for stack in stacks if largest < 3 or len(stack) > 2 for v in _of_stack(draft, g, stack, same)]
 
 

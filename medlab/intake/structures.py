@@ -38,11 +38,15 @@ def shown(name: str, number: int) -> str:
 def known(text: str, vocabulary=frozenset(WORDS)) -> bool:
     """Whether a free text is made of known words and of numbers below 100 that are no date, and so names nobody."""
     words = re.findall(r"[A-Za-z]+|\d+", text)
-    parts = [p for w in words for p in ([w] if w.lower() in vocabulary or w[:-1].lower() in vocabulary else
-                                        re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", w))]
-    told = all(p.lower() in vocabulary or p[:-1].lower() in vocabulary or (p.isdigit() and len(p) < 3) for p in parts)
+    parts = [p for w in words for p in ([w] if _in(w, vocabulary) else re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", w))]
+    told = all(_in(p, vocabulary) or (p.isdigit() and len(p) < 3) for p in parts)
     date = re.search(r"\d+\D{1,3}\d+\D{1,3}\d+", text)
     return bool(parts and told and not date and re.fullmatch(r"[A-Za-z0-9 _+,().*/-]{1,64}", text.strip()))
+
+
+def _in(word, vocabulary):
+    """Whether a word, or one of at least three letters with a letter behind it (GTVp), is known."""
+    return word.lower() in vocabulary or len(word) > 3 and word[:-1].lower() in vocabulary
 
 
 def wanted(roi) -> list | None:
