@@ -478,6 +478,7 @@ def test_every_option_that_a_message_names_exists():
     for kind in importers.KINDS.values():
         known |= {p.name for p in inspect.signature(kind).parameters.values() if p.kind is p.KEYWORD_ONLY}
     root = Path(medlab.__file__).parent
+    known |= {o.replace("-", "_") for o in re.findall(r'add_argument\("--([a-z-]+)"', (root / "cli.py").read_text())}
     named = {(f, w) for folder in ("intake", "imaging", "cohorts") for f, w in options_named(root / folder)}
     assert {w for _, w in named} >= {"modality", "series", "frame", "echo", "roi"}, "the texts are found"
     assert not {(f, w) for f, w in named if w.replace("-", "_") not in known}

@@ -9,9 +9,14 @@ from collections import Counter
 
 import numpy as np
 
-from medlab.intake import structures
-
-WORDS = structures.WORDS | set("""ct mr mri pet pt fdg psma ac nac wb mip mpr dose low topogram scout localizer survey
+ANATOMY = set("""gtv ctv itv ptv igtv hrctv gy roi oar bone rib lung lungs left right l r heart liver kidney kidneys
+spinal cord canal esophagus oesophagus trachea bronchus bronchi brain brainstem stem eye eyes lens optic nerve chiasm
+parotid mandible larynx pharynx thyroid spleen stomach bowel bladder rectum prostate femur femoral head heads aorta body
+external skin patient tumour tumor lesion lesions nodule nodules metastasis metastases node nodes lymph necrosis edema
+oedema enhancing core cyst background tissue organ mask segmentation segment isocenter couch neoplasm primary secondary
+carotid pancreas gallbladder adrenal gland vessel vessels airway lobe upper lower middle cortex medulla ventricle white
+grey gray matter csf hippocampus total whole breast uterus ovary cervix muscle fat spine vertebra vertebrae""".split())
+WORDS = ANATOMY | set("""ct mr mri pet pt fdg psma ac nac wb mip mpr dose low topogram scout localizer survey
 axial ax tra trans transversal transverse coronal cor sagittal sag oblique thin thick slice slices mm cm kv ms native
 plain pre post contrast gd gad km enhanced delayed late early arterial venous portal phase dynamic perfusion angio cta
 mra tof flair stir dwi dti adc trace swi pd se ge gre tse fse tir mprage spgr flash vibe lava space cube haste truefisp
@@ -42,6 +47,20 @@ def modality(ds) -> str | None:
     return found if found in MODALITIES else None
 
 
+def made_of(text: str, vocabulary) -> bool:
+    """Whether a free text is made of known words and of numbers below 100 that are no date, and so names nobody."""
+    words = re.findall(r"[A-Za-z]+|\d+", text)
+    parts = [p for w in words for p in ([w] if _in(w, vocabulary) else re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", w))]
+    told = all(_in(p, vocabulary) or (p.isdigit() and len(p) < 3) for p in parts)
+    date = re.search(r"\d+\D{1,3}\d+\D{1,3}\d+", text)
+    return bool(parts and told and not date and re.fullmatch(r"[A-Za-z0-9 _+,().*/-]{1,64}", text.strip()))
+
+
+def _in(word, vocabulary):
+    """Whether a word, or one of at least three letters with a letter behind it (GTVp), is known."""
+    return word.lower() in vocabulary or len(word) > 3 and word[:-1].lower() in vocabulary
+
+
 def known(text) -> bool:
     """Whether a description is made of known words, numbers of one or two digits, T1, T2 and b-values.
 
@@ -51,7 +70,7 @@ def known(text) -> bool:
     (True, True, False, False)
     """
     plain = re.sub(r"(?i)(?<![a-z])(t[12]w?|b[ =_]?\d{1,4})(?![a-z0-9])", "weighted", text)
-    return structures.known(plain, WORDS)
+    return made_of(plain, WORDS)
 
 
 def kinds(ds) -> dict:

@@ -1,6 +1,6 @@
 """Masks from RT structure sets and DICOM segmentations that lie in a tree beside their series.
 
-Names of structures are free text: only those made of words of `WORDS` are shown or written.
+Names of structures are free text: only those made of words of `descriptions.ANATOMY` are shown or written.
 """
 
 import re
@@ -12,16 +12,9 @@ import numpy as np
 
 from medlab import storage
 from medlab.imaging import nifti
-from medlab.intake import contours, drafts, segments, studies
+from medlab.intake import contours, descriptions, drafts, segments, studies
 
 ROOMS = {"RTSTRUCT": contours, "SEG": segments}
-WORDS = set("""gtv ctv itv ptv igtv hrctv gy roi oar bone rib lung lungs left right l r heart liver kidney kidneys
-spinal cord canal esophagus oesophagus trachea bronchus bronchi brain brainstem stem eye eyes lens optic nerve chiasm
-parotid mandible larynx pharynx thyroid spleen stomach bowel bladder rectum prostate femur femoral head heads aorta body
-external skin patient tumour tumor lesion lesions nodule nodules metastasis metastases node nodes lymph necrosis edema
-oedema enhancing core cyst background tissue organ mask segmentation segment isocenter couch neoplasm primary secondary
-carotid pancreas gallbladder adrenal gland vessel vessels airway lobe upper lower middle cortex medulla ventricle white
-grey gray matter csf hippocampus total whole breast uterus ovary cervix muscle fat spine vertebra vertebrae""".split())
 
 
 def shown(name: str, number: int) -> str:
@@ -32,21 +25,7 @@ def shown(name: str, number: int) -> str:
     >>> shown("GTV_lung left", 2), shown("GTV Miller", 3)
     ('GTV_lung left', '#3')
     """
-    return name.strip() if known(name) else f"#{number}"
-
-
-def known(text: str, vocabulary=frozenset(WORDS)) -> bool:
-    """Whether a free text is made of known words and of numbers below 100 that are no date, and so names nobody."""
-    words = re.findall(r"[A-Za-z]+|\d+", text)
-    parts = [p for w in words for p in ([w] if _in(w, vocabulary) else re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", w))]
-    told = all(_in(p, vocabulary) or (p.isdigit() and len(p) < 3) for p in parts)
-    date = re.search(r"\d+\D{1,3}\d+\D{1,3}\d+", text)
-    return bool(parts and told and not date and re.fullmatch(r"[A-Za-z0-9 _+,().*/-]{1,64}", text.strip()))
-
-
-def _in(word, vocabulary):
-    """Whether a word, or one of at least three letters with a letter behind it (GTVp), is known."""
-    return word.lower() in vocabulary or len(word) > 3 and word[:-1].lower() in vocabulary
+    return name.strip() if descriptions.made_of(name, descriptions.ANATOMY) else f"#{number}"
 
 
 def wanted(roi) -> list | None:
