@@ -22,7 +22,8 @@ def main(arguments=None) -> int:
     importing.add_argument("source", help="a folder, a file, or synthetic:thorax")
     importing.add_argument("name", help="name of the dataset")
     importing.add_argument("--kind", help="kind of source, where it is not detected: folders, masks, voc, coco, "
-                           "table, dicom, nifti, npz, medmnist")
+                           "table, dicom (CT, MR, PET, pictures; --modality PT takes the PET), nifti, npz, medmnist, "
+                           "synthetic; bold (runs of functional MRI, from NIfTI or DICOM) is never detected: say it")
     checking = commands.add_parser("check", help="say what is in data/NAME and what is wrong")
     checking.add_argument("name")
     checking.add_argument("--deep", action="store_true", help="compare every file with what was imported, by content")

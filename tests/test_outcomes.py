@@ -11,7 +11,7 @@ from PIL import Image
 from medlab import cli, plots, storage
 from medlab.cohorts import cards, datasets, meanings
 from medlab.engine import parameters
-from medlab.intake import importers, outcomes, selection
+from medlab.intake import importers, outcomes, row_filter
 
 
 def table(workspace, name="t.csv", n=12, **columns):
@@ -239,7 +239,7 @@ def test_where_takes_the_rows_and_logs_the_others(workspace):
     kinds = pd.DataFrame({"id": list("abcd"), "modality": ["CT", "X-ray", "X-ray", None], "body part": [1, 2, 3, 4]})
     for text, rows in (("modality == 'X-ray'", [1, 2]), ("`body part` > 1 and not modality == 'X-ray'", [3]),
                        ("modality in ['CT', 'MR'] or `body part` == 4", [0, 3]), ("1 < `body part` <= 3", [1, 2])):
-        assert np.flatnonzero(selection.where(kinds, text)).tolist() == rows
+        assert np.flatnonzero(row_filter.where(kinds, text)).tolist() == rows
     table(workspace, site=["A"] * 4 + ["B"] * 8)
     data, read = survival(workspace, where="site == 'B' and age < 60")
     assert len(data.cohort) == 6 and read["rows"] == "6 of 12 by --where site == 'B' and age < 60"
@@ -254,7 +254,7 @@ def test_where_takes_the_rows_and_logs_the_others(workspace):
     "[x for x in a]", "a[0]", "(lambda: 1)()", "(" * 3000, "index > 1", "a == 1; b"])
 def test_where_can_do_nothing_but_compare(text):
     with pytest.raises(ValueError, match="where|no column"):
-        selection.where(pd.DataFrame({"a": ["x", "y"]}), text)
+        row_filter.where(pd.DataFrame({"a": ["x", "y"]}), text)
 
 
 def test_all_duplicate_rows_are_listed_at_once(workspace):

@@ -95,7 +95,7 @@ def test_contours_holes_and_the_nearest_slice(workspace):
         ({"GTV": [contour(*SQUARE, 1.5)]}, "1 of 1 contours lie between or outside the slices"),
         ({"GTV": [contour(*SQUARE, 9)]}, "between or outside the slices"),
         ({"GTV": [contour(*SQUARE, 1, kind="POINT")]}, "no closed contour of this structure, only 1 points"),
-        ({"GTV": [contour([1, 2], [1, 2], 1)]}, "closed contour of 2 points"),
+        ({"GTV": [contour([1, 2], [1, 2], 1)]}, "only 1 closed contours of less than 3 points"),
         ({}, "describes no structure"),
         ({"GTV": [], "Lung_L": [], "Jane Doe": []}, "3 structures; say which with --roi NAME:CLASS: #3, GTV, Lung_L"),
     ],

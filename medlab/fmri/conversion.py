@@ -14,7 +14,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from medlab.imaging import series
+from medlab.imaging import planes, series
 from medlab.imaging.dicom import BadImage, dataset, decode, frames_of, group, guard, whole
 from medlab.imaging.modality_lut import linear, rescale, to_units
 
@@ -143,14 +143,14 @@ def _frames(file, ds):
     if frames_of(ds) == 1:
         clock = clock_of(ds, "AcquisitionTime") if "MOSAIC" in (ds.get("ImageType") or ()) else None
         volume = whole(ds, "TemporalPositionIdentifier", whole(ds, "TemporalPositionIndex"))
-        return [_Frame(file, 0, series.plane_of(ds, 0), (whole(ds, "InstanceNumber", 0),), volume, clock)]
+        return [_Frame(file, 0, planes.plane_of(ds, 0), (whole(ds, "InstanceNumber", 0),), volume, clock)]
     found = []
     for i in range(frames_of(ds)):
         content = group(ds, i, "FrameContentSequence")
         order = tuple(np.atleast_1d(content.get("DimensionIndexValues") or ()).tolist())
         clock = clock_of(content, "FrameAcquisitionDateTime", "FrameReferenceDateTime")
         volume = whole(content, "TemporalPositionIndex")
-        found.append(_Frame(file, i, series.plane_of(ds, i), order, volume, clock))
+        found.append(_Frame(file, i, planes.plane_of(ds, i), order, volume, clock))
     return found
 
 
@@ -193,10 +193,10 @@ def _whole_volumes(frames, path, several):
 
 def _places(frames, path):
     """Which place along the normal each frame has, and how many there are."""
-    groups, heights = series.order_planes([f.plane for f in frames], path)
+    groups, heights = planes.order_planes([f.plane for f in frames], path)
     if len(groups) < 2:
         raise BadImage(path, "all slices lie at one position: a volume needs several")
-    gaps = [note for note in series.geometry_of([frames[g[0]].plane for g in groups], heights)[2] if "gap" in note]
+    gaps = [note for note in planes.geometry_of([frames[g[0]].plane for g in groups], heights)[2] if "gap" in note]
     if gaps:
         raise BadImage(path, f"slices are missing: {gaps[0]}")
     place = np.empty(len(frames), int)

@@ -1,128 +1,32 @@
-"""Where DICOM slices lie: planes, their order along the normal, volumes, series.
+"""DICOM files and series to images: one picture, the frames of a file, the slices of a folder.
 
-Imported through :mod:`imaging.formats`. Sections such as C.7.6.2 are those of DICOM PS3.3.
+Imported through :mod:`imaging.formats`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from medlab.imaging.dicom import MAX_BYTES, BadImage, Image, dataset, decode, frames_of, group, guard, whole
+from medlab.imaging import volumes
+from medlab.imaging.dicom import MAX_BYTES, BadImage, Image, dataset, decode, frames_of, guard
 from medlab.imaging.modality_lut import to_units
+from medlab.imaging.planes import affine_of, geometry_of, order_planes, plane_of
 
 
-@dataclass(frozen=True)
-class _Plane:
-    """Geometry of a slice: pixel spacing (rows, columns), position, unit vectors along a row and a column."""
-
-    spacing: tuple | None
-    thickness: float | None
-    position: np.ndarray | None
-    along: np.ndarray | None  # (2, 3): direction of growing column index, of growing row index
-    note: str | None = None
-
-    @property
-    def normal(self) -> np.ndarray:
-        return np.cross(*self.along)
-
-
-def _numbers(source, keyword, n):
-    """n finite numbers, or None."""
-    value = source.get(keyword)
-    try:
-        numbers = np.atleast_1d(np.asarray(value, float)) if value is not None else np.empty(0)
-    except (TypeError, ValueError):
-        return None
-    return numbers if numbers.size == n and np.isfinite(numbers).all() else None
-
-
-def plane_of(ds, frame) -> _Plane:
-    measures, note = group(ds, frame, "PixelMeasuresSequence"), None
-    spacing = _numbers(measures, "PixelSpacing", 2)
-    if spacing is None:
-        spacing = _numbers(ds, "ImagerPixelSpacing", 2)
-        note = "spacing at the detector, not corrected for magnification" if spacing is not None else None
-    regions = ds.get("SequenceOfUltrasoundRegions") or ()
-    if spacing is None and len(regions) == 1 and regions[0].get("PhysicalUnitsXDirection") == 3:  # 3: centimetres
-        deltas = [_numbers(regions[0], f"PhysicalDelta{axis}", 1) for axis in "YX"]
-        spacing = None if None in [d is not None or None for d in deltas] else 10 * np.abs(np.concatenate(deltas))
-    if spacing is not None and not (spacing > 0).all():
-        spacing, note = None, "pixel spacing of 0 ignored"
-    position = _numbers(group(ds, frame, "PlanePositionSequence"), "ImagePositionPatient", 3)
-    along = _numbers(group(ds, frame, "PlaneOrientationSequence"), "ImageOrientationPatient", 6)
-    if along is not None:
-        along = along.reshape(2, 3)
-        if np.abs(along @ along.T - np.eye(2)).max() > 1e-2:
-            along, note = None, "orientation vectors that are not perpendicular ignored"
-    offsets = _numbers(ds, "GridFrameOffsetVector", frames_of(ds))  # RT dose
-    if offsets is not None and position is not None and along is not None:
-        position = position + (offsets[frame] - offsets[0]) * np.cross(*along)
-    thickness = _numbers(measures, "SpacingBetweenSlices", 1)
-    thickness = _numbers(measures, "SliceThickness", 1) if thickness is None else thickness
-    thickness = float(thickness[0]) if thickness is not None and thickness[0] > 0 else None
-    return _Plane(None if spacing is None else tuple(spacing.tolist()), thickness, position, along, note)
-
-
-def _affine(plane, step):
-    """Index (d, h, w, 1) to LPS mm (C.7.6.2.1.1), or None."""
-    if plane.position is None or plane.along is None or plane.spacing is None:
-        return None
-    affine = np.eye(4)
-    across, down = plane.along
-    columns = (step, down * plane.spacing[0], across * plane.spacing[1], plane.position)
-    affine[:3] = np.stack(columns, axis=1)
-    return affine
-
-
-def order_planes(planes, path) -> tuple[list[np.ndarray], np.ndarray]:
-    """Indices of the slices along the normal as (positions, repeats), positions ascending."""
-    if any(p.position is None or p.along is None for p in planes):
-        missing = sum(p.position is None or p.along is None for p in planes)
-        raise BadImage(path, f"{missing} of {len(planes)} slices without position or orientation: no order to trust")
-    first = planes[0]
-    if any(np.abs(p.along - first.along).max() > 1e-3 for p in planes):
-        raise BadImage(path, "slices of more than one orientation (a localizer?): give one series only")
-    if any(p.spacing is None or not np.allclose(p.spacing, first.spacing, rtol=1e-3) for p in planes):
-        raise BadImage(path, "slices of different or unknown pixel spacing: give one series only")
-    heights = np.array([p.position @ first.normal for p in planes])
-    order = np.argsort(heights, kind="stable")
-    groups = np.split(order, np.flatnonzero(np.diff(heights[order]) > 0.01) + 1)
-    return groups, np.array([heights[g[0]] for g in groups])
-
-
-def geometry_of(planes, heights) -> tuple[tuple[float, ...], np.ndarray | None, list[str]]:
-    """Spacing, affine and notes of slices in order."""
-    steps, first = np.diff(heights), planes[0]
-    distance = float(np.median(steps))
-    notes = [
-        f"gap of {s:.1f} mm after slice {i} (others {distance:.1f} mm)"
-        for i, s in enumerate(steps)
-        if s > distance * 1.05 + 0.01
-    ]
-    if not notes and (np.abs(steps - distance) > 0.05 * distance + 0.01).any():
-        notes = [f"slices {steps.min():.2f} to {steps.max():.2f} mm apart"]
-    if len(notes) > 5:
-        notes = notes[:5] + [f"{len(notes) - 5} further gaps"]
-    step = (planes[1].position - first.position) if len(planes) == 2 else None
-    step = (planes[-1].position - first.position) / (heights[-1] - heights[0]) * distance if step is None else step
-    lean = np.degrees(np.arccos(min(1.0, distance / np.linalg.norm(step))))
-    if lean > 0.5:
-        notes.append(f"slices sheared by {lean:.1f} degrees (gantry tilt)")
-    return (distance, *first.spacing), _affine(first, step), notes
-
-
-def _single(ds, path, frame=None):
-    """Image of one DICOM file; several frames are a volume where their positions say so."""
-    stored = decode(ds, path, frame)
-    frames = range(len(stored)) if frame is None else [frame]
+def _single(ds, path, frames=None):
+    """Image of one DICOM file, or of some of its frames; several are a volume where their positions say so."""
+    one = frames is not None and len(frames) == 1
+    stored = decode(ds, path, frames[0] if one else None)
+    frames = range(len(stored)) if frames is None else frames
+    stored = stored if one else stored[list(frames)]
     pixels, unit, notes = to_units(stored, [(ds, i) for i in frames], path)
     planes = [plane_of(ds, i) for i in frames]
     notes += [planes[0].note] if planes[0].note else []
     modality, first = ds.get("Modality") or None, planes[0]
     if len(planes) == 1:
         step = None if first.along is None else first.normal * (first.thickness or 1.0)
-        return Image(pixels[0], first.spacing, _affine(first, step), modality, unit, tuple(notes))
+        return Image(pixels[0], first.spacing, affine_of(first, step), modality, unit, tuple(notes))
     if any(p.position is None or p.along is None or p.spacing is None for p in planes):
         notes.append("frames without positions: a stack of unknown spacing")
         return Image(pixels, None, None, modality, unit, tuple(notes))
@@ -135,11 +39,18 @@ def _single(ds, path, frame=None):
     return Image(pixels[order], spacing, affine, modality, unit, (*notes, *more))
 
 
+def read_frames(path, frames) -> Image:
+    """Volume of some frames (indices) of a multi-frame DICOM file; one frame is a picture."""
+    ds = dataset(path)
+    with guard(path, "pixel data cannot be decoded"):
+        return _single(ds, path, list(frames))
+
+
 def read_file(path, frame=None) -> Image:
     """Image of one DICOM file; see :func:`imaging.formats.read`."""
     ds = dataset(path)
     with guard(path, "pixel data cannot be decoded"):
-        return _single(ds, path, frame)
+        return _single(ds, path, None if frame is None else [frame])
 
 
 def looks_like_dicom(path) -> bool:
@@ -179,15 +90,19 @@ def read_series(files, frame=None, path=None) -> Image:
     notes = [f"{len(files) - len(taken)} files that are not DICOM left out"] if len(taken) < len(files) else []
     sets = [dataset(f) for f in taken]
     with guard(path, "series cannot be read"):
-        plain = ["PixelData" in d or "Rows" in d for d in sets]
+        plain = ["Rows" in d or any(k in d for k in volumes.PIXELS) for d in sets]
         kept = [(f, d) for f, d, p in zip(taken, sets, plain, strict=True) if p]
         notes += [f"{plain.count(False)} files without pixel data left out"] if len(kept) < len(sets) else []
         kept, repeated = _without_copies(kept, path)
         notes += [f"{repeated} files that occur twice left out"] if repeated else []
+        scouts = [volumes.is_scout(d) for _, d in kept]
+        if any(scouts) and not all(scouts):
+            kept = [k for k, scout in zip(kept, scouts, strict=True) if not scout]
+            notes.append(f"{sum(scouts)} localizers left out")
         if not kept:
             raise BadImage(path, "no DICOM image in this folder")
         if len(kept) == 1:
-            image = _single(kept[0][1], kept[0][0], frame)
+            image = _single(kept[0][1], kept[0][0], None if frame is None else [frame])
             return replace(image, notes=(*image.notes, *notes))
         return _volume(kept, path, frame, notes)
 
@@ -197,7 +112,7 @@ def _without_copies(kept, path):
     seen = {}
     for file, ds in kept:
         other = seen.setdefault(ds.get("SOPInstanceUID") or str(file), (file, ds))
-        if other[1] is not ds and other[1].get("PixelData") != ds.get("PixelData"):
+        if other[1] is not ds and volumes.content(other[1]) != volumes.content(ds):
             raise BadImage(path, "two files with one instance UID and different pixels")
     return list(seen.values()), len(kept) - len(seen)
 
@@ -216,39 +131,29 @@ def _volume(kept, path, frame, notes):
         raise BadImage(path, f"slices differ in {', '.join(differing)}: give one series only")
     if len(sets) * sets[0].Rows * sets[0].Columns * 4 > MAX_BYTES:
         raise BadImage(path, f"{len(sets)} slices are more than {MAX_BYTES // 2**20} MiB")
-    planes = [plane_of(ds, 0) for ds in sets]
-    groups, heights = order_planes(planes, path)
-    groups, copies = zip(*(_unlike(g, sets) for g in groups), strict=True)
-    notes = notes + ([f"{sum(copies)} slices that occur twice left out"] if sum(copies) else [])
-    volumes = len(groups[0])
-    if {len(g) for g in groups} != {volumes}:
-        double = sum(len(g) > 1 for g in groups)
-        raise BadImage(path, f"{double} of {len(groups)} positions hold more than one slice, and these differ")
-    if volumes > 1 and (frame is None or not 0 <= frame < volumes):
-        raise BadImage(path, f"{volumes} volumes of {len(groups)} slices: give frame 0 to {volumes - 1}")
-    order = [int(g[frame if volumes > 1 else 0]) for g in groups]
-    if len(order) == 1:
+    slices = [volumes.slice_of(ds) for ds in sets]
+    found, told, copies = volumes.split(slices, lambda i: volumes.content(sets[i]), path)
+    notes = notes + ([f"{copies} slices that occur twice left out"] if copies else [])
+    if len(found) > 1 and (frame is None or not 0 <= frame < len(found)):
+        sizes = " or ".join(str(n) for n in sorted({len(v) for v in found}))
+        raise BadImage(path, f"{len(found)} volumes of {sizes} slices, told apart by {' and '.join(told[0])}: give "
+                             f"frame 0 to {len(found) - 1}")
+    chosen = found[frame if len(found) > 1 else 0]
+    if len(chosen) == 1:
         raise BadImage(path, "all slices at one position: give a file instead of the folder")
+    planes = [slices[i].plane for i in chosen]
+    groups, heights = order_planes(planes, path)
+    order = [chosen[g[0]] for g in groups]
     stored = []
     for i in order:
         with guard(kept[i][0], "pixel data cannot be decoded"):
             stored.append(decode(sets[i], kept[i][0])[0])
     pixels, unit, more = to_units(np.stack(stored), [(sets[i], 0) for i in order], path)
-    spacing, affine, gaps = geometry_of([planes[i] for i in order], heights)
+    spacing, affine, gaps = geometry_of([slices[i].plane for i in order], heights)
     image = Image(pixels, spacing, affine, sets[0].get("Modality") or None, unit, (*notes, *more, *gaps))
-    if volumes == 1 and frame is not None:
+    if len(found) == 1 and frame is not None:
         return slice_of(image, frame, path)
     return image
-
-
-def _unlike(group, sets):
-    """Slices of one position in order of time, without byte-equal copies; and how many copies there were."""
-
-    def time(i):
-        return tuple(whole(sets[i], k, 0) for k in ("TemporalPositionIdentifier", "EchoNumbers", "InstanceNumber"))
-
-    unique = {sets[i].get("PixelData"): i for i in sorted(group, key=time, reverse=True)}
-    return sorted(unique.values(), key=time), len(group) - len(unique)
 
 
 def slice_of(image, index, path) -> Image:

@@ -18,12 +18,12 @@ from tqdm import tqdm
 import medlab
 from medlab import storage
 from medlab.imaging import nifti
-from medlab.intake import drafts, joins, label_maps, structures, studies, tables
+from medlab.intake import descriptions, drafts, joins, label_maps, selection, structures, studies, tables
 from medlab.pet import headers as pet_headers
 
 
-def take(draft, table, which, series, boxes, truth, roi=None, segmentation=None) -> None:
-    """Group the files into series, write each, join the outcomes, finish the dataset."""
+def take(draft, table, which, series, boxes, truth, roi=None, segmentation=None, modality=(), echo=None) -> None:
+    """Group the files into series, choose, write each volume, join the outcomes, finish the dataset."""
     files = drafts.listing(draft.source)
     helpers = {str(n).strip() for n in drafts.words(draft.options.get("tables"))} | {boxes, truth, "card.yaml"}
     masks = _mask_files(draft, table, set(files))
@@ -34,21 +34,33 @@ def take(draft, table, which, series, boxes, truth, roi=None, segmentation=None)
             [f"{n} {r}" for r, n in Counter(e["reason"] for e in draft.log).most_common(3)] +
             [f"{n} {m}: give a folder that holds their images as well" for m, n in Counter(
                 i["modality"] for i in segmentations).items()]))
-    groups = studies.choose(draft, studies.group(headers), which, series)
+    groups = _chosen(draft, studies.group(headers), which, series, modality, echo)
     who = sorted({g["patient"] for g in groups}, key=lambda p: hashlib.sha256(p.encode()).digest())
     alias = {p: f"p{i:05d}" for i, p in enumerate(who, 1)}
     draft.link_table += [{"original": p, "pseudonym": a} for p, a in alias.items()]
     rows = _written(draft, groups, alias)
     cohort = pd.DataFrame(rows)
+    _geometry(draft, cohort)
     _scanners(cohort, table)
     pet_headers.keep(cohort)
     _place_masks(draft, cohort, masks)
     structures.attach(draft, cohort, segmentations, roi, segmentation)
     _common_card(draft, cohort)
+    _understood(draft, cohort)
     cohort = joins.attach(draft, cohort, table, {"patient": list(cohort["_patient"])}).reset_index(drop=True)
     _drop_repeated_scanner(cohort, table)
     side = {n: _beside(draft, cohort, n, alias) for n in (boxes, truth) if n}
     drafts.finish(draft, cohort, boxes=side.get(boxes), truth=side.get(truth))
+
+
+def _chosen(draft, groups, which, series, modality, echo):
+    """The volumes to take, by modality, description, study and what tells the volumes of a series apart."""
+    found = len(groups)
+    groups = selection.modalities(draft, groups, modality)
+    groups = selection.described(draft, groups, () if series in ("all", "largest") else drafts.words(series))
+    groups = studies.choose(draft, groups, which, series)
+    draft.understand("series", f"{len(groups)} of {found} taken: {descriptions.in_words(groups)}")
+    return selection.split(draft, groups, echo, draft.options.get("frame"))
 
 
 def _written(draft, groups, alias):
@@ -70,11 +82,12 @@ def _written(draft, groups, alias):
                 continue
             twin = seen.setdefault(sha, row["image"])
             status = "taken" if twin == row["image"] else "duplicate"
+            notes = [*g.get("said", ()), *notes]
             reason = [files, *notes] + ([f"same pixels as {twin}; kept"] if status == "duplicate" else [])
             draft.say(row["image"], status, "; ".join(reason))
             draft.notes += [f"{row['image']}: {n}" for n in notes if "gap" in n or "burned" in n]
             rows.append(row | {"study": g["study_number"], "_patient": g["patient"], "_series": g["series"],
-                                "_frame_of_reference": g["frame_of_reference"], **g["groups"]})
+                               "_frame_of_reference": g["frame_of_reference"], **g["groups"]})
     if not rows:
         reasons = Counter(e["reason"] for e in draft.log).most_common(3)
         raise ValueError(f"no series could be read: {'; '.join(r for r, _ in reasons)}")
@@ -91,8 +104,11 @@ def _one(draft, g):
     except dicom.BadImage as error:
         return None, None, [error.reason.replace(str(draft.source), "")]
     name = f"images/{g['name']}"
+    normal = None if image.affine is None else np.cross(image.affine[:3, 1], image.affine[:3, 2])
     row = {"patient_id": g["name"].split("_")[0], **nifti.write(image, draft.folder, name), "modality": g["modality"],
-           "_modality": g["modality"], "_intensity": image.intensity,
+           "volume": g.get("volume"), "description": g["shown"] or None, **g["kinds"],
+           "plane": None if normal is None else descriptions.plane(normal),
+           "_modality": g["modality"], "_intensity": image.intensity, "_spacing": image.spacing_mm or (),
            "_uneven": any("gap of" in n or "mm apart" in n for n in image.notes), "scanner": g["scanner"],
            **g["numbers"]}
     row["_pet"], said = pet_headers.of_series(g["modality"], [draft.source / i["file"] for i in g["items"]])
@@ -107,6 +123,10 @@ def _read(draft, g, files):
     from medlab.imaging import dicom, formats
     from medlab.imaging import series as imaging_series
 
+    if g.get("problem") and g["frames"]:
+        raise dicom.BadImage("series", g["problem"])
+    if g.get("frames"):
+        return imaging_series.read_frames(files[0], g["frames"])
     read = (lambda f: formats.read(f[0])) if len(files) == 1 else imaging_series.read_series
     try:
         return read(files)
@@ -134,9 +154,15 @@ def _scanners(cohort, table):
     order = sorted(set(cohort["scanner"]), key=lambda s: hashlib.sha256(s.encode()).digest())
     cohort["scanner"] = cohort["scanner"].map({s: f"scanner_{i}" for i, s in enumerate(order, 1)})
     known = {str(c).lower().split("_")[0] for c in table} if table is not None else set()
-    for column in ("scanner", "study", "modality", *studies.TAGS.values(), "age_years", "sex"):
+    for column in ("scanner", "study", "modality", "volume", *descriptions.COLUMNS, *studies.TAGS.values(), "age_years",
+                   "sex"):
         if column in cohort and (cohort[column].nunique() < 2 or column.split("_")[0] in known):
             del cohort[column]
+    for column in ("volume", *descriptions.COLUMNS):
+        if "modality" in cohort and column in cohort:
+            pairs = cohort[["modality", column]].drop_duplicates()
+            if len(pairs) == pairs["modality"].nunique() == pairs[column].nunique():  # says no more than the modality
+                del cohort[column]
 
 
 def _drop_repeated_scanner(cohort, table):
@@ -198,6 +224,33 @@ def _common_card(draft, cohort):
     draft.card["modality"] = draft.card["modality"] or str(kinds.mode()[0])
     if kinds.nunique() > 1:
         draft.notes.append(f"modalities: {kinds.value_counts().to_dict()}")
+
+
+def _geometry(draft, cohort):
+    """Orientation, spacing and units for the table of how the source was read."""
+    planes = cohort["plane"].fillna("not stated").value_counts()
+    draft.understand("orientation", ", ".join(f"{p} ({n})" for p, n in planes.items()))
+    known = [s for s in cohort.pop("_spacing") if s]
+    axes = ((-3, "slices"), (-2, "rows"), (-1, "columns"))
+    parts = [(name, [f"{v:.4g}" for v in sorted({s[i] for s in known if len(s) >= -i})]) for i, name in axes]
+    draft.understand("spacing", ", ".join(f"{name} {' to '.join(dict.fromkeys((v[0], v[-1])))} mm"
+                                          for name, v in parts if v) or "not stated")
+    units = cohort["_intensity"].value_counts()
+    draft.understand("units", ", ".join(f"{u} ({n})" for u, n in units.items()))
+
+
+def _understood(draft, cohort):
+    """Patients, masks and columns for the table of how the source was read."""
+    o, n = draft.options, cohort["_patient"].nunique()
+    rule = "--patient-pattern" if "patient_id" in str(o.get("patient_pattern")) else "PatientID"
+    draft.understand("patients", f"{n} from {rule}, written as p00001, ...; {len(cohort)} images")
+    masks = int(cohort["mask"].notna().sum()) if "mask" in cohort else 0
+    draft.understand("masks", f"{masks} of {len(cohort)} images" + (
+        f", classes {', '.join(draft.card['mask_classes'])}" if draft.card.get("mask_classes") else ""))
+    told = [c for c in cohort if not str(c).startswith("_") and c not in ("patient_id", "image", "mask", "spacing_mm")]
+    draft.understand("columns from the headers", ", ".join(told) or "none")
+    draft.understand("identifiers", "names, numbers, dates and UIDs of the headers are not written; descriptions only "
+                     "where every word is known")
 
 
 def _beside(draft, cohort, name, alias):

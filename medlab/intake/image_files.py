@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medlab.intake import channels, decathlon, drafts, joins, layouts, levels, tables
+from medlab.intake import channels, decathlon, drafts, frames, joins, layouts, levels, tables
 
 
 def folders(draft, source) -> None:
@@ -82,6 +82,7 @@ def named_files(draft, rows, files, kind, boxes=None, **known) -> None:
     table = joins.outcomes(draft, once=draft.options.get("key"))
     drafts.card(draft, kind, **known)
     channels.of_volumes(draft, kept, channels.named(draft, draft.card.get("channels")))
+    frames.one_of_several(draft, kept)
     cohort = drafts.take(draft, kept)
     if kind != "npz":
         layouts.unlike(draft, cohort)

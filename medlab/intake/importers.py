@@ -46,6 +46,7 @@ COMMON = {  # options of all kinds, with a line of help
     "rename": "rename columns, old:new", "covariates": "columns to take, no other", "drop": "columns to leave out",
     "keep": "columns to take although they look like identifiers",
     "mask": "where masks are: a folder, or a template such as '{stem}_mask.png'", "mask_classes": "name:value,...",
+    "frame": "one volume of a file or series that holds several, from 0; of DICOM also 'all'",
     "valid": "where fields of view are, as for masks", "blocks": "contiguous blocks of a volume's slices as patients",
     "class_level": "number of the folder level that holds the classes, from 1 below the source, or none",
     "patient_level": "number of the folder level that holds the patients, or none",
@@ -55,7 +56,11 @@ COMMON = {  # options of all kinds, with a line of help
 }
 
 
-UNUSED = {"blocks": ("table", "dicom", "medmnist", "synthetic"), "valid": ("coco", "dicom", "medmnist", "synthetic"),
+OTHER_WORDS = {"pet": "--kind dicom --modality PT", "ct": "--kind dicom --modality CT", "fmri": "--kind bold",
+               "mr": "--kind dicom --modality MR", "mri": "--kind dicom --modality MR"}
+UNUSED = {"frame": ("table", "npz", "bold", "medmnist", "synthetic"),
+          "blocks": ("table", "dicom", "medmnist", "synthetic"),
+          "valid": ("coco", "dicom", "medmnist", "synthetic"),
           "mask": ("coco", "medmnist", "synthetic"), "mask_classes": ("coco", "medmnist", "synthetic")}
 
 
@@ -83,7 +88,8 @@ def import_source(source, name, kind=None, **options) -> datasets.Dataset | None
     place = datasets.folder_of(name)
     kind = kind or ("table" if "image" in options else detect_kind(source, options.get("mask")))
     if kind not in KINDS:
-        raise ValueError(f"kind {kind!r}: expected one of {', '.join(KINDS)}")
+        raise ValueError(f"kind {kind!r}: expected one of {', '.join(KINDS)}"
+                         + (f"; for this say {OTHER_WORDS[kind]}" if kind in OTHER_WORDS else ""))
     own = {p.name: p.default for p in inspect.signature(KINDS[kind]).parameters.values() if p.kind is p.KEYWORD_ONLY}
     for option in options:
         if option not in (*COMMON, *own):
@@ -261,6 +267,7 @@ def synthetic(draft, source, *, patients=None, seed=0, volumes=240) -> None:
             from medlab.phantoms import pet
 
             pet.pet(draft.source, patients=patients, seed=int(seed))
+            draft.options["modality"] = "all"
             return dicom(draft, draft.source, studies="all", truth="truth.csv")
         from medlab.phantoms import thorax
 
@@ -269,16 +276,22 @@ def synthetic(draft, source, *, patients=None, seed=0, volumes=240) -> None:
         dicom(draft, draft.source, boxes="boxes.csv", truth="truth.csv")
 
 
-def dicom(draft, source, *, studies="baseline", series="all", boxes=None, truth=None, link_table=None,
+def dicom(draft, source, *, studies="baseline", series="all", echo=None, boxes=None, truth=None, link_table=None,
           roi=None, segmentation=None) -> None:
     """A tree of DICOM files; see `dicom_tree.take`. Pixels and allow-listed numbers only, under pseudonyms.
+
+    The common ``modality`` selects here (``CT``, ``CT,PT`` or ``all``), and ``frame`` takes one of several volumes of a
+    series (``all``: each an image of its own).
 
     Parameters
     ----------
     studies : {"baseline", "all"}
         Of several studies of a patient the earliest, or all with a column ``study`` (1 = earliest).
-    series : {"all", "largest"}
-        Of several series of a study all, or the one with most slices.
+    series : str
+        Of several series of a study ``all``, the ``largest`` (most slices), or those whose description fits one of
+        these patterns (``T1*,*FLAIR*``; ``#2`` where the description is not shown since it may name a person).
+    echo : int, optional
+        Of a series with several echoes the one with this rank of its echo time, 1 the shortest.
     boxes, truth : str, optional
         Tables below the source with a patient column named like the key.
     link_table : path, optional
@@ -288,14 +301,22 @@ def dicom(draft, source, *, studies="baseline", series="all", boxes=None, truth=
     segmentation : {"RTSTRUCT", "SEG"}, optional
         Which to take where a series has both.
     """
-    for name, value, legal in (("studies", studies, ("baseline", "all")), ("series", series, ("all", "largest"))):
-        if value not in legal:
-            raise ValueError(f"--{name} {value!r}: expected {' or '.join(legal)}")
+    if studies not in ("baseline", "all"):
+        raise ValueError(f"--studies {studies!r}: expected baseline or all")
+    frame = draft.options.get("frame")
+    for name, value, least in (("echo", echo, 1), ("frame", None if frame == "all" else frame, 0)):
+        if value is not None and (not str(value).isdigit() or int(value) < least):
+            raise ValueError(f"--{name} {value!r}: expected a whole number from {least}"
+                             + (" or all" if name == "frame" else ""))
     draft.options["_hide"] = True
     dicom_tree.check_link_table(draft, link_table)
     found = joins.outcomes(draft, once=draft.options.get("key"))
+    modality = drafts.words(draft.options.pop("modality", None))  # selects; the card says what was taken
     drafts.card(draft, "dicom")
-    dicom_tree.take(draft, found, studies, series, boxes, truth, roi, segmentation)
+    draft.card["modality"] = None if modality and modality != ["all"] else draft.card["modality"]
+    if modality and "_made" not in draft.options:
+        draft.card["import"].setdefault("options", {})["modality"] = ",".join(modality)
+    dicom_tree.take(draft, found, studies, series, boxes, truth, roi, segmentation, modality, echo and int(echo))
     if link_table:
         dicom_tree.write_link_table(draft, link_table)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from medlab.cohorts import vocabulary
-from medlab.intake import roles, selection, tables
+from medlab.intake import roles, row_filter, tables
 from medlab.intake.drafts import OTHERS, SPLIT_NAMES, card, finish, listing, mapping, take, words
 from medlab.intake.outcomes import follow_up
 
@@ -68,7 +68,7 @@ def outcomes(draft, once=None, raw=True) -> pd.DataFrame | None:
     Parameters
     ----------
     once : str, optional
-        Column that names each row once (`selection.once`).
+        Column that names each row once (`row_filter.once`).
     raw : bool
         With a column ``_raw``, each row as a dictionary for `fill`.
     """
@@ -89,7 +89,7 @@ def outcomes(draft, once=None, raw=True) -> pd.DataFrame | None:
         raise ValueError("several tables: say the column that joins them with --key COLUMN")
     late = len(found) > 1 and o.get("where") is not None  # a condition may name columns of several tables
     if not late:
-        found = {n: selection.chosen(draft, table, once, n) for n, table in found.items()}
+        found = {n: row_filter.chosen(draft, table, once, n) for n, table in found.items()}
     readings = roles.collect(draft, found)
     if o.get("key"):
         table, unmatched = tables.join(found, str(o["key"]))
@@ -99,7 +99,7 @@ def outcomes(draft, once=None, raw=True) -> pd.DataFrame | None:
             draft.say(name if o.get("_hide") else f"{name}, {o['key']} {key}", "unmatched", reason)
     else:
         table = next(iter(found.values()))
-    return _code(draft, selection.chosen(draft, table, once, "the joined tables") if late else table, readings, raw)
+    return _code(draft, row_filter.chosen(draft, table, once, "the joined tables") if late else table, readings, raw)
 
 
 def _code(draft, table, readings, raw):
@@ -115,7 +115,7 @@ def _code(draft, table, readings, raw):
     if "split" in coded:
         coded["split"] = coded["split"].map(lambda v: SPLIT_NAMES.get(str(v).strip().lower(), v), na_action="ignore")
     for i, reason in refused.items():
-        draft.say(selection.name_of(draft, table, i), "refused", reason)
+        draft.say(row_filter.name_of(draft, table, i), "refused", reason)
     if len(refused) == len(table):
         reasons = ", ".join(f"{reason} ({n})" for reason, n in Counter(refused.values()).most_common(3))
         raise ValueError(f"no row of {len(table)} can be used: {reasons}; look at the columns of the follow-up")

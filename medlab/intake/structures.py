@@ -1,6 +1,6 @@
 """Masks from RT structure sets and DICOM segmentations that lie in a tree beside their series.
 
-Names of structures are free text: only those made of words of `WORDS` are shown or written.
+Names of structures are free text: only those made of words of `descriptions.ANATOMY` are shown or written.
 """
 
 import re
@@ -12,16 +12,9 @@ import numpy as np
 
 from medlab import storage
 from medlab.imaging import nifti
-from medlab.intake import contours, drafts, segments, studies
+from medlab.intake import contours, descriptions, drafts, segments, studies
 
 ROOMS = {"RTSTRUCT": contours, "SEG": segments}
-WORDS = set("""gtv ctv itv ptv igtv hrctv gy roi oar bone rib lung lungs left right l r heart liver kidney kidneys
-spinal cord canal esophagus oesophagus trachea bronchus bronchi brain brainstem stem eye eyes lens optic nerve chiasm
-parotid mandible larynx pharynx thyroid spleen stomach bowel bladder rectum prostate femur femoral head heads aorta body
-external skin patient tumour tumor lesion lesions nodule nodules metastasis metastases node nodes lymph necrosis edema
-oedema enhancing core cyst background tissue organ mask segmentation segment isocenter couch neoplasm primary secondary
-carotid pancreas gallbladder adrenal gland vessel vessels airway lobe upper lower middle cortex medulla ventricle white
-grey gray matter csf hippocampus total whole breast uterus ovary cervix muscle fat spine vertebra vertebrae""".split())
 
 
 def shown(name: str, number: int) -> str:
@@ -32,11 +25,7 @@ def shown(name: str, number: int) -> str:
     >>> shown("GTV_lung left", 2), shown("GTV Miller", 3)
     ('GTV_lung left', '#3')
     """
-    words = re.findall(r"[A-Za-z]+|\d+", name)
-    parts = [p for w in words for p in ([w] if w.lower() in WORDS or w[:-1].lower() in WORDS else
-                                        re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", w))]
-    known = all(p.lower() in WORDS or p[:-1].lower() in WORDS or (p.isdigit() and len(p) < 3) for p in parts)
-    return name.strip() if parts and known and re.fullmatch(r"[A-Za-z0-9 _+,()-]{1,40}", name.strip()) else f"#{number}"
+    return name.strip() if descriptions.made_of(name, descriptions.ANATOMY) else f"#{number}"
 
 
 def wanted(roi) -> list | None:
@@ -143,7 +132,8 @@ def _row(cohort, item, references):
         raise _Unused("the slices of its series are not evenly spaced (see the notes): their places are not certain")
     if len(rows) != 1:
         raise _Unused("its series is not among the images taken" if not len(rows) else
-                      f"{len(rows)} images of the series it belongs to; expected one volume")
+                      f"{len(rows)} images of the series it belongs to; expected one volume (--echo or --frame takes "
+                      "one)")
     return rows[0]
 
 
@@ -247,6 +237,9 @@ def _notes(draft, ready, masks, count):
     draft.notes.append(f"masks of {sum(map(bool, masks.values()))} of {count} images from "
                        f"{' and '.join(f'{n} {k}' for k, n in kinds.items())}: " +
                        ", ".join(f"{w} ({n})" for w, n in words.most_common(12)))
+    said = Counter(re.sub(r"^\d+ ", "", n) for i in used for n in i["notes"] if "left out" in n or "united" in n)
+    draft.notes += [f"structures of {n} image{'s' * (n > 1)}: {text} (the log says how many of which)" for text, n
+                    in said.items()]
     overlap = sum(i.get("overlap", 0) for i in used)
     if overlap:
         draft.notes.append(f"structures overlap in {overlap} voxels: the later one lies on top")

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from tqdm import tqdm
 
 from medlab import storage
-from medlab.intake import drafts, tables
+from medlab.intake import descriptions, drafts, tables
 
 TAGS = {"SliceThickness": "slice_thickness_mm", "KVP": "tube_voltage_kv", "XRayTubeCurrent": "tube_current_ma",
         "MagneticFieldStrength": "field_strength_t", "RepetitionTime": "repetition_time_ms",
@@ -52,8 +52,8 @@ def headers(draft, files) -> tuple[list[dict], list[dict]]:
         if ds.get("Modality") in SEGMENTATIONS:
             return _summary(ds) | {"file": relative}
         if not ds.get("Rows") or ds.get("Modality") == "RTDOSE":
-            return f"an object without an image: {ds.get('Modality') or 'modality not stated'}"
-        return _summary(ds) | {"file": relative}
+            return f"an object without an image: {descriptions.modality(ds) or 'modality not stated'}"
+        return _summary(ds) | {"file": relative, "slices": _slices(ds)}
 
     with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as pool:
         found = list(tqdm(pool.map(header, files), total=len(files), desc="reading headers", unit="file"))
@@ -72,6 +72,18 @@ def headers(draft, files) -> tuple[list[dict], list[dict]]:
     if any(not item["patient"] for item in good):
         draft.notes.append("files without PatientID: each study counted as one patient")
     return tuple([item | {"patient": item["patient"] or item["study"]} for item in g] for g in (good, segmentations))
+
+
+def _slices(ds):
+    """Where the slices of a file lie; a stack of frames without places of their own counts as one."""
+    from medlab.imaging import dicom, volumes
+
+    try:
+        with dicom.guard("file", "geometry cannot be read", quote=False):
+            frames = dicom.frames_of(ds) if "PerFrameFunctionalGroupsSequence" in ds else 1
+            return [volumes.slice_of(ds, i) for i in range(frames)]
+    except dicom.BadImage:
+        return []
 
 
 def _summary(ds):
@@ -93,7 +105,9 @@ def _summary(ds):
         "when": f"{ds.get('StudyDate') or ''}{ds.get('StudyTime') or ''}", "number": str(ds.get("SeriesNumber") or ""),
         "series": str(ds.get("SeriesInstanceUID") or ""),
         "frame_of_reference": str(ds.get("FrameOfReferenceUID") or ""),
-        "sop": str(ds.get("SOPInstanceUID") or ""), "modality": str(ds.get("Modality") or "OT"), "numbers": numbers,
+        "sop": str(ds.get("SOPInstanceUID") or ""), "modality": descriptions.modality(ds) or "OT", "numbers": numbers,
+        "description": " ".join(str(ds.get("SeriesDescription") or "").split()), "kinds": descriptions.kinds(ds),
+        "class": str(ds.get("SOPClassUID") or ""),
         "scanner": f"{ds.get('Manufacturer') or ''}|{ds.get('ManufacturerModelName') or ''}",
         "burned": str(ds.get("BurnedInAnnotation") or "") == "YES",
     }
@@ -103,7 +117,7 @@ def group(headers) -> list[dict]:
     """One entry per series; files of a modality of single pictures are entries of their own."""
     found = defaultdict(list)
     for h in headers:
-        single = h["modality"] in PLANAR or not h["series"]
+        single = h["modality"] in PLANAR or not h["series"] or len(h["slices"]) > 1
         found[(h["patient"], h["study"], h["series"], h["file"] if single else "")].append(h)
     return [{**items[0], "items": items} for _, items in sorted(found.items())]
 
@@ -121,7 +135,7 @@ def choose(draft, groups, studies, series) -> list[dict]:
         for g in mine:
             g["study_number"] = order[g["study"]]
             same = [o for o in mine if o["study"] == g["study"]]
-            largest = max(same, key=lambda o: (len(o["items"]), o["series"]))
+            largest = max(same, key=lambda o: (sum(len(i["slices"]) for i in o["items"]), o["series"]))
             reason = ("several studies of the patient and none dated: no baseline (--studies all takes them)"
                       if undated else "a later study of the patient (--studies all takes it)"
                       if g["study_number"] > 1 else None) if studies == "baseline" else None
