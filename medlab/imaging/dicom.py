@@ -59,6 +59,8 @@ class Image:
     intensity : "HU", "SUV" or "arbitrary"
     notes : tuple of str
         What was changed or is worth knowing ("gap of 5.0 mm after slice 3").
+    turn : tuple of int or None
+        How the axes of the file were turned while reading; see `laying`.
     """
 
     pixels: np.ndarray
@@ -67,6 +69,7 @@ class Image:
     modality: str | None = None
     intensity: str = "arbitrary"
     notes: tuple = ()
+    turn: tuple | None = None
 
     @property
     def sides(self) -> tuple[str, str] | None:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 import medlab
 from medlab import storage
 from medlab.cohorts import cards
-from medlab.intake import label_maps
+from medlab.intake import label_maps, orientation
 
 CARD = ("title", "modality", "intensity", "description", "licence", "citation", "positive", "classes",
         "classes_ordered", "time_origin", "event_meaning", "augmentation", "window", "region")
@@ -29,7 +29,7 @@ MANNERS = ("overwrite", "yes", "dry_run")  # how to import, not what
 SPLIT_NAMES = {"train": "train", "training": "train", "tr": "train", "val": "val", "valid": "val",
                "validation": "val", "dev": "val", "test": "test", "testing": "test", "ts": "test"}
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".npy")
-NIFTI = (".nii", ".nii.gz")
+NIFTI = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")  # volumes that may say how they lie
 
 
 @dataclass
@@ -140,9 +140,7 @@ def take(draft: Draft, rows: list) -> pd.DataFrame:
             continue
         row["image"] = _placed(draft, source, "images", numbers)
         row |= {c: _placed(draft, f, "masks" if c == "mask" else c, numbers) for c, f in found.items() if f}
-        if row.pop("_palette", False):
-            labels, _ = label_maps.read(found["mask"], draft.source)
-            row["mask"] = write_labels(draft, labels.pixels[..., 0], f"{row['mask'].rpartition('.')[0]}_numbers.png")
+        row |= orientation.written(draft, row, source, found)
         mark = (draft.sha256[row["image"].split("::")[0]], source.partition("::")[2], row.get("frame"))
         twin = seen.setdefault(mark, source)
         draft.say(source, *(("taken", "") if twin == source or row.get("frame") else
@@ -151,6 +149,7 @@ def take(draft: Draft, rows: list) -> pd.DataFrame:
     if not taken:
         reasons = Counter(e["reason"] for e in draft.log).most_common(3)
         raise ValueError(f"no image could be taken from {draft.source.name}: {reasons}; say the kind with --kind")
+    orientation.tell(draft, taken)
     mask_classes(draft, [row.pop("_values") for row in taken if "_values" in row])
     return pd.DataFrame(taken)
 
@@ -165,20 +164,15 @@ def _read(draft, row):
     what = ""
     try:
         image = formats.read(row["source"], row.get("frame"), draft.source)
-        shape = row["_shape"] = image.pixels.shape[:-1]
-        if row.get("_expected", shape) != shape:
-            sizes = [" x ".join(map(str, s)) for s in (row["_expected"], shape)]
-            return f"annotated for {sizes[0]} pixels, but it has {sizes[1]}"
+        orientation.image_read(row, image, draft.options)
         for column, key in OTHERS.items():
             if row.get(key):
                 what = f"its {column.replace('_', ' ')}: "
                 strict = column == "mask" and "mask_classes" in draft.options
                 mask, palette = label_maps.read(row[key], draft.source, row.get("frame"), strict)
-                wrong = label_maps.misplaced(mask, image)
-                if wrong:
-                    raise dicom.BadImage(row[key], wrong)
+                orientation.mask_read(row, column, mask, image, draft.options, palette)
                 if column == "mask":
-                    row |= {"_values": np.unique(mask.pixels)[:1000], "_palette": palette}
+                    row["_values"] = np.unique(mask.pixels)[:1000]
     except dicom.BadImage as error:
         return what + error.reason.replace(str(draft.source), "")
     return None

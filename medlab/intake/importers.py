@@ -40,6 +40,7 @@ COMMON = {  # options of all kinds, with a line of help
     "rename": "rename columns, old:new", "covariates": "columns to take, no other", "drop": "columns to leave out",
     "keep": "columns to take although they look like identifiers",
     "mask": "where masks are: a folder, or a template such as '{stem}_mask.png'", "mask_classes": "name:value,...",
+    "orientation": "how masks and boxes lie on images that were turned while reading: stored, shown or itk",
     "valid": "where fields of view are, as for masks", "blocks": "contiguous blocks of a volume's slices as patients",
     **dict.fromkeys(drafts.CARD, "said in the card"),
 }
