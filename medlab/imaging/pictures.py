@@ -116,10 +116,13 @@ def _page(picture, file, path, alone):
     """The current page of a Pillow image, upright."""
     tiff, shallow = picture.format == "TIFF", picture.mode in ("L", "1")
     deep = not shallow and _deep_colour(picture)  # asked before anything loads the picture
+    veiled = deep and any(str(tile[3]).startswith("LA") for tile in picture.tile)
     turn = laying.EXIF.get(picture.getexif().get(0x0112))
     if deep and (not alone or (tiff and turn)):
         raise BadImage(path, f"{'turned ' * bool(turn)}pages of 16-bit colour are not supported: save them one by one, "
                              "upright")
+    if veiled:
+        raise BadImage(path, "grey of 16 bits with transparency is not supported: save it without transparency")
     bits = picture.tag_v2.get(258, (16,))[0] if tiff and not shallow and picture.tag_v2.get(262) == 0 else None
     pixels, notes = _sixteen_bit_colour(file) if deep else _plain(picture)
     if bits and not deep:  # Pillow swaps black and white only in pictures of up to 8 bits

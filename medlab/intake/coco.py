@@ -204,10 +204,12 @@ def _drawn(draft, cohort, categories):
             if thing.get("iscrowd"):
                 counts["crowd"] += 1
             else:
-                edges = dict(zip(("x_min", "y_min", "x_max", "y_max"), orientation.box_turned(row, edges), strict=True))
-                found.append({"image": row["image"], "label": thing["_label"], **edges})
+                x_min, y_min, x_max, y_max = orientation.box_turned(row, edges)
+                found.append({"image": row["image"], "label": thing["_label"], "x_min": x_min, "y_min": y_min,
+                              "x_max": x_max, "y_max": y_max})
         drawn = [(n, value, orientation.mask_turned(row, mask)) for n, value, mask in drawn]
-        masks.append(_written(draft, row["image"], drawn, row["_shape"][-2:], counts) if outlined and complete else None)
+        shape = row["_shape"][-2:]
+        masks.append(_written(draft, row["image"], drawn, shape, counts) if outlined and complete else None)
         counts["incomplete"] += outlined and not complete
     if any(masks):
         cohort["mask"] = masks
