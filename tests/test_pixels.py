@@ -258,7 +258,7 @@ def test_nrrd_and_metaimage_of_every_sort(tmp_path):
 def test_nrrd_and_metaimage_that_are_refused(tmp_path):
     volume, _ = block(BOX)
     for lines, data, message in (
-            ((), volume.astype("<i2").tobytes()[:-9], "not readable as NRRD"),
+            ((), volume.astype("<i2").tobytes()[:-9], "truncated: 231 bytes"),
             (("sizes: 4000 4000 4000",), b"", "more than 1024 MiB"),
             (("type: block",), None, "values of type block: expected numbers"),
             (("data file: ../out.raw",), b"", "leads out of the folder"),
@@ -270,13 +270,18 @@ def test_nrrd_and_metaimage_that_are_refused(tmp_path):
             read(nrrd(tmp_path / "a.nrrd", volume, *lines, data=data), root=tmp_path)
     whole = write(tmp_path / "a.mha", volume).read_bytes()
     (tmp_path / "b.mha").write_bytes(whole[:-9])
-    with pytest.raises(BadImage, match="not readable"):
+    with pytest.raises(BadImage, match="truncated: 231 bytes"):
         read(tmp_path / "b.mha")
     write(tmp_path / "c.nhdr", volume)
     packed = tmp_path / "c.raw"
     packed.write_bytes(packed.read_bytes()[:-9])
-    with pytest.raises(BadImage, match="truncated: 231 bytes, expected 240"):
+    with pytest.raises(BadImage, match="truncated: 231 bytes of values, expected 240"):
         read(tmp_path / "c.nhdr")
+    packed = write(tmp_path / "d.nrrd", volume).read_bytes()
+    for damaged, message in ((packed[:-9], "breaks off"), (packed[:-7] + b"\1" + packed[-6:], "damaged compressed")):
+        (tmp_path / "d.nrrd").write_bytes(damaged)
+        with pytest.raises(BadImage, match=message):
+            read(tmp_path / "d.nrrd")
     (tmp_path / "out.raw").write_bytes(bytes(240))
     (tmp_path / "in").mkdir()
     path = nrrd(tmp_path / "in" / "a.nhdr", volume, "data file: ../out.raw", data=b"")
@@ -296,7 +301,8 @@ def test_import_of_nrrd_and_detached_headers(workspace):
             write(workspace / suffix / "images" / f"v{i}.{suffix}", volume + i, (1, -3, 2))
             write(workspace / suffix / "labels" / f"v{i}.{suffix}", mask, (1, -3, 2))
         pd.DataFrame({"id": ["v0", "v1", "v2"], "label": list("aba")}).to_csv(workspace / "t.csv", index=False)
-        data = importers.import_source(workspace / suffix, suffix, tables=str(workspace / "t.csv"), key="id", label="label")
+        table = str(workspace / "t.csv")
+        data = importers.import_source(workspace / suffix, suffix, tables=table, key="id", label="label")
         assert data.cohort["label"].tolist() == ["a", "b", "a"]
         for i, row in data.cohort.iterrows():
             image = datasets.read(data, row)
@@ -332,6 +338,19 @@ def test_pictures_are_upright_whatever_their_orientation(tmp_path, name, dtype):
         if dtype == "u1":  # opened by name, Pillow scrambles a TIFF on its side
             with Pillow.open(io.BytesIO((tmp_path / name).read_bytes())) as theirs:
                 np.testing.assert_array_equal(ImageOps.exif_transpose(theirs), image.pixels[..., 0])
+
+
+def test_gamma_and_animations_are_noted(tmp_path):
+    pages = [Pillow.fromarray(np.full((5, 6), v, np.uint8)) for v in (10, 200)]
+    pages[0].save(tmp_path / "a.gif", save_all=True, append_images=pages[1:])
+    image = read(tmp_path / "a.gif")
+    assert image.pixels.shape[:3] == (2, 5, 6) and "animation" in image.notes[-1]
+    for gamma, notes in ((45455, ()), (100000, ("gamma of the PNG not applied",))):
+        pages[0].save(tmp_path / "a.png")
+        data, chunk = (tmp_path / "a.png").read_bytes(), b"gAMA" + struct.pack(">I", gamma)
+        (tmp_path / "a.png").write_bytes(
+            data[:33] + struct.pack(">I", 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[33:])
+        assert read(tmp_path / "a.png").notes == notes
 
 
 def annotated(folder, code, drawn, size, form):

@@ -8,12 +8,13 @@ import math
 import os
 import re
 import stat
+import zlib
 from dataclasses import replace
 
 import numpy as np
 
 from medlab.imaging import nifti
-from medlab.imaging.dicom import MAX_BYTES, BadImage, Image, guard
+from medlab.imaging.dicom import MAX_BYTES, BadImage, Image, guard, quiet
 from medlab.imaging.series import slice_of
 
 MOST = 2**16  # bytes of a header
@@ -51,10 +52,11 @@ def read(file, path, frame, inside) -> Image:
     import SimpleITK as sitk
 
     with guard(path, "not readable as NRRD or MetaImage"):
-        kind, fields = _fields(file)
-        _check(file, path, fields, inside)
+        kind, fields, end = _fields(file)
+        _check(file, path, fields, end, inside)
         sitk.ProcessObject.SetGlobalWarningDisplay(False)
-        source = sitk.ReadImage(str(file), imageIO=kind)
+        with quiet(path):
+            source = sitk.ReadImage(str(file), imageIO=kind)
         values, many = _volume(source, frame, path)
         axes = values.ndim - 1
         data = values.transpose(*range(axes)[::-1], axes)
@@ -68,20 +70,17 @@ def read(file, path, frame, inside) -> Image:
 
 
 def _fields(file):
-    """Reader and fields of the header, names in small letters without blanks."""
+    """Reader, fields of the header (names in small letters without blanks), and where the header ends."""
     with open(file, "rb") as stream:
         head = stream.read(MOST)
     kind = reader(head)
-    text = re.split(rb"\r?\n\r?\n", head)[0] if kind == "NrrdImageIO" else (
-        re.split(rb"(?<=\n)ElementDataFile[^\n]*\n", head)[0])
-    last = re.search(rb"(?m)^ElementDataFile[^\n]*", head) if kind == "MetaImageIO" else None
-    text = (text + b"\n" + (last[0] if last else b"")).decode("utf-8", "replace")
-    between = ":(?!=)" if kind == "NrrdImageIO" else "="
-    pairs = re.findall(rf"(?m)^\s*([A-Za-z ]+?)\s*{between}\s*(.*?)\s*$", text)
-    return kind, {re.sub(r"\s", "", name).lower(): value for name, value in pairs}
+    end = re.search(rb"\r?\n\r?\n" if kind == "NrrdImageIO" else rb"(?m)^ElementDataFile[^\n]*\n?", head)
+    end, between = end.end() if end else len(head), ":(?!=)" if kind == "NrrdImageIO" else "="
+    pairs = re.findall(rf"(?m)^\s*([A-Za-z ]+?)\s*{between}\s*(.*?)\s*$", head[:end].decode("utf-8", "replace"))
+    return kind, {re.sub(r"\s", "", name).lower(): value for name, value in pairs}, end
 
 
-def _check(file, path, fields, inside):
+def _check(file, path, fields, end, inside):
     """Refuse what is too large, and values in a file elsewhere, of many files, or shorter than the header says."""
     sizes = [int(n) for n in (fields.get("sizes") or fields.get("dimsize") or "").split()]
     if not 2 <= len(sizes) <= 4 or min(sizes) < 1:
@@ -101,9 +100,27 @@ def _check(file, path, fields, inside):
         data = inside(name)
         if not stat.S_ISREG(os.stat(data).st_mode):
             raise BadImage(path, "its file of values is not a regular file")
-    raw = fields.get("encoding", "raw").lower() == "raw" and fields.get("compresseddata", "False").lower() != "true"
-    if raw and data.stat().st_size < need:
-        raise BadImage(path, f"truncated: {data.stat().st_size} bytes, expected {need} of values")
+    start, size = end if data == file else 0, data.stat().st_size
+    encoding = "gzip" if fields.get("compresseddata", "").lower() == "true" else fields.get("encoding", "raw").lower()
+    if encoding in ("gzip", "gz"):
+        _check_stream(data, start, path)
+    elif encoding == "raw" and size - start < need:
+        raise BadImage(path, f"truncated: {size - start} bytes of values, expected {need}")
+
+
+def _check_stream(data, start, path):
+    """Inflate a stream of zlib or gzip to its checksum, which ITK does not look at."""
+    inflater, left = zlib.decompressobj(zlib.MAX_WBITS + 32), MAX_BYTES
+    with open(data, "rb") as stream:
+        stream.seek(start)
+        while left > 0 and not inflater.eof and (block := inflater.unconsumed_tail or stream.read(2**20)):
+            try:
+                left -= len(inflater.decompress(block, 2**22))
+            except zlib.error as error:
+                raise BadImage(path, f"damaged compressed stream ({error})") from None
+    if not inflater.eof:
+        raise BadImage(path, "truncated: its compressed stream breaks off" if left > 0 else
+                       f"inflates to more than {MAX_BYTES // 2**20} MiB")
 
 
 def _volume(source, frame, path):

@@ -3,6 +3,7 @@
 import re
 import struct
 import zlib
+from dataclasses import replace
 
 import numpy as np
 
@@ -58,7 +59,8 @@ def read(file, path, kind, frame=None) -> Image:
                 found.append(_page(picture, file, path, len(pages) == 1))
     if len(found) == 1:
         return Image(found[0].pixels, spacing and spacing[1:], notes=found[0].notes, turn=found[0].turn)
-    return _stack(found, spacing, path)
+    image = _stack(found, spacing, path)
+    return replace(image, notes=(*image.notes, "pictures of an animation read as slices")) if kind == "GIF" else image
 
 
 def _opened(stream, path, kind):
@@ -136,12 +138,13 @@ def _page(picture, file, path, alone):
 def _plain(picture):
     """(h, w, c) of a Pillow image, but for colours of 16 bits, and notes."""
     picture.load()
-    mode, notes = picture.mode, []
+    gamma = picture.info.get("gamma", 1 / 2.2) if picture.format == "PNG" else 1 / 2.2
+    mode, notes = picture.mode, ["gamma of the PNG not applied"] if abs(gamma - 1 / 2.2) > 0.01 else []
     if mode in ("P", "PA"):
         picture = picture.convert("RGB")
         levels = np.asarray(picture)
         grey = (levels[..., :1] == levels).all()
-        return (levels[..., :1] if grey else levels), ["palette to grey" if grey else "palette to RGB"]
+        return (levels[..., :1] if grey else levels), [*notes, "palette to grey" if grey else "palette to RGB"]
     if mode in ("RGBA", "LA", "La", "RGBa"):
         notes += ["transparency left out"] if picture.getchannel("A").getextrema()[0] < 255 else []
         picture = picture.convert("RGB" if mode.startswith("RGB") else "L")

@@ -121,13 +121,13 @@ def take(draft: Draft, rows: list) -> pd.DataFrame:
     ----------
     rows : list of dict
         ``source`` (relative path, perhaps with ``::member``), optionally ``mask_source``, ``valid_source``,
-        ``frame``, ``_expected`` (the size of the image its annotation says) and any column of the cohort. Mask and
-        field of view must have the size of the image.
+        ``frame``, ``_expected`` (the size of the image its annotation says), ``_boxed`` (it has boxes) and any column
+        of the cohort. Mask and field of view must lie on the image.
 
     Returns
     -------
     DataFrame
-        The cohort's columns and ``_shape`` (of the image without channels).
+        The cohort's columns, ``_shape`` (of the image without channels), ``_turn`` (`orientation`).
     """
     with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as pool:
         problems = list(tqdm(pool.map(lambda row: _read(draft, row), rows), total=len(rows), desc="importing",

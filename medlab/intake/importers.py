@@ -140,7 +140,10 @@ def detect_kind(source, mask=None) -> str:
                      "dicom" if studies.looks_like(path / f) else "other" for f in files)
     counts.pop("other", None)
     if not counts:
-        raise ValueError(f"{path.name}: {len(files)} files, none an image; say the kind with --kind")
+        pairs = sum(f.lower().endswith(".hdr") for f in files)
+        raise ValueError(f"{path.name}: {len(files)} files, none an image; " + (
+            f"{pairs} are headers (.hdr) of volumes in two files: convert each pair to one .nii" if pairs else
+            "say the kind with --kind"))
     return counts.most_common(1)[0][0]
 
 
