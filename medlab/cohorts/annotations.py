@@ -5,16 +5,21 @@ import pandas as pd
 from tqdm import tqdm
 
 from medlab.cohorts import cards, datasets
+from medlab.imaging import laying
 from medlab.imaging.dicom import BadImage
 
+VOLUMES = (".nii", ".nii.gz", ".nrrd", ".mha")  # which may say how they lie
 
-def masks(dataset, scanned) -> list[tuple[str, str]]:
+
+def masks(dataset, scanned, looked=50) -> list[tuple[str, str]]:
     """Findings about the masks.
 
     Parameters
     ----------
     scanned : DataFrame
         Of `datasets.scan`: the rows looked at, with the sizes of their images.
+    looked : int
+        Of so many masks also the place in space is compared with that of their images.
 
     Returns
     -------
@@ -34,6 +39,8 @@ def masks(dataset, scanned) -> list[tuple[str, str]]:
         size = scanned.loc[i, ["depth", "height", "width"]].dropna().astype(int).tolist()
         if size and list(labels.shape) != size:
             problems.append(f"row {i}: mask of {_times(labels.shape)} pixels on an image of {_times(size)}")
+        elif len(counts) < looked:
+            problems += [f"row {i}: mask {text}" for text in _beside(dataset, cohort.loc[i])]
         counts = np.vstack([counts, [(labels == k + 1).sum() for k in range(counts.shape[1])]])
     found = [("error", text) for text in problems[:5]]
     found += [("error", f"and {len(problems) - 5} more masks")] if len(problems) > 5 else []
@@ -44,6 +51,20 @@ def masks(dataset, scanned) -> list[tuple[str, str]]:
     if len(counts) and not counts.any():
         found.append(("error", "no mask marks anything: check mask_classes in card.yaml"))
     return found
+
+
+def _beside(dataset, row):
+    """What is wrong with the place of a mask; nothing where it or its image is a file that never says how it lies."""
+    names = [str(row[c]).lower().partition("::")[0] for c in ("image", "mask")]
+    if not all(n.endswith(VOLUMES) for n in names):
+        return []
+    try:
+        laying.laid(*(datasets.read_image(dataset, row, c) for c in ("mask", "image")))
+    except laying.Ambiguous as error:
+        return [f"and image: {str(error).partition(';')[0]}"]
+    except BadImage as error:
+        return [error.reason]
+    return []
 
 
 def boxes(dataset, scanned) -> list[tuple[str, str]]:

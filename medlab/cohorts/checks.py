@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from medlab.cohorts import annotations, cards, confounding, datasets, screening, vocabulary
+from medlab.cohorts import annotations, cards, confounding, datasets, intensities, screening, vocabulary
 from medlab.statistics import intervals
 
 
@@ -74,6 +74,8 @@ def _pictures(dataset, most):
     if table["spacing_mm"].isna().any():
         without = table["spacing_mm"].isna().sum()
         found.append(("note", f"{without} images without spacing: lengths are in pixels there"))
+    found += [("warning", text) for text in intensities.scales_in_words(table[table["problem"].isna()],
+                                                                        dataset.card.get("intensity"))]
     twins = screening.duplicates(table)
     groups, same = twins["group"].nunique(), twins.loc[twins["exact_group"] >= 0, "exact_group"].nunique()
     found.append(("note" if groups else "ok", f"{groups} groups of identical or near-identical images, {same} of them "

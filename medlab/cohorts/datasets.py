@@ -114,7 +114,7 @@ def read(dataset, row) -> "Image":
     """Image of a cohort row as `dicom.Image`; spacing and intensity of the table and the card fill the gaps."""
     from medlab.imaging import dicom
 
-    image = _read_path(dataset, row, "image")
+    image = read_image(dataset, row, "image")
     fill = {k: v for k, v in {"modality": dataset.card.get("modality")}.items() if v and not image.modality}
     if image.intensity == "arbitrary" and dataset.card.get("intensity"):
         fill["intensity"] = dataset.card["intensity"]
@@ -127,7 +127,8 @@ def read(dataset, row) -> "Image":
     return replace(image, **fill) if fill else image
 
 
-def _read_path(dataset, row, column):
+def read_image(dataset, row, column="image") -> "Image":
+    """What the file of a cohort row holds, without what table and card add; BadImage where it cannot be read."""
     from medlab.imaging import dicom, formats
 
     text = row[column]
@@ -149,7 +150,7 @@ def read_labels(dataset, row) -> np.ndarray:
     Without ``mask_classes`` in the card every value above 0 is the lesion; values that the card does not name are
     background.
     """
-    pixels, values = _read_path(dataset, row, "mask").pixels, dataset.card.get("mask_classes")
+    pixels, values = read_image(dataset, row, "mask").pixels, dataset.card.get("mask_classes")
     if not values:
         return (pixels > 0).any(axis=-1).astype(np.uint8)
     labels = np.zeros(pixels.shape[:-1], np.uint8)
@@ -166,7 +167,7 @@ def read_mask(dataset, row) -> np.ndarray:
 def read_valid(dataset, row) -> np.ndarray | None:
     """Which pixels of a cohort row count (``valid_mask``, such as a field of view), bool; None: all."""
     given = row.get("valid_mask")
-    return (_read_path(dataset, row, "valid_mask").pixels > 0).any(axis=-1) if isinstance(given, str) else None
+    return (read_image(dataset, row, "valid_mask").pixels > 0).any(axis=-1) if isinstance(given, str) else None
 
 
 def fingerprint(dataset) -> str:

@@ -28,6 +28,67 @@ def ranges(rows: pd.DataFrame, order: list) -> pd.DataFrame:
     return found.reindex([name for name in order if name in found.index]) if "label" in rows else found
 
 
+def scales(rows: pd.DataFrame) -> pd.DataFrame:
+    """Images by the reach of their grey levels and their channels: images, lowest, least and greatest maximum.
+
+    Parameters
+    ----------
+    rows : of `datasets.scan`, without problems
+    """
+    top, low = rows["maximum"], rows["minimum"]
+    kinds = np.select([low < 0, top <= 1, top <= 255], ["with negative values", "0 to 1", "as 8 bits"], "above 8 bits")
+    colour = np.where(rows["channels"] > 1, "colour", "grey")
+    by = [pd.Series(v, rows.index, name=name) for v, name in ((kinds, "grey levels"), (colour, "channels"))]
+    return rows.groupby(by).agg(
+        images=("maximum", "size"), lowest=("minimum", "min"), least_maximum=("maximum", "min"),
+        greatest_maximum=("maximum", "max"), median_maximum=("maximum", "median"))
+
+
+def scales_in_words(rows: pd.DataFrame, intensity: str | None = None) -> list[str]:
+    """Sentences with the remedy where images of one cohort have different scales of grey; empty where they have one.
+
+    Parameters
+    ----------
+    rows : of `datasets.scan`, without problems; ``thumbnail`` where negatives are to be looked for
+    intensity : of the card; HU and SUV have a scale of their own
+    """
+    said, n, tops = [], len(rows), rows["maximum"][rows["maximum"] > 0]
+    levels = scales(rows).groupby(level=0).agg({"images": "sum", "median_maximum": "max"})
+    steps = levels["median_maximum"].max() > 4 * levels["median_maximum"].min()
+    if intensity not in ("HU", "SUV") and n and ((len(levels) > 1 and steps) or tops.max() > 100 * tops.min()):
+        counts = ", ".join(f"{kind} {count}" for kind, count in levels["images"].items())
+        said.append(f"Grey levels of different scales (maxima from {tops.min():g} to {tops.max():g}; images {counts}): "
+                    "window: stretch on page 02 fits each image by its own percentiles; or import each kind by itself")
+    shallow = int((rows["minimum"] >= 0).sum())
+    if intensity == "HU" and 0 < shallow < n:
+        said.append(f"{shallow} of {n} images in HU have no value below 0: their rescale may be missing")
+    colour = int((rows["channels"] > 1).sum())
+    if 0 < colour < n:
+        said.append(f"{colour} of {n} images have colours, the others are grey: the source may tell the classes apart")
+    negatives = int(inverted(rows).sum()) if "thumbnail" in rows else 0
+    if negatives:
+        said.append(f"{negatives} of {n} images look like negatives of the others (black and white swapped): look at "
+                    "them, invert their files and import again")
+    return said
+
+
+def inverted(rows: pd.DataFrame, fewest: int = 8) -> pd.Series:
+    """Which images are most like the negative of the cohort's mean thumbnail; none where images are not alike.
+
+    Parameters
+    ----------
+    rows : of `datasets.scan`, with ``thumbnail``
+    """
+    if len(rows) < fewest:
+        return pd.Series(False, index=rows.index)
+    pixels = np.stack([np.frombuffer(t, np.uint8) for t in rows["thumbnail"]]).astype(np.float32)
+    pixels -= pixels.mean(axis=1, keepdims=True)
+    pixels /= np.maximum(np.linalg.norm(pixels, axis=1, keepdims=True), 1e-6)
+    mean = pixels.mean(axis=0)
+    alike = pixels @ mean / max(np.linalg.norm(mean), 1e-6)
+    return pd.Series((alike < -0.4) & (np.median(alike) > 0.4), index=rows.index)
+
+
 def bins(rows: pd.DataFrame, in_hu: bool) -> np.ndarray:
     """Edges of grey-level bins: -1100 to 1000 HU, else to the 98th percentile of the maxima; whole numbers if many."""
     low, high = (-1100, 1000) if in_hu else (min(0, rows["minimum"].median()), rows["maximum"].quantile(0.98))

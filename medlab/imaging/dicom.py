@@ -59,6 +59,8 @@ class Image:
     intensity : "HU", "SUV" or "arbitrary"
     notes : tuple of str
         What was changed or is worth knowing ("gap of 5.0 mm after slice 3").
+    turn : tuple of int or None
+        How the axes of the file were turned while reading; see `laying`.
     """
 
     pixels: np.ndarray
@@ -67,6 +69,7 @@ class Image:
     modality: str | None = None
     intensity: str = "arbitrary"
     notes: tuple = ()
+    turn: tuple | None = None
 
     @property
     def sides(self) -> tuple[str, str] | None:
@@ -282,7 +285,7 @@ def decode(ds, path, index=None) -> np.ndarray:
         raise BadImage(path, f"frame {index} of {frames} frames: expected 0 to {frames - 1}")
     _check(ds, path, 1 if index is not None else frames)
     compressed = ds.file_meta.TransferSyntaxUID.is_encapsulated
-    with _codecs(path) if compressed else nullcontext():
+    with quiet(path) if compressed else nullcontext():
         pixels = library().pixels.pixel_array(ds, index=index, allow_excess_frames=False)
     pixels = pixels.reshape(-1, ds.Rows, ds.Columns, whole(ds, "SamplesPerPixel", 1))
     if len(pixels) != (frames if index is None else 1):
@@ -291,7 +294,7 @@ def decode(ds, path, index=None) -> np.ndarray:
 
 
 @contextmanager
-def _codecs(path):
+def quiet(path):
     """Catch what the codecs in C write to file descriptor 2: no noise, and a damaged stream is not filled silently."""
     with _CODECS, tempfile.TemporaryFile() as caught:
         saved = os.dup(2)

@@ -1,8 +1,10 @@
 """Stored DICOM values to physical units: rescale or table, padding, MONOCHROME1, palettes (PS3.3 C.7.6.3, C.11.1)."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from medlab.imaging.dicom import COLOURS, BadImage, group, library, whole
+from medlab.imaging.dicom import COLOURS, BadImage, Image, group, library, whole
 
 
 def rescale(ds, frame, path) -> tuple[float, float, str]:
@@ -31,23 +33,48 @@ def linear(stored, slope, intercept) -> np.ndarray:
 
 
 def _padding(ds, stored):
-    """Where the stored value means "nothing was measured here" (C.7.5.1.1.2)."""
-    limits = [ds.get("PixelPaddingValue"), ds.get("PixelPaddingRangeLimit")]
-    if limits[0] is None or stored.dtype.kind not in "iu":
+    """Where the stored value means "nothing was measured here" (C.7.5.1.1.2, floats C.7.6.24 and C.7.6.25)."""
+    kind = "" if stored.dtype.kind in "iu" else "Float" if stored.itemsize == 4 else "DoubleFloat"
+    limits = [ds.get(f"{kind}PixelPadding{end}") for end in ("Value", "RangeLimit")]
+    if limits[0] is None:
         return None
-    bits = 8 * stored.itemsize  # a value of type US in front of signed pixels
-    limits = [int(v) - (2**bits if stored.dtype.kind == "i" and int(v) >= 2 ** (bits - 1) else 0)
-              for v in limits if v is not None]  # fmt: skip
-    return (stored >= min(limits)) & (stored <= max(limits))
+    limits = [v for v in limits if v is not None]
+    if not kind:
+        bits = 8 * stored.itemsize  # a value of type US in front of signed pixels
+        limits = [int(v) - (2**bits if stored.dtype.kind == "i" and int(v) >= 2 ** (bits - 1) else 0) for v in limits]
+    return ((stored >= min(limits)) & (stored <= max(limits))) | (np.isnan(stored) if kind else False)
 
 
-def _invert(ds, stored):
-    """Swap black and white over the range that the stored bits can hold; exact before a linear rescale."""
+def inverted(stored, bits) -> np.ndarray:
+    """Black and white swapped over the range that the bits can hold (floats: over their own); exact."""
     if stored.dtype.kind == "f":
-        return stored.max() + stored.min() - stored
-    bits = whole(ds, "BitsStored", 8 * stored.itemsize)
+        return np.nanmax(stored) + np.nanmin(stored) - stored
     total = -1 if stored.dtype.kind == "i" else 2**bits - 1
     return (total - stored.astype(np.int64)).astype(stored.dtype if total > 0 else np.int32)
+
+
+def filled(image) -> Image:
+    """What means "nothing was measured here" without saying so, set to the lowest of the other values, and a note.
+
+    These are values that are not finite (+inf: to the highest), floats below -1e30, and the lowest value that a signed
+    type can hold where it lies further below the others than they reach.
+    """
+    pixels, kind = image.pixels, image.pixels.dtype.kind
+    least = np.iinfo(pixels.dtype).min if kind == "i" and pixels.itemsize > 1 else None
+    if kind == "f":
+        empty = ~np.isfinite(pixels) | (pixels < -1e30)
+    elif least is not None and pixels.min() == least:
+        empty = pixels == least
+    else:
+        return image
+    if not empty.any() or empty.all():
+        return image
+    low, high = pixels[~empty].min(), pixels[~empty].max()
+    if least is not None and int(low) - least <= int(high) - int(low):
+        return image
+    what = "not finite or padding" if kind == "f" else f"{least}, padding"
+    new = np.where(empty, np.where(pixels > 0, high, low), pixels).astype(pixels.dtype)
+    return replace(image, pixels=new, notes=(*image.notes, f"{what}: set to the lowest value"))
 
 
 def to_units(stored, sources, path) -> tuple[np.ndarray, str, list[str]]:
@@ -67,7 +94,7 @@ def to_units(stored, sources, path) -> tuple[np.ndarray, str, list[str]]:
         units.add("arbitrary" if table else unit)
         # Photometric interpretation is about display only: Hounsfield units and SUV are right as they are.
         if photometric == "MONOCHROME1" and unit == "arbitrary":
-            values = _invert(source, values)
+            values = inverted(values, whole(source, "BitsStored", 8 * values.itemsize))
         lut = library().pixels.apply_modality_lut
         slices.append(lut(values, source) if table else linear(values, slope, intercept))
     pixels, unit = np.stack(slices), units.pop() if len(units) == 1 else "arbitrary"

@@ -165,4 +165,4 @@ def slice_of(image, index, path) -> Image:
         affine = affine.copy()
         affine[:3, 3] += index * affine[:3, 0]
     spacing = image.spacing_mm and image.spacing_mm[1:]
-    return Image(image.pixels[index], spacing, affine, image.modality, image.intensity, image.notes)
+    return replace(image, pixels=image.pixels[index], spacing_mm=spacing, affine=affine)

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from medlab.intake import drafts, image_files
+from medlab.intake import drafts, image_files, orientation
 from medlab.intake.voc import cut
 
 KEYS = ("images", "annotations", "categories")
@@ -152,7 +152,8 @@ def _rows(draft, name, data, by_name, categories):
             draft.say(f"{name}, image {image.get('id')}", "unmatched", str(error))
             continue
         size = tuple(image.get(k) for k in ("height", "width"))
-        rows.append({"source": found, "split": parts[0] if parts else None, "_objects": objects[image.get("id")]})
+        things = objects[image.get("id")]
+        rows.append({"source": found, "split": parts[0] if parts else None, "_objects": things, "_boxed": bool(things)})
         if all(isinstance(s, int) and s > 0 for s in size):
             rows[-1]["_expected"] = size
     return rows
@@ -189,7 +190,7 @@ def _drawn(draft, cohort, categories):
     if outlined and len(values) > 255:
         raise ValueError(f"{len(values)} categories with outlines; expected at most 255 in one label map")
     for row in cohort.to_dict("records"):
-        shape, drawn, complete = row["_shape"][-2:], [], True
+        shape, drawn, complete = orientation.canvas(row), [], True
         for thing in row["_objects"]:
             try:
                 mask = _mask(thing, shape) if thing.get("segmentation") else None
@@ -203,8 +204,11 @@ def _drawn(draft, cohort, categories):
             if thing.get("iscrowd"):
                 counts["crowd"] += 1
             else:
-                found.append({"image": row["image"], "label": thing["_label"], **dict(zip(
-                    ("x_min", "y_min", "x_max", "y_max"), edges, strict=True))})
+                x_min, y_min, x_max, y_max = orientation.box_turned(row, edges)
+                found.append({"image": row["image"], "label": thing["_label"], "x_min": x_min, "y_min": y_min,
+                              "x_max": x_max, "y_max": y_max})
+        drawn = [(n, value, orientation.mask_turned(row, mask)) for n, value, mask in drawn]
+        shape = row["_shape"][-2:]
         masks.append(_written(draft, row["image"], drawn, shape, counts) if outlined and complete else None)
         counts["incomplete"] += outlined and not complete
     if any(masks):

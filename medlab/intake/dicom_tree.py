@@ -18,7 +18,17 @@ from tqdm import tqdm
 import medlab
 from medlab import storage
 from medlab.imaging import nifti
-from medlab.intake import descriptions, drafts, joins, label_maps, selection, structures, studies, tables
+from medlab.intake import (
+    descriptions,
+    drafts,
+    joins,
+    label_maps,
+    orientation,
+    selection,
+    structures,
+    studies,
+    tables,
+)
 from medlab.pet import headers as pet_headers
 
 
@@ -188,7 +198,7 @@ def _mask_files(draft, table, listed):
 
 def _place_masks(draft, cohort, masks):
     """Check each mask against its image and put it beside it under the pseudonym."""
-    from medlab.imaging import dicom, formats
+    from medlab.imaging import dicom, formats, laying
 
     placed, values = [], []
     for row in cohort.to_dict("records"):
@@ -198,12 +208,14 @@ def _place_masks(draft, cohort, masks):
             continue
         try:
             mask, _ = label_maps.read(masks[row["_patient"]], draft.source, strict="mask_classes" in draft.options)
-            wrong = label_maps.misplaced(mask, formats.read(row["image"], root=draft.folder))
-            if wrong:
-                raise dicom.BadImage("mask", wrong)
-            suffix = ".nii.gz" if relative.endswith(".nii.gz") else Path(relative).suffix
-            name = "masks/" + Path(row["image"]).name.split(".")[0] + suffix
-            placed.append(drafts.place(draft, relative, name) + ("::" + member if member else ""))
+            image = formats.read(row["image"], root=draft.folder)
+            found = laying.laid(mask, image, orientation.option(draft.options), series=True)
+            stem = "masks/" + Path(row["image"]).name.split(".")[0]
+            if found is mask:
+                suffix = ".nii.gz" if relative.endswith(".nii.gz") else Path(relative).suffix
+                placed.append(drafts.place(draft, relative, stem + suffix) + ("::" + member if member else ""))
+            else:
+                placed.append(orientation.write(draft, found, stem)["image"])
             values.append(np.unique(mask.pixels)[:1000])
         except dicom.BadImage as error:
             draft.say(row["image"], "unmatched", f"taken without its mask: {error.reason}")

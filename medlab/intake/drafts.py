@@ -21,8 +21,8 @@ from tqdm import tqdm
 import medlab
 from medlab import storage
 from medlab.cohorts import cards
-from medlab.imaging import nifti
-from medlab.intake import label_maps, stacks, targets
+from medlab.imaging import laying, nifti
+from medlab.intake import label_maps, orientation, stacks, targets
 
 CARD = ("title", "modality", "intensity", "description", "licence", "citation", "positive", "classes",
         "classes_ordered", "time_origin", "event_meaning", "augmentation", "window", "region")
@@ -30,7 +30,7 @@ MANNERS = ("overwrite", "yes", "dry_run")  # how to import, not what
 SPLIT_NAMES = {"train": "train", "training": "train", "tr": "train", "val": "val", "valid": "val",
                "validation": "val", "dev": "val", "test": "test", "testing": "test", "ts": "test"}
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".npy")
-NIFTI = (".nii", ".nii.gz")
+NIFTI = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")  # volumes that may say how they lie
 
 
 @dataclass
@@ -122,14 +122,14 @@ def take(draft: Draft, rows: list) -> pd.DataFrame:
     ----------
     rows : list of dict
         ``source`` (relative path, perhaps with ``::member``), optionally ``mask_source``, ``valid_source``,
-        ``frame``, ``_expected`` (the size of the image its annotation says), ``_channels`` (its files, see
-        `stacks.stack`), ``_instances`` (all masks of an image) and any column of the cohort. Mask and field of view
-        must have the size of the image.
+        ``frame``, ``_expected`` (the size of the image its annotation says), ``_boxed`` (it has boxes), ``_channels``
+        (its files, see `stacks.stack`), ``_instances`` (all masks of an image) and any column of the cohort. Mask and
+        field of view must lie on the image.
 
     Returns
     -------
     DataFrame
-        The cohort's columns and ``_shape`` (of the image without channels).
+        The cohort's columns, ``_shape`` (of the image without channels), ``_turn`` (`orientation`).
     """
     with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as pool:
         problems = list(tqdm(pool.map(lambda row: _read(draft, row), rows), total=len(rows), desc="importing",
@@ -144,8 +144,9 @@ def take(draft: Draft, rows: list) -> pd.DataFrame:
         row["image"] = _moved(draft, made, row, numbers) if made else _placed(draft, source, "images", numbers)
         row |= {c: _placed(draft, f, "masks" if c == "mask" else c, numbers) for c, f in found.items() if f}
         if how:
-            row["mask"] = _mask_anew(draft, instances or found["mask"], row)
+            row["mask"] = _mask_anew(draft, instances or found["mask"], row, source)
             hows[how] += 1
+        row |= orientation.written(draft, row, source, found)
         mark = (draft.sha256[row["image"].split("::")[0]], source.partition("::")[2], row.get("frame"))
         twin = seen.setdefault(mark, source)
         draft.say(source, *(("taken", _odd(row)) if twin == source or row.get("frame") else
@@ -156,8 +157,17 @@ def take(draft: Draft, rows: list) -> pd.DataFrame:
         raise ValueError(f"no image could be taken from {draft.source.name}: {reasons}; say the kind with --kind")
     for how, n in hows.items():
         draft.understand("masks", f"{n} of {sum('mask' in r for r in taken)}: {how}")
+    orientation.tell(draft, taken)
     mask_classes(draft, [row.pop("_values") for row in taken if "_values" in row])
     return pd.DataFrame(taken)
+
+
+def _image_of(draft, row, source):
+    """The image of a candidate row: a file, or several that are its channels."""
+    from medlab.imaging import formats
+
+    return (stacks.stack(draft.source, row["_channels"]) if "_channels" in row else
+            formats.read(source, row.get("frame"), draft.source))
 
 
 OTHERS = {"mask": "mask_source", "valid_mask": "valid_source"}
@@ -165,26 +175,20 @@ OTHERS = {"mask": "mask_source", "valid_mask": "valid_source"}
 
 def _read(draft, row):
     """What is wrong with the files of a row, or None; its shape and the values of its mask go into the row."""
-    from medlab.imaging import dicom, formats
+    from medlab.imaging import dicom
 
     what = ""
     try:
-        image = (stacks.stack(draft.source, row["_channels"]) if "_channels" in row else
-                 formats.read(row["source"], row.get("frame"), draft.source))
+        image = _image_of(draft, row, row["source"])
         row |= {"_two": label_maps.two_valued(image.pixels)}
-        shape = row["_shape"] = image.pixels.shape[:-1]
-        if row.get("_expected", shape) != shape:
-            sizes = [" x ".join(map(str, s)) for s in (row["_expected"], shape)]
-            return f"annotated for {sizes[0]} pixels, but it has {sizes[1]}"
+        orientation.image_read(row, image, draft.options)
         for column, key in OTHERS.items():
             if row.get(key):
                 what = f"its {column.replace('_', ' ')}: "
                 strict = column == "mask" and ("mask_classes" in draft.options or "mask_classes" in draft.card)
                 files = row.get("_instances") or row[key] if column == "mask" else row[key]
                 mask, how = label_maps.read(files, draft.source, row.get("frame"), strict)
-                wrong = label_maps.misplaced(mask, image)
-                if wrong:
-                    raise dicom.BadImage(row[key], wrong)
+                orientation.mask_read(row, column, mask, image, draft.options, column == "mask" and bool(how))
                 if column == "mask":
                     row |= {"_values": np.unique(mask.pixels)[:1000], "_how": how}
                     if files != row[key]:
@@ -212,9 +216,10 @@ def _moved(draft, made, row, numbers):
     return name
 
 
-def _mask_anew(draft, files, row):
+def _mask_anew(draft, files, row, source):
     """Write a mask whose numbers do not stand in its file as they are: a picture as PNG, a volume as NIfTI."""
     mask, _ = label_maps.read(files, draft.source, row.get("frame"))
+    mask = laying.laid(mask, _image_of(draft, row, source), orientation.option(draft.options))
     stem = re.sub(r"(\.nii)?\.[^./]+$", "", row["mask"].partition("::")[0])
     stem += "_numbers" + (f"_{row['frame']}" if row.get("frame") is not None else "")
     if mask.pixels.ndim == 3 and mask.pixels.max() < 256:

@@ -47,6 +47,7 @@ COMMON = {  # options of all kinds, with a line of help
     "keep": "columns to take although they look like identifiers",
     "mask": "where masks are: a folder, or a template such as '{stem}_mask.png'", "mask_classes": "name:value,...",
     "frame": "one volume of a file or series that holds several, from 0; of DICOM also 'all'",
+    "orientation": "how masks and boxes lie on images that were turned while reading: stored, shown or itk",
     "valid": "where fields of view are, as for masks", "blocks": "contiguous blocks of a volume's slices as patients",
     "class_level": "number of the folder level that holds the classes, from 1 below the source, or none",
     "patient_level": "number of the folder level that holds the patients, or none",
@@ -177,7 +178,10 @@ def detect_kind(source, mask=None) -> str:
                      "dicom" if studies.looks_like(path / f) else "other" for f in files)
     counts.pop("other", None)
     if not counts:
-        raise ValueError(f"{path.name}: {len(files)} files, none an image; say the kind with --kind")
+        pairs = sum(f.lower().endswith(".hdr") for f in files)
+        raise ValueError(f"{path.name}: {len(files)} files, none an image; " + (
+            f"{pairs} are headers (.hdr) of volumes in two files: convert each pair to one .nii" if pairs else
+            "say the kind with --kind"))
     return counts.most_common(1)[0][0]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from medlab.cohorts import vocabulary
-from medlab.intake import roles, row_filter, tables
+from medlab.intake import orientation, roles, row_filter, tables
 from medlab.intake.drafts import OTHERS, SPLIT_NAMES, card, finish, listing, mapping, take, words
 from medlab.intake.outcomes import follow_up
 
@@ -205,7 +205,7 @@ def rows_with_images(draft, found, raw, image, boxes, inclusive=False) -> tuple[
             draft.say(wanted, "unmatched", "a row of the table without this file")
             continue
         missing = []
-        rows.append({"_i": i, "source": source} | beside(draft, row, listed, missing))
+        rows.append({"_i": i, "source": source, "_boxed": bool(boxes)} | beside(draft, row, listed, missing))
         for entry in missing:
             draft.say(*entry)
     used = {r[c].partition("::")[0] for r in rows for c in ("source", *OTHERS.values()) if c in r}
@@ -228,6 +228,9 @@ def rows_with_images(draft, found, raw, image, boxes, inclusive=False) -> tuple[
     edges = [tables.find_column(source, c.strip()) for c in boxes]
     box = source[edges].set_axis(["x_min", "y_min", "x_max", "y_max"], axis=1)
     box[["x_max", "y_max"]] += 1 if inclusive else 0
+    turned = [orientation.box_turned(row, edges) for row, edges in zip(placed.to_dict("records"), box.to_numpy(),
+                                                                       strict=True)]
+    box = pd.DataFrame(turned, columns=box.columns)
     box.insert(0, "image", placed["image"].to_numpy())
     _last_pixels(draft, cohort, box.dropna())
     return cohort.drop(columns=[c for c in edges if c in cohort]), box.dropna()

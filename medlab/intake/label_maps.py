@@ -138,32 +138,18 @@ def two_valued(pixels) -> bool:
     return bool(low < high and ((pixels == low) | (pixels == high)).all())
 
 
-def misplaced(mask, image) -> str | None:
-    """Why a mask does not lie on its image, or None: another size, or another place in space."""
-    sizes = [" x ".join(map(str, i.pixels.shape[:-1])) for i in (mask, image)]
-    if sizes[0] != sizes[1]:
-        return f"{sizes[0]} pixels, the image {sizes[1]}"
-    if mask.affine is None or image.affine is None:
-        turned = any("axes turned" in n for n in (*mask.notes, *image.notes))
-        return "its axes or those of the image were turned, and the other does not say how it lies" if turned else None
-    corners = np.array([(0, 0, 0, 1), (*np.r_[1, image.pixels.shape][-4:-1], 1)]).T
-    apart = np.linalg.norm(((mask.affine - image.affine) @ corners)[:3], axis=0).max()
-    if apart > 0.5 * min(image.spacing_mm or (1.0,)):
-        return f"lies {apart:.1f} mm beside the image"
-    return None
-
-
 def _opened(path):
-    """Of a picture file: its ``format``, ``numbers`` behind a palette, its ``alpha``; {} for any other file."""
+    """Of a picture file, upright: its ``format``, ``numbers`` behind a palette, its ``alpha``; {} of another file."""
     from PIL import Image as pil
+    from PIL import ImageOps
 
     try:
         with pil.open(path) as picture:
             found = {"format": picture.format}
             if picture.mode == "P":
-                found["numbers"] = np.asarray(picture)
+                found["numbers"] = np.asarray(ImageOps.exif_transpose(picture))
             if picture.mode in ("RGBA", "LA"):
-                alpha = np.asarray(picture.getchannel("A"))
+                alpha = np.asarray(ImageOps.exif_transpose(picture).getchannel("A"))
                 found |= {"alpha": alpha} if alpha.min() < alpha.max() else {}
             return found
     except (OSError, ValueError):

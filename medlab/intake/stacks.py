@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from medlab.imaging import nifti
+from medlab.imaging import laying, nifti
 from medlab.imaging.dicom import Image
-from medlab.intake import label_maps
 
 
 def suffix(file: str) -> str:
@@ -25,14 +24,16 @@ def stack(source, parts) -> Image:
     """
     from medlab.imaging import dicom, formats
 
-    images = [formats.read(file, frame, source) for file, frame in parts]
+    images, laid = [formats.read(file, frame, source) for file, frame in parts], []
     for (file, _), image in zip(parts, images, strict=True):
         if image.pixels.shape[-1] > 1:
             raise dicom.BadImage(file, f"{image.pixels.shape[-1]} channels in one of several files")
-        if wrong := label_maps.misplaced(image, images[0]):
+        try:
+            laid.append(laying.laid(image, images[0]).pixels)
+        except dicom.BadImage as error:
             raise dicom.BadImage(file, f"{file.split('/')[-1]} does not lie on the grid of "
-                                       f"{parts[0][0].split('/')[-1]}: {wrong}")
-    pixels = np.concatenate([i.pixels for i in images], axis=-1)
+                                       f"{parts[0][0].split('/')[-1]}: {error.reason}") from None
+    pixels = np.concatenate(laid, axis=-1)
     if images[0].affine is None and pixels.shape[-1] > 4:
         raise dicom.BadImage(parts[0][0], f"{pixels.shape[-1]} channels without an orientation: at most 4 can be kept")
     return replace(images[0], pixels=pixels)

@@ -14,7 +14,7 @@ from xml.parsers import expat
 import pandas as pd
 
 from medlab.cohorts.cards import SPLITS
-from medlab.intake import drafts, image_files
+from medlab.intake import drafts, image_files, orientation
 
 MOST = 10 * 2**20  # bytes of an annotation
 EDGES = ("xmin", "ymin", "xmax", "ymax")
@@ -135,7 +135,8 @@ def _row(draft, file, pictures):
         raise ValueError(f"names the picture {said!r}, which is another than {found[0]}: one of them is wrong")
     size = [root.findtext(f"size/{k}") or "0" for k in ("height", "width")]
     size = tuple(int(s) if s.isdigit() else 0 for s in size)
-    return {"source": found[0], "_file": file, "_objects": root.findall("object")} | (
+    things = root.findall("object")
+    return {"source": found[0], "_file": file, "_objects": things, "_boxed": bool(things)} | (
         {"_expected": size} if all(size) else {})
 
 
@@ -183,7 +184,7 @@ def _boxes(draft, cohort):
     """boxes.csv of the images that were taken; a box that is wrong is in the log."""
     found, counts = [], Counter()
     for row in cohort.to_dict("records"):
-        height, width = row["_shape"][-2:]
+        height, width = orientation.canvas(row)
         for thing in row["_objects"]:
             try:
                 label, edges, was_cut, difficult = box(thing, width, height)
@@ -192,7 +193,7 @@ def _boxes(draft, cohort):
                 continue
             counts["cut"] += was_cut
             counts["difficult"] += difficult
-            edges = dict(zip(("x_min", "y_min", "x_max", "y_max"), edges, strict=True))
+            edges = dict(zip(("x_min", "y_min", "x_max", "y_max"), orientation.box_turned(row, edges), strict=True))
             found.append({"image": row["image"], "label": label, **edges, "difficult": difficult})
     if not found:
         raise ValueError(f"{draft.source.name}: no box in {len(cohort)} annotations; expected <object> with <bndbox>")
