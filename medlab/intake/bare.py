@@ -58,7 +58,7 @@ def place(source, target, members=None, linker=None) -> tuple[Path, Bare]:
     Raises
     ------
     BadImage
-        Its pixels cannot be had without what surrounds them.
+        It cannot be read.
     """
     with open(source, "rb") as file:
         head = file.read(1024)
@@ -67,7 +67,10 @@ def place(source, target, members=None, linker=None) -> tuple[Path, Bare]:
     if head[:2] == b"\x1f\x8b" or (head[128:132] != b"DICM" and _version(head)):
         return _nifti(source, target, linker), Bare()
     known = next((f for magic, f in PARTS.items() if head.startswith(magic) and head[128:132] != b"DICM"), _decoded)
-    found = known(source)
+    try:
+        found = known(source)
+    except (BadImage, struct.error, zlib.error, IndexError, ValueError):  # an odd file that can be read all the same
+        found = _decoded(source)
     if found.suffix:
         target = target.with_name(target.name + found.suffix)
     if found.data is None:

@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 import medlab
+from medlab import storage
 from medlab.cohorts import datasets
-from medlab.intake import bold, coco, dicom_tree, drafts, joins, mask_folders, readings, studies, voc
+from medlab.intake import bold, coco, dicom_tree, drafts, joins, mask_folders, pseudonyms, readings, studies, voc
 from medlab.intake import medmnist as mnist
 from medlab.intake.image_files import folders, nifti, npz
 
@@ -27,7 +28,8 @@ COMMON = {  # options of all kinds, with a line of help
     "dry_run": "show how the source is read, write nothing",
     "overwrite": "replace the dataset, once the new one is whole",
     "patient_pattern": "regular expression on the path; its named groups become columns: 'P(?P<patient_id>[0-9]+)_'",
-    "pseudonyms": "running numbers for patients and files",
+    "pseudonyms": "keyed hashes for the names of all files; for patients they are the rule",
+    "link_table": "where to write original ids and names of files with their pseudonyms; outside of data and reports",
     "spacing_mm": "mm between pixels along the axes, where the files do not say",
     "tables": "tables of outcomes, a.csv,b.xlsx, below the source or here",
     "key": "column that names the patient or the file",
@@ -38,7 +40,8 @@ COMMON = {  # options of all kinds, with a line of help
     "label": "column of the class", "split": "column of the split", "split_as": "rename its parts, as val:test",
     "decimal": "decimal sign of the tables, . or ,", "sheet": "sheet of an Excel file",
     "rename": "rename columns, old:new", "covariates": "columns to take, no other", "drop": "columns to leave out",
-    "keep": "columns to take although they look like identifiers",
+    "keep": "columns to take although they look like identifiers; patient_id: ids and names of files as they are; "
+            "files: their names",
     "mask": "where masks are: a folder, or a template such as '{stem}_mask.png'", "mask_classes": "name:value,...",
     "valid": "where fields of view are, as for masks", "blocks": "contiguous blocks of a volume's slices as patients",
     **dict.fromkeys(drafts.CARD, "said in the card"),
@@ -86,6 +89,8 @@ def import_source(source, name, kind=None, **options) -> datasets.Dataset | None
         raise ValueError(f"--{useless[0].replace('_', '-')} says nothing to kind {kind}: leave it out")
     if place.exists() and not options.get("overwrite"):
         raise ValueError(f"{place} exists; choose another name or say --overwrite")
+    pseudonyms.check_link_table(options.get("link_table"))
+    storage.keep_private()
     staging = _staging(place)
     try:
         draft = drafts.Draft(_source_folder(source, kind), staging, {k: v for k, v in options.items() if k in COMMON})
@@ -94,6 +99,8 @@ def import_source(source, name, kind=None, **options) -> datasets.Dataset | None
         if options.get("dry_run"):
             return None
         readings.confirm(draft, name, options.get("yes"))
+        if options.get("link_table"):
+            pseudonyms.write_link_table(draft, options["link_table"])
         _rename(staging, place)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -186,7 +193,8 @@ def _summary(dataset, draft):
         reasons = Counter(e["reason"] for e in draft.log if e["status"] == status)
         lines += [f"  {status} {count}: {reason}" for reason, count in reasons.most_common(8)]
         lines += [f"  {status}: {len(reasons) - 8} further reasons in import_log.csv"] if len(reasons) > 8 else []
-    print("\n".join(lines + [f"  note: {note}" for note in (*draft.notes, *dataset.notes)]), file=sys.stdout)
+    lines += [f"  note: {note}" for note in (*draft.notes, *dataset.notes)]
+    print(storage.inert("\n".join(lines)), file=sys.stdout)
 
 
 def medmnist(draft, source) -> None:
@@ -231,8 +239,8 @@ def synthetic(draft, source, *, patients=None, seed=0, volumes=240) -> None:
         dicom(draft, draft.source, boxes="boxes.csv", truth="truth.csv")
 
 
-def dicom(draft, source, *, studies="baseline", series="all", boxes=None, truth=None, link_table=None,
-          roi=None, segmentation=None) -> None:
+def dicom(draft, source, *, studies="baseline", series="all", boxes=None, truth=None, roi=None,
+          segmentation=None) -> None:
     """A tree of DICOM files; see `dicom_tree.take`. Pixels and allow-listed numbers only, under pseudonyms.
 
     Parameters
@@ -243,8 +251,6 @@ def dicom(draft, source, *, studies="baseline", series="all", boxes=None, truth=
         Of several series of a study all, or the one with most slices.
     boxes, truth : str, optional
         Tables below the source with a patient column named like the key.
-    link_table : path, optional
-        Where to write original id and pseudonym; outside the dataset, and only if asked for.
     roi : str, optional
         Structures that become the mask, as ``GTV*:tumour,Lung_L:lung``; see `structures.attach`.
     segmentation : {"RTSTRUCT", "SEG"}, optional
@@ -254,12 +260,12 @@ def dicom(draft, source, *, studies="baseline", series="all", boxes=None, truth=
         if value not in legal:
             raise ValueError(f"--{name} {value!r}: expected {' or '.join(legal)}")
     draft.options["_hide"] = True
-    dicom_tree.check_link_table(draft, link_table)
+    if draft.keeps_ids:
+        raise ValueError("--keep patient_id: ids of DICOM headers are always replaced; --link-table FILE writes "
+                         "the pairs")
     found = joins.outcomes(draft)
     drafts.card(draft, "dicom")
     dicom_tree.take(draft, found, studies, series, boxes, truth, roi, segmentation)
-    if link_table:
-        dicom_tree.write_link_table(draft, link_table)
 
 
 KINDS = {"folders": folders, "masks": mask_folders.masks, "voc": voc.voc, "coco": coco.coco, "table": joins.table,

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medlab.cohorts import vocabulary
-from medlab.intake import tables
+from medlab.cohorts import identifiers
+from medlab.intake import nameless, tables
 from medlab.intake.drafts import OTHERS, SPLIT_NAMES, card, finish, listing, mapping, take, words
 
 
@@ -67,7 +67,7 @@ def outcomes(draft) -> pd.DataFrame | None:
     if o.get("key"):
         table, unmatched = tables.join(found, str(o["key"]))
         for name, key, reason in unmatched:
-            draft.say(name if o.get("_hide") else f"{name}, {o['key']} {key}", "unmatched", reason)
+            draft.say(name if o.get("_hide") else f"{name}, {o['key']} {draft.who(key)}", "unmatched", reason)
     else:
         table = next(iter(found.values()))
     return _code(draft, table)
@@ -92,19 +92,21 @@ def _code(draft, table):
         coded["split"] = coded["split"].map(lambda v: SPLIT_NAMES.get(str(v).strip().lower(), v), na_action="ignore")
     for i, reason in refused.items():
         named = o.get("key") and not o.get("_hide")
-        draft.say(f"{o['key']} {table[o['key']][i]}" if named else f"row {i + 1} of the tables", "refused", reason)
+        who = f"{o['key']} {draft.who(table[o['key']][i])}" if named else f"row {i + 1} of the tables"
+        draft.say(who, "refused", reason)
     persons = table.drop_duplicates(o["key"]) if o.get("key") else table
     chosen = [tables.find_column(table, c.strip()) for c in words(o.get("covariates"))]
-    left_out = vocabulary.identifying(persons.drop(columns=[c for c in used if c in table]),
-                                  [*words(o.get("keep")), *chosen])
+    left_out = identifiers.identifying(persons.drop(columns=[c for c in used if c in table]),
+                                       [*words(o.get("keep")), *chosen])
+    days = _days(draft, table, left_out)
+    nameless.left_out(draft, left_out)
     left_out |= {tables.find_column(table, c.strip()): "--drop" for c in words(o.get("drop"))}
     others = [c for c in table if chosen and c not in {*chosen, *used}]
     if others:
-        left_out = {c: why for c, why in left_out.items() if c in chosen}
+        left_out, days = {c: why for c, why in left_out.items() if c in chosen}, days.iloc[:, :0]
         draft.notes.append(f"{len(others)} columns not among --covariates left out: {', '.join(others)}")
-    draft.notes += [f"column {c} left out: {why}" + ("" if why == "--drop" else f" (--keep {c} takes it)")
-                    for c, why in left_out.items()]
-    covariates = table.drop(columns=[c for c in {*used, *left_out, *others} if c in table])
+    draft.notes += [f"column {c} left out: {why}" for c, why in left_out.items() if why == "--drop"]
+    covariates = pd.concat([table.drop(columns=[c for c in {*used, *left_out, *others} if c in table]), days], axis=1)
     rename = mapping("rename", o["rename"]) if o.get("rename") else {}
     for old in rename:
         tables.find_column(covariates, old)
@@ -112,11 +114,24 @@ def _code(draft, table):
     clash = [c for c in covariates if c in coded or c in ("image", "mask", "frame", "row", "patient_id", "events",
                                                           "time_days", "event")]
     covariates = covariates.rename(columns={c: f"{c}_table" for c in clash})
+    draft.checked |= set(covariates)
     if o.get("key"):
         coded.insert(0, "_key", table[o["key"]].map(tables.canonical))
     raw = [{str(k): v for k, v in r.items()} for r in table.to_dict("records")]
     result = pd.concat([coded, covariates], axis=1).assign(_raw=raw)
     return result[~result.index.isin(refused)].reset_index(drop=True)
+
+
+def _days(draft, table, left_out):
+    """Columns of dates as days since ``--start``, where it is given."""
+    start = draft.options.get("start")
+    if start is None:
+        return table.iloc[:, :0]
+    days = identifiers.as_days(table, left_out, tables.parse_dates(table[start], draft.options.get("date_format")))
+    days = days.loc[:, [c for c in days if c not in table]]
+    if len(days.columns):
+        draft.understand("dates", f"days since {start}: {', '.join(days)}")
+    return days
 
 
 def attach(draft, cohort: pd.DataFrame, table: pd.DataFrame | None, ids) -> pd.DataFrame:
@@ -150,7 +165,7 @@ def attach(draft, cohort: pd.DataFrame, table: pd.DataFrame | None, ids) -> pd.D
         draft.say("an image" if hide else cohort.at[i, "image"], "unmatched", "no row in the table")
         cohort = cohort.drop(index=i)
     for key in sorted(known - set(keys)):
-        draft.say("a row of the table" if hide else f"{draft.options['key']} {key}", "unmatched", "no image")
+        draft.say("a row of the table" if hide else f"{draft.options['key']} {draft.who(key)}", "unmatched", "no image")
     extra = table.set_index("_key").drop(columns="_raw")
     extra = extra.loc[:, [c for c in extra if c not in cohort]]
     return cohort.join(extra.reindex(keys[cohort.index]).set_axis(cohort.index))
@@ -240,8 +255,9 @@ def table(draft, source, *, image=None, boxes=None, inclusive=False, patient=Non
         if patient and found["patient_id"].duplicated().any():
             who = found["patient_id"][found["patient_id"].duplicated()].iloc[0]
             raise ValueError(f"{patient} {who!r} occurs in several rows that differ; expected one row per patient")
+        alias = draft.alias(found["patient_id"]) if patient else {}
         for who in found.get("patient_id", found.index):
-            draft.say(f"row {who}", "taken")
+            draft.say(f"row {alias.get(who, who)}", "taken")
         return finish(draft, found)
     cohort, box = rows_with_images(draft, found, raw, image, words(boxes), inclusive)
     return finish(draft, cohort, boxes=box)

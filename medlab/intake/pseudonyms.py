@@ -109,9 +109,10 @@ def check_link_table(path) -> None:
         raise ValueError(f"--link-table {path}: expected a new file in an existing folder")
 
 
-def write_link_table(rows, path) -> None:
-    """Original ids and files with their pseudonyms; readable by the owner only."""
-    table = pd.DataFrame(rows, columns=["original", "pseudonym"]).drop_duplicates()
+def write_link_table(draft, path) -> None:
+    """Original ids and files of a draft with their pseudonyms; readable by the owner only."""
+    persons = [{"original": who, "pseudonym": alias} for who, alias in draft.aliases.items() if who != alias]
+    table = pd.DataFrame([*persons, *draft.link_table], columns=["original", "pseudonym"]).drop_duplicates()
     text = table.to_csv(index=False)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8",
               errors="surrogateescape") as file:
