@@ -419,9 +419,9 @@ def test_names_of_files(workspace):
     assert identifiers.in_names(["Quillfeather_Anna.png", "Ostranderby_Berta.png", "Hollowmere_Clara.png"]) == "names"
     assert identifiers.in_names(["x/a_1947-03-21.png"]) == identifiers.in_names(["a19470321b.png"]) == "dates"
     assert identifiers.in_names(["a\x1b[31m.png", "b.png"]) == "control characters"
-    for harmless in (["Tr-gl_0010.png", "Tr-me_0011.png"], ["Chest_Left_1.png", "Chest_Left_2.png", "Chest_Right_3.png"],
-                     ["BloodImage_00012.jpg", "BloodImage_00013.jpg"], ["person1_bacteria_2.jpeg"],
-                     ["IM-0115-0001.jpeg"]):
+    for harmless in (["Tr-gl_0010.png", "Tr-me_0011.png"],
+                     ["Chest_Left_1.png", "Chest_Left_2.png", "Chest_Right_3.jpg"],
+                     ["Blood_00012.jpg", "Blood_00013.jpg"], ["person1_bacteria_2.jpeg"], ["IM-0115-0001.jpeg"]):
         assert identifiers.in_names(harmless) is None, harmless
     for i in range(4):
         (workspace / "src/a").mkdir(parents=True, exist_ok=True)
