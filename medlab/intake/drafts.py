@@ -29,6 +29,7 @@ SPLIT_NAMES = {"train": "train", "training": "train", "tr": "train", "val": "val
                "validation": "val", "dev": "val", "test": "test", "testing": "test", "ts": "test"}
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".npy")
 NIFTI = (".nii", ".nii.gz")
+COUNTED = re.compile(r"(?:(?:train|val|test)-)?block-\d+|run-\d\d")  # ids that an import gives, not the source
 
 
 @dataclass
@@ -83,9 +84,9 @@ class Draft:
     def alias(self, ids) -> dict:
         """{id: pseudonym} of patients (the id itself where it is kept)."""
         new = {i for i in map(str, ids) if i not in self.aliases}
-        make = (lambda these: {i: i for i in these}) if self.keeps_ids else (
-            pseudonyms.running if self.made_up else pseudonyms.of)
-        found = make(new) if new else {}
+        plain = {i for i in new if self.keeps_ids or COUNTED.fullmatch(i)}
+        make = pseudonyms.running if self.made_up else pseudonyms.of
+        found = {i: i for i in plain} | (make(new - plain) if new - plain else {})
         self.aliases |= found | {alias: alias for alias in found.values()}
         return self.aliases
 

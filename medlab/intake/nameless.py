@@ -38,7 +38,7 @@ def tables(draft, cohort, boxes, truth, known) -> tuple:
             table["patient_id"] = table["patient_id"].map(lambda who: alias.get(str(who), str(who)))
         draft.understand("patient ids", "kept as they are (--keep)" if draft.keeps_ids else
                          f"pseudonyms, such as {cohort['patient_id'].iloc[0]} (--keep patient_id keeps the ids)")
-    reason = _why(draft, known)
+    reason = _why(draft)
     if reason:
         renamed = _rename(draft, cohort, known)
         for table in (t for t in (boxes, truth) if t is not None and "image" in t):
@@ -77,13 +77,13 @@ def left_out(draft, found) -> None:
     draft.notes += [f"column {c} left out: {why} (--keep {c} takes it)" for c, why in found.items()]
 
 
-def _why(draft, known):
+def _why(draft):
     """Why names of files are replaced, or None."""
     if draft.made_up or draft.options.get("_hide") or draft.keeps_ids or draft.keeps("files"):
         return None
     if draft.options.get("pseudonyms"):
         return "--pseudonyms"
-    if known and draft.names:
+    if draft.names and any(who != alias for who, alias in draft.aliases.items()):
         return "the ids of patients are in them or can be looked up by them"
     looks = identifiers.in_names(list(draft.names))
     return f"they look like {looks} (--keep files keeps them)" if looks else None
