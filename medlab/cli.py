@@ -3,6 +3,8 @@
 import argparse
 import sys
 
+from medlab import storage
+
 
 def main(arguments=None) -> int:
     """Entry point of the ``medlab`` command.
@@ -37,13 +39,14 @@ def main(arguments=None) -> int:
     repeating.add_argument("--seeds", type=int, default=1, metavar="S", help="seeds 0 to S - 1 of each fold")
     repeating.add_argument("--jobs", type=int, default=1, metavar="J", help="runs executed at once")
     repeating.add_argument("--only-write", action="store_true", help="make the run folders, execute nothing")
+    storage.keep_private()
     known, further = parser.parse_known_args(arguments)
     try:
         if known.command != "import" and further:
             parser.error(f"unknown argument {further[0]}")
         return {"import": _import, "check": _check, "run": _run, "repeat": _repeat}[known.command](known, further)
     except (ValueError, OSError, RuntimeError) as problem:
-        print(f"medlab: {problem}", file=sys.stderr)
+        print(f"medlab: {storage.inert(problem)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("medlab: interrupted", file=sys.stderr)
@@ -87,7 +90,7 @@ def _check(known, _):
 
     found = checks.check(known.name, deep=known.deep)
     for level, message in found:
-        print(f"{level:8s} {message}")
+        print(f"{level:8s} {storage.inert(message)}")
     return int(any(level == "error" for level, _ in found))
 
 

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import stat
+import unicodedata
 from functools import lru_cache
 from pathlib import Path
 
@@ -103,6 +104,24 @@ def _names_as_written(node):
         if key is not None:
             _as_written(key)
         _names_as_written(value)
+def keep_private() -> None:
+    """What this process writes from now on is for its owner and group: files 0640, folders 0750 (or stricter)."""
+    os.umask(os.umask(0o077) | 0o027)
+
+
+def inert(text) -> str:
+    """Text for a terminal: control and direction characters (escape sequences) are spelt out.
+
+    Examples
+    --------
+    >>> inert("red \x1b[31m")
+    'red \\x1b[31m'
+    """
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp", "Co") else
+                   f"\\x{ord(c):02x}" if ord(c) < 256 else f"\\u{ord(c):04x}" for c in text)
 
 
 def fresh(folder, *parts) -> Path:

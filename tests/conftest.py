@@ -1,11 +1,13 @@
 """Fixtures shared by all tests."""
 
+import atexit
 import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,12 @@ from medlab.engine import runs
 
 if os.environ.get("PYTEST_XDIST_WORKER"):  # as many processes as cores: their threads would wait for each other
     os.environ |= {name: "1" for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")}
+
+if "MEDLAB_KEY" not in os.environ:  # pseudonyms of the tests: one key for all processes, never that of the user
+    os.environ["MEDLAB_KEY"] = os.path.join(tempfile.mkdtemp(prefix="medlab-key-"), "key")
+    Path(os.environ["MEDLAB_KEY"]).write_text("5a" * 32)
+    Path(os.environ["MEDLAB_KEY"]).chmod(0o600)
+    atexit.register(shutil.rmtree, os.path.dirname(os.environ["MEDLAB_KEY"]), ignore_errors=True)
 
 DATASETS = Path(os.environ.get("MEDLAB_REALDATA", Path(__file__).parents[2] / "shared" / "datasets"))
 

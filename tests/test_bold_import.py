@@ -33,7 +33,7 @@ def source(tmp_path):
 def take(tmp_path, source, **options):
     folder = tmp_path / ".new.1.partial"
     folder.mkdir()
-    draft = drafts.Draft(source, folder, {k: v for k, v in options.items() if k != "events"})
+    draft = drafts.Draft(source, folder, {"keep": "patient_id"} | {k: v for k, v in options.items() if k != "events"})
     bold_import.runs(draft, source, events=options.get("events"))
     log = pd.read_csv(folder / "import_log.csv").set_index("file")
     return folder, cards.read_csv(folder / "cohort.csv"), log

@@ -29,6 +29,7 @@ def test_masks_by_name_with_splits_and_what_has_no_partner(workspace, capsys):
     (root / "README.md").write_text("hello")
     assert importers.detect_kind(root) == "masks"
     options = {"patient_pattern": r"(?P<patient_id>p\d)_", "mask_classes": "liver:1,tumour:2"}
+    options |= {"keep": "patient_id"}
     data = importers.import_source(root, "toy", **options)
     cohort = data.cohort.set_index("image")
     assert cohort["patient_id"].tolist() == ["p2", "p3", "p1", "p1"] and data.card["mask_classes"]["tumour"] == 2
@@ -56,9 +57,10 @@ def test_numbers_and_a_field_of_view(workspace):
         mask(root / f"mask/{i}_training_mask.gif")
     with pytest.raises(ValueError, match="1st_manual, mask could all hold the masks; say which with --mask FOLDER"):
         importers.import_source(root, "toy")
-    data = importers.import_source(root, "toy", valid="mask", patient_pattern=r"(?P<patient_id>\d+)_")
-    assert data.cohort["valid_mask"].tolist() == [f"valid_mask/mask/{i}_training_mask.gif" for i in (21, 22, 23)]
-    assert data.cohort["mask"].tolist() == [f"masks/1st_manual/{i}_manual1.gif" for i in (21, 22, 23)]
+    data = importers.import_source(root, "toy", valid="mask", patient_pattern=r"(?P<patient_id>\d+)_",
+                                  keep="patient_id")
+    assert data.cohort["valid_mask"].tolist() == [f"valid_mask/mask/{i}_training_mask.gif.png" for i in (21, 22, 23)]
+    assert data.cohort["mask"].tolist() == [f"masks/1st_manual/{i}_manual1.gif.png" for i in (21, 22, 23)]
     assert datasets.read_valid(data, data.cohort.iloc[0]).sum() == 80
     again = importers.import_source(root, "again", mask="1st_manual", valid="mask")
     assert again.cohort["mask"].tolist() == data.cohort["mask"].tolist()

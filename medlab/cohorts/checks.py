@@ -3,7 +3,16 @@
 import numpy as np
 import pandas as pd
 
-from medlab.cohorts import annotations, cards, confounding, datasets, intensities, screening, vocabulary
+from medlab.cohorts import (
+    annotations,
+    cards,
+    confounding,
+    datasets,
+    identifiers,
+    intensities,
+    screening,
+    vocabulary,
+)
 from medlab.statistics import intervals
 
 
@@ -152,7 +161,7 @@ def _tables(dataset):
         if after < before:
             found.append(("note", f"{column}: {before} spellings of {after} values"))
     found += [("warning", f"column {c} may identify a person: {why}") for c, why in
-              vocabulary.identifying(persons[names]).items()]
+              identifiers.identifying(persons[names]).items()]
     found += [("warning", f"column {c} repeats the outcome ({why}): not a covariate; import with --drop {c}")
               for c, why in _repeats_outcome(persons, names).items()]
     outcomes = {"label": cohort["label"]} if "label" in cohort else {}

@@ -1,29 +1,9 @@
-"""Words of tables, one rule each: what is missing, what names a person, what is a site, a size, a unit."""
+"""Words of tables, one rule each: what is missing, what is a site, a size, a unit."""
 
 import re
 
 import numpy as np
 import pandas as pd
-
-IDENTIFIERS = re.compile(r"(^|_|\b)(name|surname|vorname|birth|dob|geburt\w*|address|phone|e?mail|ssn|mrn|accession)",
-                         re.I)
-
-
-def identifying(table, keep=()) -> dict:
-    """Columns that may identify a person: named so, holding dates, or text with another value in every row."""
-    found = {}
-    for column in table.columns.difference(list(keep)):
-        filled = table[column].dropna()
-        if IDENTIFIERS.search(str(column)):
-            found[column] = "named like an identifier"
-        elif filled.map(lambda v: hasattr(v, "strftime")).any() or (
-                filled.dtype == object and len(filled) and filled.astype(str).str.match(
-                    r"^((19|20)\d\d[-/]?\d\d[-/]?\d\d|\d{1,2}[./]\d{1,2}[./](19|20)\d\d)( .*)?$").mean() > 0.5):
-            found[column] = "holds dates"
-        elif filled.dtype == object and len(filled) > 10 and filled.nunique() == len(filled):
-            found[column] = "another text in every row"
-    return found
-
 
 # values outside are impossible, whatever the cohort: (word in the column's name, lowest, highest)
 LIMITS = (("age", 0, 120), ("percent", 0, 100), ("bmi", 8, 100), ("height_cm", 20, 260),
@@ -132,10 +112,13 @@ ACQUISITION = ({"kvp"}, {"tube"}, {"kernel"}, {"protocol"}, {"sequence"}, {"cont
                {"slice", "thickness"}, {"field", "strength"})
 
 
+ACCENTS = str.maketrans("éèêçñóíáàâùúô", "eeecnoiaaauuo")
+
+
 def words_of(name) -> set:
-    """Parts of the name of a column, in lower case: of ``ScannerModel_2`` scanner, model and 2."""
-    apart = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Za-z])(?=\d)", "_", str(name))
-    return set(re.split(r"[\W_]+", apart.casefold()))
+    """Parts of the name of a column, in lower case without accents: of ``MRModel_2`` mr, model and 2."""
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[A-Za-z])(?=\d)", "_", str(name))
+    return set(re.split(r"[\W_]+", apart.casefold().translate(ACCENTS))) - {""}
 
 
 def is_site(name) -> bool:

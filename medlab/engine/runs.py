@@ -3,11 +3,9 @@
 import contextlib
 import difflib
 import fcntl
-import getpass
 import itertools
 import os
 import re
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +13,7 @@ from pathlib import Path
 
 from medlab.engine.parameters import check_parameters, declared, read_params, run_folder
 from medlab.engine.stamps import restate, write_stamp
+from medlab.storage import keep_private
 
 
 class RunLocked(RuntimeError):
@@ -50,8 +49,7 @@ def lock(run) -> Iterator[int]:
             raise RunLocked(f"run '{run}' is being executed by {stream.read().strip() or 'another process'}; "
                             "wait for it or stop it") from None
         stream.truncate(0)
-        holder = f"{getpass.getuser()} on {socket.gethostname()}, process {os.getpid()}, since {time.ctime()}"
-        stream.write(holder)
+        stream.write(f"process {os.getpid()}, since {time.ctime()}")
         stream.flush()
         os.set_inheritable(stream.fileno(), True)
         yield stream.fileno()
@@ -81,6 +79,7 @@ def start(name, namespace) -> Path:
     ValueError
         For a variable that looks like a misspelt parameter or a value of the wrong type.
     """
+    keep_private()
     run, defaults = namespace["run"], declared(name)
     folder = run_folder(run)
     folder.mkdir(parents=True, exist_ok=True)

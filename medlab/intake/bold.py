@@ -5,13 +5,13 @@ DICOM is written as NIfTI with a BIDS sidecar (repetition time, slice times): wh
 
 import json
 import re
-import shutil
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 
 from medlab import __version__, storage
+from medlab.cohorts import identifiers
 from medlab.fmri import bold as fmri_bold
 from medlab.fmri import paradigm
 from medlab.imaging.dicom import BadImage
@@ -106,7 +106,11 @@ def _events(draft, relative, row, template, files):
         draft.say(chosen, "refused", str(error))
         return {}
     target = "func/" + row["image"].rpartition("/")[2].replace("_bold.nii.gz", "").replace(".nii", "") + "_events.tsv"
-    shutil.copyfile(draft.source / chosen, draft.folder / target)
+    table = pd.read_csv(draft.source / chosen, sep="\t", dtype=str, keep_default_na=False)
+    core = [c for c in ("onset", "duration", "trial_type") if c in table]
+    numbers = [c for c in table if c not in core and pd.to_numeric(table[c], errors="coerce").notna().mean() > 0.5]
+    table = table[core + [c for c in numbers if not identifiers.by_name(c)]]
+    table.to_csv(draft.folder / target, sep="\t", index=False)
     draft.say(chosen, "taken")
     return {"events": target}
 

@@ -1,8 +1,8 @@
 """A tree of DICOM files to one file per series, without anything that names a person.
 
-Only pixels, geometry and an allow-list of numbers are written, under running pseudonyms; headers are never copied.
+Only pixels, geometry and an allow-list of numbers are written, under pseudonyms; headers are never copied.
 Identifiers, dates and file names of the source appear neither in names nor in the log: a refused file is known there
-by the beginning of its SHA-256.
+by a keyed hash.
 """
 
 import hashlib
@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-import medlab
 from medlab import storage
 from medlab.imaging import nifti
 from medlab.intake import (
@@ -45,11 +44,10 @@ def take(draft, table, which, series, boxes, truth, roi=None, segmentation=None,
             [f"{n} {m}: give a folder that holds their images as well" for m, n in Counter(
                 i["modality"] for i in segmentations).items()]))
     groups = _chosen(draft, studies.group(headers), which, series, modality, echo)
-    who = sorted({g["patient"] for g in groups}, key=lambda p: hashlib.sha256(p.encode()).digest())
-    alias = {p: f"p{i:05d}" for i, p in enumerate(who, 1)}
-    draft.link_table += [{"original": p, "pseudonym": a} for p, a in alias.items()]
+    alias = draft.alias(g["patient"] for g in groups)
     rows = _written(draft, groups, alias)
     cohort = pd.DataFrame(rows)
+    draft.checked |= set(cohort) - {name for g in groups for name in g["groups"]}  # the others are of the allow-list
     _geometry(draft, cohort)
     _scanners(cohort, table)
     pet_headers.keep(cohort)
@@ -213,7 +211,7 @@ def _place_masks(draft, cohort, masks):
             stem = "masks/" + Path(row["image"]).name.split(".")[0]
             if found is mask:
                 suffix = ".nii.gz" if relative.endswith(".nii.gz") else Path(relative).suffix
-                placed.append(drafts.place(draft, relative, stem + suffix) + ("::" + member if member else ""))
+                placed.append(drafts.place(draft, relative, stem + suffix, {member}) + f"::{member}" * bool(member))
             else:
                 placed.append(orientation.write(draft, found, stem)["image"])
             values.append(np.unique(mask.pixels)[:1000])
@@ -285,21 +283,3 @@ def _beside(draft, cohort, name, alias):
     frame = frame[~several & frame["patient_id"].isin(image.index)]
     frame.insert(0, "image", frame.pop("patient_id").map(image.map(lambda i: i[0])))
     return frame
-
-
-def check_link_table(draft, path) -> None:
-    """The link table is written only where it cannot be shared with the dataset by accident."""
-    if path is None:
-        return
-    target = Path(path).resolve()
-    for folder in (medlab.data_dir().resolve(), medlab.reports_dir().resolve()):
-        if target.is_relative_to(folder):
-            raise ValueError(f"--link-table {path}: expected a place outside {folder}, since it names the patients")
-    if target.exists() or not target.parent.is_dir():
-        raise ValueError(f"--link-table {path}: expected a new file in an existing folder")
-
-
-def write_link_table(draft, path) -> None:
-    """Original ids and refused files with their pseudonyms; readable by the owner only."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        pd.DataFrame(draft.link_table, columns=["original", "pseudonym"]).to_csv(file, index=False)

@@ -4,11 +4,10 @@ Whatever is found in the source ends as a row of ``import_log.csv``: taken, refu
 (taken, but the same as another), or unmatched (no image to the row of a table, or the other way round).
 """
 
-import hashlib
 import os
 import re
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,15 +21,16 @@ import medlab
 from medlab import storage
 from medlab.cohorts import cards
 from medlab.imaging import laying, nifti
-from medlab.intake import label_maps, orientation, stacks, targets
+from medlab.intake import bare, label_maps, nameless, orientation, pseudonyms, stacks, targets
 
 CARD = ("title", "modality", "intensity", "description", "licence", "citation", "positive", "classes",
         "classes_ordered", "time_origin", "event_meaning", "augmentation", "window", "region")
-MANNERS = ("overwrite", "yes", "dry_run")  # how to import, not what
+MANNERS = ("overwrite", "yes", "dry_run", "link_table")  # how to import, not what
 SPLIT_NAMES = {"train": "train", "training": "train", "tr": "train", "val": "val", "valid": "val",
                "validation": "val", "dev": "val", "test": "test", "testing": "test", "ts": "test"}
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".npy")
 NIFTI = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")  # volumes that may say how they lie
+COUNTED = re.compile(r"(?:(?:train|val|test)-)?block-\d+|run-\d\d")  # ids that an import gives, not the source
 
 
 @dataclass
@@ -47,9 +47,49 @@ class Draft:
     link_table: list = field(default_factory=list)
     understood: list = field(default_factory=list)
     questions: list = field(default_factory=list)
+    names: dict = field(default_factory=dict)  # of files of the source: below the dataset
+    placed: dict = field(default_factory=dict)  # names that were asked for: what they became
+    members: defaultdict = field(default_factory=lambda: defaultdict(set))  # arrays of npz files that are needed
+    facts: dict = field(default_factory=dict)  # what a file does not say any more (`bare.Bare`)
+    checked: set = field(default_factory=set)  # columns that `identifiers.identifying` has passed
+    aliases: dict = field(default_factory=dict)  # ids of patients: their pseudonyms
 
     def say(self, file, status, reason="") -> None:
         self.log.append({"file": str(file), "status": status, "reason": reason})
+
+    @property
+    def made_up(self) -> bool:
+        """Whether the persons are made up (the embedded cohorts): running numbers, no key."""
+        return (self.card.get("import") or self.options.get("_made") or {}).get("kind") == "synthetic"
+
+    def keeps(self, *what) -> bool:
+        """Whether ``--keep`` names one of these."""
+        return bool({str(w).strip() for w in words(self.options.get("keep"))} & set(map(str, what)))
+
+    @property
+    def keeps_ids(self) -> bool:
+        """Whether ids of patients and names of files stay as they are: ``--keep patient_id``, or the key itself."""
+        return self.keeps("patient_id", self.options.get("key") or "patient_id")
+
+    def mark(self, relative) -> str:
+        """What stands in the log for a file whose name may tell too much; the pair goes into the link table."""
+        mark = (storage.digest_of(relative)[:12] if self.made_up else
+                pseudonyms.mark(relative, pseudonyms.key(), "file"))
+        self.link_table.append({"original": str(relative), "pseudonym": f"file {mark}"})
+        return f"file {mark}"
+
+    def who(self, key) -> str:
+        """The pseudonym of one patient, for the log."""
+        return "" if self.options.get("_hide") else self.alias([key])[str(key)]
+
+    def alias(self, ids) -> dict:
+        """{id: pseudonym} of patients (the id itself where it is kept)."""
+        new = {i for i in map(str, ids) if i not in self.aliases}
+        plain = {i for i in new if self.keeps_ids or COUNTED.fullmatch(i)}
+        make = pseudonyms.running if self.made_up else pseudonyms.of
+        found = {i: i for i in plain} | (make(new - plain) if new - plain else {})
+        self.aliases |= found | {alias: alias for alias in found.values()}
+        return self.aliases
 
     def understand(self, what, reading) -> None:
         """Tell how a part of the source was read: a line of the table that is shown before anything is written."""
@@ -80,11 +120,16 @@ def card(draft: Draft, kind: str, **known) -> None:
         said["classes"] = [str(c).strip() for c in words(said["classes"])]
     if "positive" in said:
         said["positive"] = str(said["positive"])
-    record = {k: v for k, v in draft.options.items() if k not in (*CARD, *MANNERS) and not k.startswith("_")}
+    record = {k: _recorded(v) for k, v in draft.options.items() if k not in (*CARD, *MANNERS) and not k.startswith("_")}
     draft.card |= {"title": None, "modality": None, "intensity": "arbitrary"} | found | known | said
     draft.card["import"] = draft.options.get("_made") or {
         "kind": kind, "medlab": medlab.__version__, **({"options": record} if record else {})}
     draft.card["title"] = draft.card["title"] or draft.folder.name.split(".")[1]
+
+
+def _recorded(value):
+    """An option for the card: of a path from the root the last part, as folders may be named after persons."""
+    return Path(value).name if isinstance(value, str) and value.startswith(("/", "~")) else value
 
 
 def words(value) -> list:
@@ -92,18 +137,28 @@ def words(value) -> list:
     return [] if value is None else list(value) if isinstance(value, (list, tuple)) else str(value).split(",")
 
 
-def place(draft: Draft, relative: str, name: str) -> str:
-    """Link (else copy) a source file to ``name`` below the dataset folder; its hash goes to the card."""
-    target = draft.folder / name
-    if name not in draft.sha256:
+def place(draft: Draft, relative: str, name: str, members=None) -> str:
+    """Put a source file to ``name`` below the dataset folder, without anything but pixels (`bare.place`).
+
+    Returns the name; its suffix is another where the format had to change. Its hash goes to the card.
+    """
+    known = draft.placed.get(name)
+    if known is None:
+        target = draft.folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        original = (draft.source / relative).resolve()
-        try:
-            os.link(original, target)
-        except OSError:  # another file system, or not ours to link
-            shutil.copyfile(original, target)
-        draft.sha256[name] = storage.digest(target)
-    return name
+        found, facts = bare.place((draft.source / relative).resolve(), target, members, _link)
+        known = draft.placed[name] = found.relative_to(draft.folder).as_posix()
+        draft.facts[known] = facts
+        draft.sha256[known] = storage.digest(found)
+    draft.names.setdefault(relative, known)
+    return known
+
+
+def _link(source, target):
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or not ours to link
+        shutil.copyfile(source, target)
 
 
 def name_groups(draft: Draft, relative: str) -> dict | None:
@@ -135,14 +190,17 @@ def take(draft: Draft, rows: list) -> pd.DataFrame:
         problems = list(tqdm(pool.map(lambda row: _read(draft, row), rows), total=len(rows), desc="importing",
                              unit="image"))
     taken, seen, numbers, hows = [], {}, {}, Counter()
+    for text in (row[c] for row in rows for c in ("source", *OTHERS.values()) if row.get(c)):
+        draft.members[text.partition("::")[0]].add(text.partition("::")[2])
     for row, problem in zip(rows, problems, strict=True):
         source, found = row.pop("source"), {c: row.pop(f, None) for c, f in OTHERS.items()}
         if problem:
             draft.say(source, "refused", problem)
             continue
         made, how, instances = row.pop("_made", None), row.pop("_how", ""), row.pop("_instances", None)
-        row["image"] = _moved(draft, made, row, numbers) if made else _placed(draft, source, "images", numbers)
+        row["image"] = _moved(draft, made, row) if made else _placed(draft, source, "images", numbers)
         row |= {c: _placed(draft, f, "masks" if c == "mask" else c, numbers) for c, f in found.items() if f}
+        row |= _spacing(draft, row)
         if how:
             row["mask"] = _mask_anew(draft, instances or found["mask"], row, source)
             hows[how] += 1
@@ -171,6 +229,12 @@ def _image_of(draft, row, source):
 
 
 OTHERS = {"mask": "mask_source", "valid_mask": "valid_source"}
+
+
+def _spacing(draft, row):
+    """The cell ``spacing_mm`` of an image whose file says it no more."""
+    facts = draft.facts.get(row["image"].partition("::")[0])
+    return {"spacing_mm": facts.spacing_mm} if facts and facts.spacing_mm and "spacing_mm" not in row else {}
 
 
 def _read(draft, row):
@@ -205,13 +269,11 @@ def _odd(row):
     return "its mask marks nothing" if not np.any(values) else "its mask marks every pixel" if np.all(values) else ""
 
 
-def _moved(draft, made, row, numbers):
-    """Name of an image that the import has written: as it is, or a running number with ``pseudonyms``."""
+def _moved(draft, made, row):
+    """Name of an image that the import has written itself (`finish` gives another where it may name a person)."""
     name = made.pop("image")
     row |= made
-    if draft.options.get("pseudonyms"):
-        number = numbers.setdefault(("images", name), len(numbers) + 1)
-        name = stacks.renamed(draft.folder, name, f"images/{number:06d}")
+    draft.names[row["_case"]] = name
     draft.sha256[name] = storage.digest(draft.folder / name)
     return name
 
@@ -271,39 +333,36 @@ def whole_numbers(option: str, value) -> dict:
 
 
 def _placed(draft, source, folder, numbers):
-    """Name below the dataset: the source's own, or a running number with ``pseudonyms``."""
+    """Name below the dataset: the source's own (`finish` gives another where it may name a person)."""
     relative, separator, member = source.partition("::")
-    if draft.options.get("pseudonyms"):
-        number = numbers.setdefault((folder, relative), len(numbers) + 1)
-        suffix = ".nii.gz" if relative.lower().endswith(".nii.gz") else Path(relative).suffix.lower()
-        name = f"{folder}/{number:06d}{suffix}"
-    else:
-        head, _, tail = relative.partition("/")
-        name = f"{folder}/{tail if tail and head.lower() in (folder, folder[:-1]) else relative}"
-        if numbers.setdefault(name, relative) != relative:  # image/1.png and images/1.png
-            name = f"{folder}/{relative}"
-    return place(draft, relative, name) + separator + member
+    if separator and relative in draft.names:  # image and mask in one npz
+        return draft.names[relative] + separator + member
+    head, _, tail = relative.partition("/")
+    name = f"{folder}/{tail if tail and head.lower() in (folder, folder[:-1]) else relative}"
+    if numbers.setdefault(name, relative) != relative:  # image/1.png and images/1.png
+        name = f"{folder}/{relative}"
+    return place(draft, relative, name, draft.members[relative] if separator else None) + separator + member
 
 
 def finish(draft: Draft, cohort: pd.DataFrame, boxes=None, truth=None) -> None:
-    """Write card, cohort, boxes, truth and log into the temporary folder."""
+    """Write card, cohort, boxes, truth and log into the temporary folder; nothing in them names a person."""
     o, known = draft.options, "patient_id" in cohort
     draft.card["patients"] = "known" if known else "unknown"
     if not known:
         cohort.insert(0, "patient_id", [f"i{n:06d}" for n in range(1, len(cohort) + 1)])
-    elif o.get("pseudonyms"):
-        order = {p: i for i, p in enumerate(sorted(set(cohort["patient_id"].map(str)),
-                                                   key=lambda p: hashlib.sha256(p.encode()).digest()), 1)}
-        cohort["patient_id"] = cohort["patient_id"].map(lambda p: f"p{order[str(p)]:05d}")
     if o.get("spacing_mm") is not None:
         cohort["spacing_mm"] = " x ".join(map(str, words(o["spacing_mm"])))
     if o.get("split_as"):
         _split_as(draft, cohort)
+    _units(draft, cohort)
+    cohort, boxes, truth = nameless.tables(draft, cohort, boxes, truth, known)
     first = ("patient_id", "image", "frame", "label", "time_days", "event", "split", "mask", "valid_mask")
     first = [c for c in first if c in cohort]
     cohort = cohort[first + [c for c in cohort if c not in first and not str(c).startswith("_")]].copy()
     targets.settle(draft, cohort, [str(c) for c in draft.card.get("classes") or words(o.get("classes"))])
-    cohort = cohort.sort_values([c for c in ("split", "image", "frame") if c in cohort], kind="stable")
+    order = [c for c in ("split", "image", "frame") if c in cohort]
+    order += ["patient_id"] if known and "image" not in cohort and not draft.keeps_ids and not draft.made_up else []
+    cohort = cohort.sort_values(order, kind="stable")  # never in the order of the ids that were replaced
     write = {"cohort.csv": cohort, "import_log.csv": pd.DataFrame(draft.log, columns=["file", "status", "reason"])}
     write |= {n: t for n, t in (("boxes.csv", boxes), ("truth.csv", truth)) if t is not None and len(t)}
     for name, table in write.items():
@@ -317,6 +376,18 @@ def finish(draft: Draft, cohort: pd.DataFrame, boxes=None, truth=None) -> None:
     card |= {"sha256": dict(sorted(draft.sha256.items()))} if draft.sha256 else {}
     text = yaml.safe_dump(_plain(card), sort_keys=False, allow_unicode=True, width=110)
     (draft.folder / "card.yaml").write_text(text, "utf-8")
+
+
+def _units(draft, cohort):
+    """Intensity and modality that files said and say no more (a picture of DICOM is written as NIfTI or npy)."""
+    used = [f for i in cohort.get("image", pd.Series(dtype=object)).dropna()
+            if (f := draft.facts.get(str(i).partition("::")[0])) and f.modality]
+    units, kinds = {f.intensity for f in used}, {f.modality for f in used}
+    if len(units) == 1 and len(used) == len(cohort) and "intensity" not in draft.options:
+        draft.card["intensity"] = units.pop()
+    elif len(units) > 1:
+        draft.notes.append(f"images of different units: {', '.join(sorted(units))}")
+    draft.card["modality"] = draft.card["modality"] or (kinds.pop() if len(kinds) == 1 else None)
 
 
 def _split_as(draft, cohort):

@@ -81,8 +81,8 @@ def named_files(draft, rows, files, kind, boxes=None, **known) -> None:
         _blocks(draft, kept)
     table = joins.outcomes(draft, once=draft.options.get("key"))
     drafts.card(draft, kind, **known)
-    channels.of_volumes(draft, kept, channels.named(draft, draft.card.get("channels")))
     frames.one_of_several(draft, kept)
+    channels.of_volumes(draft, kept, channels.named(draft, draft.card.get("channels")))
     cohort = drafts.take(draft, kept)
     if kind != "npz":
         layouts.unlike(draft, cohort)
@@ -149,7 +149,7 @@ def npz(draft, source, *, member=None, frames=False, patient_member=None, label_
     if not files:
         raise ValueError(f"{source}: no .npz file")
     with np.load(draft.source / files[0], allow_pickle=False) as first:
-        members = {k: first[k].ndim for k in first.files}
+        members = {k: getattr(first[k], "ndim", 0) for k in first.files}  # what is no .npy comes as bytes
     images = [k for k, ndim in members.items() if ndim >= 2 and f"::{k}" != draft.options.get("mask")]
     if member is None and len(images) != 1:
         raise ValueError(f"{files[0]}: members {', '.join(members)}; say which is the image with --member NAME")

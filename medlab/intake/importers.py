@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 
 import medlab
+from medlab import storage
 from medlab.cohorts import datasets
-from medlab.intake import bold, coco, dicom_tree, drafts, joins, mask_folders, readings, studies, voc
+from medlab.intake import bold, coco, dicom_tree, drafts, joins, mask_folders, pseudonyms, readings, studies, voc
 from medlab.intake import medmnist as mnist
 from medlab.intake.image_files import folders, nifti, npz
 
@@ -28,7 +29,8 @@ COMMON = {  # options of all kinds, with a line of help
     "dry_run": "show how the source is read, write nothing",
     "overwrite": "replace the dataset, once the new one is whole",
     "patient_pattern": "regular expression on the path; its named groups become columns: 'P(?P<patient_id>[0-9]+)_'",
-    "pseudonyms": "running numbers for patients and files",
+    "pseudonyms": "keyed hashes for the names of all files; for patients they are the rule",
+    "link_table": "where to write original ids and names of files with their pseudonyms; outside of data and reports",
     "spacing_mm": "mm between pixels along the axes, where the files do not say",
     "tables": "tables of outcomes, a.csv,b.xlsx, below the source or here",
     "key": "column that names the patient or the file",
@@ -44,7 +46,8 @@ COMMON = {  # options of all kinds, with a line of help
     "encoding": "encoding of text tables, such as cp1252, gb18030, cp932",
     "text": "columns of codes that are no numbers", "numbers": "columns of numbers although some cells are none",
     "rename": "rename columns, old:new", "covariates": "columns to take, no other", "drop": "columns to leave out",
-    "keep": "columns to take although they look like identifiers",
+    "keep": "columns to take although they look like identifiers; patient_id: ids and names of files as they are; "
+            "files: their names",
     "mask": "where masks are: a folder, or a template such as '{stem}_mask.png'", "mask_classes": "name:value,...",
     "frame": "one volume of a file or series that holds several, from 0; of DICOM also 'all'",
     "orientation": "how masks and boxes lie on images that were turned while reading: stored, shown or itk",
@@ -104,6 +107,8 @@ def import_source(source, name, kind=None, **options) -> datasets.Dataset | None
         raise ValueError(f"--{useless[0].replace('_', '-')} says nothing to kind {kind}: leave it out")
     if place.exists() and not options.get("overwrite"):
         raise ValueError(f"{place} exists; choose another name or say --overwrite")
+    pseudonyms.check_link_table(options.get("link_table"))
+    storage.keep_private()
     staging = _staging(place)
     try:
         draft = drafts.Draft(_source_folder(source, kind), staging, {k: v for k, v in options.items() if k in COMMON})
@@ -113,6 +118,8 @@ def import_source(source, name, kind=None, **options) -> datasets.Dataset | None
         if options.get("dry_run"):
             return None
         readings.confirm(draft, name, options.get("yes"))
+        if options.get("link_table"):
+            pseudonyms.write_link_table(draft, options["link_table"])
         _rename(staging, place)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -234,7 +241,8 @@ def _summary(dataset, draft):
         reasons = Counter(e["reason"] for e in draft.log if e["status"] == status)
         lines += [f"  {status} {count}: {reason}" for reason, count in reasons.most_common(8)]
         lines += [f"  {status}: {len(reasons) - 8} further reasons in import_log.csv"] if len(reasons) > 8 else []
-    print("\n".join(lines + [f"  note: {note}" for note in (*draft.notes, *dataset.notes)]), file=sys.stdout)
+    lines += [f"  note: {note}" for note in (*draft.notes, *dataset.notes)]
+    print(storage.inert("\n".join(lines)), file=sys.stdout)
 
 
 def medmnist(draft, source) -> None:
@@ -280,8 +288,8 @@ def synthetic(draft, source, *, patients=None, seed=0, volumes=240) -> None:
         dicom(draft, draft.source, boxes="boxes.csv", truth="truth.csv")
 
 
-def dicom(draft, source, *, studies="baseline", series="all", echo=None, boxes=None, truth=None, link_table=None,
-          roi=None, segmentation=None) -> None:
+def dicom(draft, source, *, studies="baseline", series="all", echo=None, boxes=None, truth=None, roi=None,
+          segmentation=None) -> None:
     """A tree of DICOM files; see `dicom_tree.take`. Pixels and allow-listed numbers only, under pseudonyms.
 
     The common ``modality`` selects here (``CT``, ``CT,PT`` or ``all``), and ``frame`` takes one of several volumes of a
@@ -298,8 +306,6 @@ def dicom(draft, source, *, studies="baseline", series="all", echo=None, boxes=N
         Of a series with several echoes the one with this rank of its echo time, 1 the shortest.
     boxes, truth : str, optional
         Tables below the source with a patient column named like the key.
-    link_table : path, optional
-        Where to write original id and pseudonym; outside the dataset, and only if asked for.
     roi : str, optional
         Structures that become the mask, as ``GTV*:tumour,Lung_L:lung``; see `structures.attach`.
     segmentation : {"RTSTRUCT", "SEG"}, optional
@@ -313,7 +319,9 @@ def dicom(draft, source, *, studies="baseline", series="all", echo=None, boxes=N
             raise ValueError(f"--{name} {value!r}: expected a whole number from {least}"
                              + (" or all" if name == "frame" else ""))
     draft.options["_hide"] = True
-    dicom_tree.check_link_table(draft, link_table)
+    if draft.keeps_ids:
+        raise ValueError("--keep patient_id: ids of DICOM headers are always replaced; --link-table FILE writes "
+                         "the pairs")
     found = joins.outcomes(draft, once=draft.options.get("key"))
     modality = drafts.words(draft.options.pop("modality", None))  # selects; the card says what was taken
     drafts.card(draft, "dicom")
@@ -321,8 +329,6 @@ def dicom(draft, source, *, studies="baseline", series="all", echo=None, boxes=N
     if modality and "_made" not in draft.options:
         draft.card["import"].setdefault("options", {})["modality"] = ",".join(modality)
     dicom_tree.take(draft, found, studies, series, boxes, truth, roi, segmentation, modality, echo and int(echo))
-    if link_table:
-        dicom_tree.write_link_table(draft, link_table)
 
 
 KINDS = {"folders": folders, "masks": mask_folders.masks, "voc": voc.voc, "coco": coco.coco, "table": joins.table,

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medlab.cohorts import vocabulary
-from medlab.intake import orientation, roles, row_filter, tables
+from medlab.cohorts import identifiers
+from medlab.intake import nameless, orientation, roles, row_filter, tables
 from medlab.intake.drafts import OTHERS, SPLIT_NAMES, card, finish, listing, mapping, take, words
 from medlab.intake.outcomes import follow_up
 
@@ -96,7 +96,7 @@ def outcomes(draft, once=None, raw=True) -> pd.DataFrame | None:
         if table.attrs.pop("zeros", 0):
             draft.understand(f"key {o['key']}", "some keys fit only without their leading zeros, left out in all")
         for name, key, reason in unmatched:
-            draft.say(name if o.get("_hide") else f"{name}, {o['key']} {key}", "unmatched", reason)
+            draft.say(name if o.get("_hide") else f"{name}, {o['key']} {draft.who(key)}", "unmatched", reason)
     else:
         table = next(iter(found.values()))
     return _code(draft, row_filter.chosen(draft, table, once, "the joined tables") if late else table, readings, raw)
@@ -121,16 +121,17 @@ def _code(draft, table, readings, raw):
         raise ValueError(f"no row of {len(table)} can be used: {reasons}; look at the columns of the follow-up")
     persons = table.drop_duplicates(o["key"]) if o.get("key") else table
     chosen = [tables.find_column(table, c.strip()) for c in words(o.get("covariates"))]
-    left_out = vocabulary.identifying(persons.drop(columns=[c for c in used if c in table]),
-                                  [*words(o.get("keep")), *chosen])
+    left_out = identifiers.identifying(persons.drop(columns=[c for c in used if c in table]),
+                                       [*words(o.get("keep")), *chosen])
+    days = _days(draft, table, left_out)
+    nameless.left_out(draft, left_out)
     left_out |= {tables.find_column(table, c.strip()): "--drop" for c in words(o.get("drop"))}
     others = [c for c in table if chosen and c not in {*chosen, *used}]
     if others:
-        left_out = {c: why for c, why in left_out.items() if c in chosen}
+        left_out, days = {c: why for c, why in left_out.items() if c in chosen}, days.iloc[:, :0]
         draft.notes.append(f"{len(others)} columns not among --covariates left out: {', '.join(others)}")
-    draft.notes += [f"column {c} left out: {why}" + ("" if why == "--drop" else f" (--keep {c} takes it)")
-                    for c, why in left_out.items()]
-    covariates = table.drop(columns=[c for c in {*used, *left_out, *others} if c in table])
+    draft.notes += [f"column {c} left out: {why}" for c, why in left_out.items() if why == "--drop"]
+    covariates = pd.concat([table.drop(columns=[c for c in {*used, *left_out, *others} if c in table]), days], axis=1)
     roles.tell(draft, covariates, readings)
     rename = mapping("rename", o["rename"]) if o.get("rename") else {}
     for old in rename:
@@ -140,6 +141,7 @@ def _code(draft, table, readings, raw):
                                                           "time_days", "event")]
     covariates = covariates.rename(columns={c: f"{c}_table" for c in clash})
     draft.card["text"] = roles.codes(covariates) or None
+    draft.checked |= set(covariates)
     for option, column in (("key", "_key"), ("_patient", "_patient")):
         if o.get(option):
             coded.insert(0, column, tables.canonical_keys(table[tables.find_column(table, o[option])]))
@@ -147,6 +149,18 @@ def _code(draft, table, readings, raw):
     if raw:
         result["_raw"] = [{str(k): v for k, v in r.items()} for r in table.to_dict("records")]
     return result[~result.index.isin(refused)].reset_index(drop=True)
+
+
+def _days(draft, table, left_out):
+    """Columns of dates as days since ``--start``, where it is given."""
+    start = draft.options.get("start")
+    if start is None:
+        return table.iloc[:, :0]
+    days = identifiers.as_days(table, left_out, tables.parse_dates(table[start], draft.options.get("date_format")))
+    days = days.loc[:, [c for c in days if c not in table]]
+    if len(days.columns):
+        draft.understand("dates", f"days since {start}: {', '.join(days)}")
+    return days
 
 
 def attach(draft, cohort: pd.DataFrame, table: pd.DataFrame | None, ids) -> pd.DataFrame:
@@ -173,7 +187,7 @@ def attach(draft, cohort: pd.DataFrame, table: pd.DataFrame | None, ids) -> pd.D
         draft.say("an image" if hide else cohort.at[i, "image"], "unmatched", "no row in the table")
         cohort = cohort.drop(index=i)
     for key in sorted(known - set(keys)):
-        draft.say("a row of the table" if hide else f"{draft.options['key']} {key}", "unmatched", "no image")
+        draft.say("a row of the table" if hide else f"{draft.options['key']} {draft.who(key)}", "unmatched", "no image")
     extra = table.set_index("_key").drop(columns=[c for c in ("_raw", "_patient") if c in table])
     extra = extra.loc[:, [c for c in extra if c not in cohort]]
     return cohort.join(extra.reindex(keys[cohort.index]).set_axis(cohort.index))
@@ -280,8 +294,9 @@ def table(draft, source, *, image=None, boxes=None, inclusive=False, patient=Non
     found = found.drop(columns=[c for c in (patient, "_key") if c in found and c != "patient_id"])
     if image is None:
         draft.card["intensity"] = None
+        alias = draft.alias(found["patient_id"]) if patient else {}
         for who in found.get("patient_id", found.index):
-            draft.say(f"row {who}", "taken")
+            draft.say(f"row {alias.get(who, who)}", "taken")
         return finish(draft, found)
     cohort, box = rows_with_images(draft, found, raw, image, words(boxes), inclusive)
     return finish(draft, cohort, boxes=box)

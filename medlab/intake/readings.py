@@ -3,6 +3,8 @@
 import sys
 import textwrap
 
+from medlab import storage
+
 
 def in_words(draft) -> list[str]:
     """Lines of the table "this is how I read it" and of the open questions, for a terminal."""
@@ -18,7 +20,7 @@ def show(draft, name) -> None:
     """Print how the source was read."""
     lines = in_words(draft)
     if lines:
-        print("\n".join([f"{name}: this is how I read it", *lines]), flush=True)
+        print(storage.inert("\n".join([f"{name}: this is how I read it", *lines])), flush=True)
 
 
 def confirm(draft, name, yes=False) -> None:

@@ -75,7 +75,7 @@ def filtered(draft, table) -> pd.DataFrame:
 def name_of(draft, table, i) -> str:
     """How the log names a row: by its key, or its number where keys are to be hidden."""
     key = draft.options.get("key")
-    return f"{key} {table[key].iloc[i]}" if key in table and not draft.options.get("_hide") else \
+    return f"{key} {draft.who(table[key].iloc[i])}" if key in table and not draft.options.get("_hide") else \
         f"row {i + 1} of the tables"
 
 

@@ -1,6 +1,5 @@
 """Several images of one grid as the channels of one: made, written and named."""
 
-import os
 import re
 from dataclasses import replace
 
@@ -44,10 +43,3 @@ def write(folder, image, case) -> dict:
     name = f"images/{case.removesuffix(suffix(case))}"
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     return nifti.write(image, folder, name)
-
-
-def renamed(folder, cell, name) -> str:
-    """Give a stacked image another name, with the suffix of its kind."""
-    target = name + suffix(cell)
-    os.replace(folder / cell, folder / target)
-    return target

@@ -1,6 +1,6 @@
 """What lies in a tree of DICOM files: headers, series, studies of each patient, and what is taken of them.
 
-Only the elements of `_summary` are looked at. A refused file is known in the log by the beginning of its SHA-256.
+Only the elements of `_summary` are looked at. A refused file is known in the log by a keyed hash.
 """
 
 import os
@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tqdm import tqdm
 
-from medlab import storage
 from medlab.intake import descriptions, drafts, tables
 
 TAGS = {"SliceThickness": "slice_thickness_mm", "KVP": "tube_voltage_kv", "XRayTubeCurrent": "tube_current_ma",
@@ -28,10 +27,8 @@ def looks_like(path) -> bool:
 
 
 def refuse(draft, relative, reason, status="refused") -> None:
-    """Log a file under the beginning of its SHA-256; its name only goes into the link table."""
-    mark = f"file {storage.digest(draft.source / relative)[:12]}"
-    draft.say(mark, status, reason)
-    draft.link_table.append({"original": relative, "pseudonym": mark})
+    """Log a file under a keyed hash of its path; its name only goes into the link table."""
+    draft.say(draft.mark(relative), status, reason)
 
 
 def headers(draft, files) -> tuple[list[dict], list[dict]]:

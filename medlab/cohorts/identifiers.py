@@ -1,0 +1,293 @@
+"""What names a person in a table, by the name of a column and by what stands in it.
+
+One rule for every source: numbers and words of few kinds may pass; what is named like an identifier, or holds dates,
+numbers of telephones or documents, addresses, names with a title, free text, or another value in every row, may not.
+The words are English, German, French, Spanish, Italian and Chinese (characters and pinyin).
+"""
+
+import re
+
+import numpy as np
+import pandas as pd
+
+from medlab.cohorts import vocabulary
+
+HOLDS_DATES = "holds dates"
+SAMPLE = 5000  # values of a column that are looked at, evenly spread
+
+NAMES = set("""surname forename firstname lastname givenname fullname maiden initials vorname nachname familienname
+geburtsname nom prenom nombre apellido apellidos nome cognome xingming xing mingzi kuerzel initialen initiales iniciales
+iniziali patientname pname ptname""".split())
+BIRTH = set("""birth birthday birthdate dob born geburt geburtstag geburtsdatum geburtsjahr geb gebdat gebjahr
+naissance nee nacimiento nascita shengri chusheng yob birthyear""".split())
+PLACE = set("""address addresses adresse anschrift addr street strasse straße str rue calle direccion indirizzo dizhi
+zip zipcode postcode postal plz postleitzahl city town village wohnort ort ville ciudad citta comune youbian
+latitude longitude gps county gemeinde domicile residence""".split())
+CONTACT = set("""phone phones tel telephone telefon telefono handy mobile mobil fax dianhua shouji email mail emails url
+website facebook wechat weixin whatsapp contactperson angehoerige""".split())
+DOCUMENT = set("""mrn ssn nhs accession passport ausweis kvnr vsnr versichertennummer versicherungsnummer fallnummer
+fallnr patientennummer patientid patid pid kis krankenaktennummer insee dni nie nif curp cpf nss shenfenzheng shenfen
+zhuyuanhao binglihao uid uuid guid kennzeichen ipaddress ip""".split())
+STAFF = set("""physician physicians doctor doctors arzt aerztin hausarzt zuweiser medecin medico yisheng referring
+referrer surgeon""".split())
+TEXT = set("""comment comments remark remarks note notes freetext freitext bemerkung bemerkungen kommentar kommentare
+commentaire commentaires comentario comentarios commenti osservazioni notizen anmerkung anmerkungen beizhu memo
+narrative report befund anamnese""".split())
+DOCUMENTS = "the number of a document"
+WORDS = {word: reason for words, reason in (
+    (NAMES, "a name"), (BIRTH, "a date of birth"), (PLACE, "a place"), (CONTACT, "a contact"), (DOCUMENT, DOCUMENTS),
+    (STAFF, "a member of staff"), (TEXT, "free text")) for word in words}
+CHINESE = {"姓名": "a name", "名字": "a name", "出生": "a date of birth",
+           "生日": "a date of birth", "电话": "a contact",
+           "手机": "a contact", "邮箱": "a contact", "地址": "a place", "住址": "a place", "邮编": "a place",
+           "医生": "a member of staff", "医师": "a member of staff", "备注": "free text", "日期": "a date",
+           **dict.fromkeys(("身份证", "病历号", "住院号", "门诊号", "病案号"), DOCUMENTS)}
+THINGS = set("""file class drug gene model scanner protocol device hospital site study series sequence modality variable
+feature organ roi structure region department software manufacturer vendor treatment regimen disease diagnosis tumor
+tumour label category cohort dataset image kernel institution coil segment lesion scale trial event""".split())
+NUMBERED = set("no nr num number nummer numero id identifier code key".split())
+OWNERS = set("""patient patients pat pt person subject insurance chart case record medical social national health
+versicherten fall krankenkasse member policy account identity personal encounter""".split())
+BORN_WITH = {"weight", "order", "height", "length", "gewicht", "size"}  # of birth, but no date
+
+MONTHS = (r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|jän|mär|maer|mrz|mai|okt|dez|janv|févr?|fevr?|avr|juin|"
+          r"juil|août|aout|déc|ene|abr|ago|dic|gen|mag|giu|lug|set|ott)[a-zäéûô]*\.?")
+CLOCK = r"(?:[T ,]+\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?\s*(?:Z|[AaPp]\.?[Mm]\.?|[+-]\d{2}:?\d{2})?)?"
+DAY = re.compile("|".join(f"(?:{form}{CLOCK})" for form in (
+    r"(?:19|20)\d\d[-/.](?:0?[1-9]|1[0-2])[-/.](?:0?[1-9]|[12]\d|3[01])", r"\d{1,2}[-/.]\d{1,2}[-/.](?:19|20)\d\d",
+    rf"\d{{1,2}}\.?(?:st|nd|rd|th|er)?[ -]*(?:de )?{MONTHS}(?: de)?[ ,-]*(?:(?:19|20)?\d\d)",
+    rf"{MONTHS}[ -]*\d{{1,2}}(?:st|nd|rd|th)?[ ,-]+(?:19|20)\d\d", r"(?:19|20)\d\d年\d{1,2}月(?:\d{1,2}日)?")), re.I)
+LOOSE = re.compile("|".join(f"(?:{form}{CLOCK})" for form in (
+    r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\d{4}(?:\d\d)?)?(?:\.0+)?",
+    r"\d{1,2}[-/.]\d{1,2}[-/.]\d\d",
+    r"(?:19|20)\d\d[-/](?:0[1-9]|1[0-2])", r"(?:0?[1-9]|1[0-2])/(?:19|20)\d\d",
+    rf"{MONTHS}[ ,-]+(?:19|20)\d\d")), re.I)
+ANYWHERE = {  # so telling that one cell is enough
+    "e-mail addresses": re.compile(r"[\w.+-]+@[\w-]+\.\w{2,}"),
+    "web addresses": re.compile(r"https?://|\bwww\.\w", re.I),
+    "unique identifiers": re.compile(r"\b\d+(?:\.\d+){6,}\b|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.I),
+    "names": re.compile(r"\b(?:Dr|Mr|Mrs|Ms|Prof|Herrn?|Frau|Mme|Mlle|Monsieur|Madame|Sra?|Sig|Dott(?:\.ssa)?)\.?\s+"
+                        r"[A-ZÄÖÜ]\w+|^[A-Za-z][\w' -]*\^[A-Za-z]|^[A-Z][a-z]+, [A-Z][a-z]+$"),
+    "phone numbers": re.compile(r"(?:\+|\b00)\d{1,3}[\s()/.-]*(?:\d[\s()/.-]*){7,13}\b"),
+}
+MOSTLY = {
+    "phone numbers": re.compile(r"\(?0\d{1,5}\)?[\s/.-]+(?:\d[\s/.-]*){4,11}|\(?\d{3}\)?[\s.-]\d{3}[\s.-]\d{4}|"
+                                r"0\d{9,11}|1[3-9]\d{9}"),
+    "social security numbers": re.compile(r"\d{3}-\d{2}-\d{4}"),
+    "numbers of documents": re.compile(r"[A-Z]\d{9}|\d{8}[A-Z]|[XYZ]\d{7}[A-Z]|[A-Z]{6}\d{2}[A-Z]\d{2}[A-Z]\d{3}[A-Z]|"
+                                       r"\d{17}[\dX]|[12]\d{12}(?:\d{2})?"),
+    "postcodes": re.compile(r"[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}|\d{5}-\d{4}"),
+    "IP addresses": re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)"),
+    "bank accounts": re.compile(r"[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,30}"),
+}
+
+
+def by_name(name) -> str | None:
+    """Why the name of a column says that it identifies; None where it does not.
+
+    Examples
+    --------
+    >>> by_name("PatientMRN"), by_name("birth_weight_g")
+    ('the number of a document', None)
+    """
+    words, whole = vocabulary.words_of(name), "".join(re.split(r"[\W_]+", str(name).casefold()))
+    found = next((reason for part, reason in CHINESE.items() if part in str(name)), None)
+    if found or not words or str(name).startswith(vocabulary.RADIOMICS):
+        return found
+    if words & {"name", "names"} and not words & THINGS or re.fullmatch(
+            r"(?:first|last|given|family|full|maiden|patients?|user|contact|father|mother)names?", whole):
+        return "a name"
+    if words & NUMBERED and words & OWNERS:
+        return DOCUMENTS
+    found = sorted({WORDS[w] for w in (*words, whole) if w in WORDS}) or [
+        WORDS[part] for part in INSIDE if part in whole]
+    born = found and found[0] == "a date of birth" and words & BORN_WITH
+    return found[0] if found and not born else None
+
+
+INSIDE = ("geburtsdatum", "geburtstag", "telefon", "adresse", "birth", "vorname", "nachname", "familienname", "surname")
+
+
+def _checksum(text):
+    """Whether ten digits are an NHS number (modulo 11)."""
+    digits = re.sub(r"[\s-]", "", text)
+    rest = 11 - sum(int(d) * w for d, w in zip(digits, range(10, 1, -1), strict=False)) % 11 if digits.isdigit() else 0
+    return len(digits) == 10 and rest % 11 == int(digits[-1])
+
+
+def _iban(text):
+    """Whether a text is a bank account by its checksum (modulo 97)."""
+    turned = re.sub(r"\s", "", text)
+    if not 14 < len(turned) < 35 or not turned.isalnum() or not turned.isascii():
+        return False
+    return int("".join(str(int(c, 36)) for c in turned[4:] + turned[:4])) % 97 == 1
+
+
+def by_content(column) -> str | None:
+    """Why what stands in a column may identify a person; None where it does not."""
+    filled = column.dropna()
+    if filled.empty or pd.api.types.is_bool_dtype(filled):
+        return None
+    number = pd.api.types.is_numeric_dtype(filled)
+    dated = pd.api.types.is_datetime64_any_dtype(filled)
+    if dated or not number and filled.map(lambda v: hasattr(v, "strftime")).any():
+        return HOLDS_DATES
+    some = filled.iloc[np.unique(np.linspace(0, len(filled) - 1, min(SAMPLE, len(filled))).astype(int))]
+    text = some.map(_written).str.strip()
+    cells = [] if number else list(map(str, pd.unique(filled)[:10 * SAMPLE]))
+    telling = next((what for what, pattern in ANYWHERE.items() if any(map(pattern.search, cells))), None)
+    if telling:
+        return f"holds {telling}"
+    if number or pd.to_numeric(text.str.replace(",", "."), errors="coerce").notna().mean() > 0.5:
+        return _numbers(filled, text, column.name)
+    return _words(filled, text, cells)
+
+
+def _share(text, pattern):
+    """Share of cells that a pattern fits."""
+    return text.map(lambda v: bool(pattern.fullmatch(v))).mean()
+
+
+def _words(filled, text, cells):
+    """Text that is dates, numbers of documents and the like, free text, or another in nearly every row."""
+    if any(map(DAY.fullmatch, cells)) or _share(text, LOOSE) > 0.2:
+        return HOLDS_DATES
+    for what, pattern in MOSTLY.items():
+        if _share(text, pattern) > 0.5 and ("bank" not in what or text.map(_iban).mean() > 0.2):
+            return f"holds {what}"
+    several = text.nunique()
+    if several > 2 and text.str.split().str.len().median() >= 4 and several > 0.5 * len(text):
+        return "free text"
+    if any(map(DAY.search, cells)):
+        return "holds dates in its text"
+    if len(filled) > 10 and filled.nunique() == len(filled):
+        return "another text in every row"
+    return "another text in nearly every row" if filled.nunique() > max(20, 0.5 * len(filled)) else None
+
+
+def _written(value):
+    """A cell as it would stand in a table: whole numbers without a point."""
+    return str(int(value)) if isinstance(value, (float, np.floating)) and float(value).is_integer() else str(value)
+
+
+def _numbers(filled, text, name):
+    """Numbers that are dates or count persons: 20190301, a serial of Excel in a column of dates, long numbers."""
+    values, words = pd.to_numeric(text, errors="coerce"), vocabulary.words_of(name)
+    serial = words & {"date", "datum", "fecha", "riqi", "dt"} and values.between(7000, 80000).mean() > 0.5
+    if serial or _share(text, LOOSE) > 0.5:
+        return HOLDS_DATES
+    whole = text.str.fullmatch(r"\+?\d+")
+    if whole.mean() < 0.9 or str(name).startswith(vocabulary.RADIOMICS):
+        return None
+    if len(text) > 4 and text.map(_checksum).mean() > 0.8:
+        return "holds numbers of documents"
+    length = text[whole].str.len()
+    if length.min() >= 8 and length.nunique() <= 2 and filled.nunique() > 0.5 * len(filled) and len(filled) > 4:
+        return "long numbers, another in nearly every row"
+    numbered = words & (NUMBERED - {"number", "num"})
+    if numbered and len(filled) > 10 and filled.nunique() > 0.9 * len(filled):
+        return "another id in every row"
+    return None
+
+
+def identifying(table, keep=()) -> dict:
+    """Columns that may identify a person: {column: why}.
+
+    Parameters
+    ----------
+    table : DataFrame, one row per person
+    keep : columns that are told to be harmless
+    """
+    found = {}
+    for column in (c for c in table if c not in set(keep)):
+        said = by_name(column)
+        why = f"named like {said}" if said else by_content(table[column])
+        found |= {column: why} if why else {}
+    return found
+
+
+def as_days(table, left_out, start) -> pd.DataFrame:
+    """Of the columns that hold dates, days since `start` under ``COLUMN_days``; those that cannot be read are left out.
+
+    Parameters
+    ----------
+    left_out : {column: why}, as `identifying` gives it; dates of birth are not turned (they say the age)
+    start : Series of dates, one per row
+    """
+    found = {}
+    for column in (c for c, why in left_out.items() if why == HOLDS_DATES):
+        dates = read_dates(table[column])
+        if dates is not None:
+            found[f"{column}_days"] = (dates.dt.normalize() - start).dt.days.astype(float)
+    return pd.DataFrame(found, index=table.index)
+
+
+FORMS = ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%d.%m.%Y", "%d.%m.%y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y",
+         "%d-%B-%Y", "%d %B %Y", "%B %d, %Y", "%b %d, %Y", "%B %d %Y", "%b %d %Y", "%d/%b/%Y")
+SLASHED = (("%d/%m/%Y", "%m/%d/%Y"), ("%d-%m-%Y", "%m-%d-%Y"), ("%d/%m/%y", "%m/%d/%y"))
+TRANSLATED = {r"\bj[aä]n\w*": "Jan", r"\bf[eé]b?[vr]\w*": "Feb", r"\bm(ä|ae?)r\w*|\bmrz": "Mar", r"\bmai\b": "May",
+              r"\bokt\w*": "Oct", r"\bde[zc]\w*": "Dec", r"\bjuin\b": "Jun", r"\bjuil\w*": "Jul", r"\bavr\w*": "Apr"}
+
+
+def read_dates(column) -> pd.Series | None:
+    """Dates in one of the usual forms; None where a filled cell fits none, or day and month cannot be told apart."""
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return column
+    filled = column.dropna()
+    text = filled.map(lambda v: v.strftime("%Y-%m-%d") if hasattr(v, "strftime") else _written(v).strip())
+    text = text.str.replace(f"{CLOCK}$", "", regex=True)
+    for pattern, month in TRANSLATED.items():
+        text = text.str.replace(pattern, month, regex=True, case=False)
+    text = text.str.replace(r"(?<=\d)\. (?=[A-Za-z])", " ", regex=True)
+    for form in FORMS:
+        dates = pd.to_datetime(text, format=form, errors="coerce")
+        if len(text) and dates.notna().all():
+            return dates.reindex(column.index)
+    for pair in SLASHED:
+        first, second = (pd.to_datetime(text, format=form, errors="coerce") for form in pair)
+        if len(text) and first.notna().all() != second.notna().all():
+            return (first if first.notna().all() else second).reindex(column.index)
+    return None
+
+
+AGE = {"age", "ages", "alter", "edad", "eta", "nianling", "leeftijd", "patientage"}
+NO_AGE = {"gestational", "bone", "group", "brain", "predicted", "gap", "score", "stage", "biological", "menarche"}
+OLD = {"months": 12, "month": 12, "mo": 12, "weeks": 52.18, "week": 52.18, "days": 365.25, "day": 365.25}
+
+
+def cap_ages(table, most=90) -> list:
+    """Ages above 89 years become 90, in place: above, an age identifies; returns the columns where that was so."""
+    found = []
+    for column in table:
+        words = vocabulary.words_of(column)
+        named = words & AGE or "年龄" in str(column)
+        if not named or words & NO_AGE or not pd.api.types.is_numeric_dtype(table[column]):
+            continue
+        unit = next((OLD[w] for w in words if w in OLD), 1)
+        old = table[column].between(most * unit, 120 * unit)  # above 120 it is no age; the check says so
+        if (table.loc[old, column] > most * unit).any() and (table[column] <= 120 * unit).mean() > 0.5:
+            table.loc[old, column] = table[column].dtype.type(most * unit)
+            found.append(column)
+    return found
+
+
+def in_names(paths) -> str | None:
+    """Why names of files look as if they named persons; None where they do not.
+
+    Dates and addresses in a single name, or two words, such as ``Miller_Ann``, that differ from file to file.
+    """
+    for path in paths:
+        text = re.sub(r"(?<=\d)_(?=\d)", "-", str(path))
+        dated = re.search(r"(?<!\d)(?:19|20)\d\d(?:-?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01]))(?!\d)|"
+                          r"(?<!\d)(?:0?[1-9]|[12]\d|3[01])[-.](?:0?[1-9]|1[0-2])[-.](?:19|20)\d\d(?!\d)", text)
+        if dated:
+            return "dates"
+        if re.search(r"@[\w-]+\.\w|\w\^\w|\d+(?:\.\d+){6,}", text):
+            return "addresses, names or unique identifiers"
+        if not text.isprintable():
+            return "control characters"
+    pairs = [tuple(re.findall(r"[^\W\d_]{3,}", str(p).rpartition("/")[2].partition(".")[0])) for p in paths]
+    pairs = [p for p in pairs if len(p) >= 2 and all(w[0].isupper() for w in p[:2])]
+    if len(paths) > 1 and len(pairs) > 0.5 * len(paths) and len(set(pairs)) > 0.7 * len(pairs):
+        return "names"
+    return None
