@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from medlab.cohorts import annotations, cards, confounding, datasets, screening, vocabulary
+from medlab.cohorts import annotations, cards, confounding, datasets, screening, twins, vocabulary
 from medlab.statistics import intervals
 
 
@@ -25,6 +25,10 @@ def check(name: str, most: int = 2000) -> list:
     except ValueError as error:
         return [("error", line) for line in str(error).splitlines()]
     found = _who(dataset) + [("note", note) for note in dataset.notes]
+    rows = twins.equal_rows(dataset.cohort)
+    found += [("warning" if (rows["kind"] == "row").any() else "note", said)
+              for said in twins.in_words(rows, dataset.cohort)]
+    found += [("warning", said) for said in twins.unlike_in_words(dataset.cohort)]
     if "image" in dataset.cohort:
         found += _pictures(dataset, most)
     return found + _targets(dataset) + _tables(dataset)

@@ -195,7 +195,7 @@ def _source_split(cohort: pd.DataFrame) -> pd.Series:
 
 
 def leaks(table: pd.DataFrame, duplicates: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Patients, and groups of identical or near-identical images, that are in more than one split.
+    """Patients, groups of alike images, and groups of copied rows of the table, that are in more than one split.
 
     Parameters
     ----------
@@ -205,8 +205,8 @@ def leaks(table: pd.DataFrame, duplicates: pd.DataFrame | None = None) -> pd.Dat
 
     Returns
     -------
-    DataFrame, one row per leak: kind ("patient" or "image"), who (patient, or the images), likeness
-    ("same", "exact", "near"), splits ("test, train"), rows (tuple of index values of the table).
+    DataFrame, one row per leak: kind ("patient", "image" or "row"), who (patient, the images, or the patients whose
+    rows are equal), likeness ("same", "exact", "near", "equal"), splits ("test, train"), rows (tuple of index values of the table).
     """
     row = table["row"] if "row" in table else pd.Series(table.index, index=table.index)
     group, likeness = pd.Series(-1, index=table.index), pd.Series("", index=table.index)
@@ -222,10 +222,11 @@ def leaks(table: pd.DataFrame, duplicates: pd.DataFrame | None = None) -> pd.Dat
             found.append(("patient", patient, "same", members))
     for _, members in table[group >= 0].groupby(group[group >= 0]):
         if members["split"].nunique() > 1:
-            names = members["image"] if "image" in members else members.index.to_series()
-            who = " = ".join(names.astype(str))
             kinds = set(likeness[members.index])
-            found.append(("image", who, "exact" if kinds == {"exact"} else "near", members))
+            kind = "row" if kinds == {"row"} else "image"
+            names = members["patient_id"].drop_duplicates() if kind == "row" else members.get("image", members["patient_id"])
+            like = "equal" if kind == "row" else "exact" if kinds == {"exact"} else "near"
+            found.append((kind, " = ".join(names.astype(str)), like, members))
     records = [(kind, who, like, ", ".join(sorted(m["split"].unique())), tuple(m.index))
                for kind, who, like, m in found]
     return pd.DataFrame(records, columns=["kind", "who", "likeness", "splits", "rows"])
@@ -270,13 +271,33 @@ def resolve(table: pd.DataFrame, leaks: pd.DataFrame, how: str = "stop") -> pd.D
 
 def describe(leaks: pd.DataFrame, most: int = 5) -> str:
     """The leaks in words: how many of each kind, and the first few by name."""
-    n_patients, n_groups = (leaks["kind"] == "patient").sum(), (leaks["kind"] == "image").sum()
-    lines = [f"{n_patients} patients and {n_groups} groups of identical or near-identical images "
-             "are in more than one of train, val and test:"]
+    lines = [f"{_counted(leaks, 'identical or near-identical')} are in more than one of train, val and test:"]
     for leak in leaks.head(most).itertuples():
         who = leak.who if len(leak.who) <= 160 else leak.who[:157] + "..."
         lines.append(f"  {leak.kind} ({leak.likeness}) in {leak.splits}: {who}")
     return "\n".join(lines + ([f"  ... and {len(leaks) - most} more"] if len(leaks) > most else []))
+
+
+def _counted(leaks, alike):
+    """How many patients, groups of images and groups of copied rows; patients and images also where there are none."""
+    n = leaks["kind"].value_counts()
+    rows = f" and {n['row']} groups of equal rows" if "row" in n else ""
+    return f"{n.get('patient', 0)} patients and {n.get('image', 0)} groups of {alike} images{rows}"
+
+
+def copied(table: pd.DataFrame, part: str = "test") -> np.ndarray:
+    """Rows of a part whose patient, or a copy of which, is also in another part, (n,) bool.
+
+    Parameters
+    ----------
+    table : split.parquet, with ``patient_id``, ``split`` and ``duplicate_group``
+    """
+    used = table[table["split"].isin(SPLITS)]
+    elsewhere, mine = used[used["split"] != part], table["split"].eq(part)
+    groups = set(elsewhere["duplicate_group"].dropna()) - {-1} if "duplicate_group" in table else set()
+    found = table["patient_id"].isin(elsewhere["patient_id"])
+    found |= table["duplicate_group"].isin(groups) if groups else False
+    return (mine & found).to_numpy()
 
 
 def origin(source: pd.Series | None, given: pd.Series | None, made: pd.Series) -> str:
@@ -301,10 +322,8 @@ def removed(table: pd.DataFrame, kept: pd.DataFrame) -> dict:
 def leaks_in_words(found: pd.DataFrame, how: str, n_removed: int, patients_known: bool = True) -> list[str]:
     """Sentences about leaks (`leaks`) and what was done about them; empty if there can be none."""
     unknown = "Patients are unknown: that images of one patient are on both sides cannot be excluded."
-    kinds = found["kind"].value_counts()
-    done = f"{n_removed} images dropped" if how != "keep" else "kept: numbers on test are too good"
-    said = (f"In more than one split: {kinds.get('patient', 0)} patients, {kinds.get('image', 0)} groups of look-alike "
-            f"images; leaks: {how}, {done}.")
+    done = f"{n_removed} rows dropped" if how != "keep" else "kept: numbers on test are too good"
+    said = f"In more than one split: {_counted(found, 'look-alike')}; leaks: {how}, {done}."
     return [unknown] * (not patients_known) + [said] * (len(found) > 0)
 
 
