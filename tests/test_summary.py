@@ -14,6 +14,7 @@ from medlab.cohorts import (
     preparation,
     prepared,
     screening,
+    sides,
     splits,
     summary,
 )
@@ -195,13 +196,13 @@ def test_rows_splits_and_leaks(cohort):
         preparation.usable_rows(cohort.assign(problem="blank"))
     with pytest.raises(ValueError, match="radiomics: no image of this cohort has a mask"):
         prepared.require_masks(cohort.drop(columns="mask"), "radiomics")
-    found = splits.leaks(rows)
-    kept = splits.resolve(rows, found, "drop-train")
-    gone = splits.removed(rows, kept)
+    found = sides.leaks(rows)
+    kept = sides.resolve(rows, found, "drop-train")
+    gone = sides.removed(rows, kept)
     assert gone == {0: "leak: removed from train", 5: "leak: removed from train"}
-    said = splits.leaks_in_words(found, "drop-train", len(gone))
-    assert said == ["In more than one split: 1 patients, 1 groups of look-alike images; leaks: drop-train, 2 rows "
-                    "dropped."] and len(splits.leaks_in_words(found.iloc[:0], "stop", 0, patients_known=False)) == 1
+    said = sides.leaks_in_words(found, "drop-train", len(gone))
+    assert said == ["In more than one split: 1 patients and 1 groups of look-alike images; leaks: drop-train, 2 rows "
+                    "dropped."] and len(sides.leaks_in_words(found.iloc[:0], "stop", 0, patients_known=False)) == 1
     table = splits.in_numbers(kept, ["label", "site"], ["well", "ill"])
     assert table.loc["patients"].to_dict() == {"train": "4", "test": "2"}
     assert table.loc["patients with event"].to_dict() == {"train": "3", "test": "2"}

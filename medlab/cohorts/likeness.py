@@ -159,7 +159,7 @@ def _mirrors(pictures):
 
 
 def _best_mirror(first, second):
-    """Peak of the phase correlation (n,), which of `_mirrors` of the second gives it, and its shift in halves (n, 2)."""
+    """Peak of the phase correlation (n,), which of `_mirrors` of the second gives it, its shift (n, 2)."""
     found = [_phase(first, one) for one in _mirrors(second)]
     peaks = np.stack([peak for peak, _ in found])
     mirror, here = peaks.argmax(axis=0), np.arange(len(first))
@@ -243,7 +243,8 @@ def _sampled(pictures, matrix):
     row, column = np.clip(low, 0, side - 2).astype(int).swapaxes(0, 1)
     flat, start = pictures.reshape(n, -1), row * side + column
     corner = [np.take_along_axis(flat, start + step, axis=1) for step in (0, 1, side, side + 1)]
-    return ((1 - y) * ((1 - x) * corner[0] + x * corner[1]) + y * ((1 - x) * corner[2] + x * corner[3])) * inside, inside
+    values = (1 - y) * ((1 - x) * corner[0] + x * corner[1]) + y * ((1 - x) * corner[2] + x * corner[3])
+    return values * inside, inside
 
 
 def _aligned(fixed, moving, matrix, steps):

@@ -81,7 +81,8 @@ def look_alikes(dataset: datasets.Dataset, groups: list, patients_known: bool = 
             sides = " · ".join(str(row[c]) for c in columns if c in row)
             titles.append(f"group {row['duplicate_group']}{more}\n{_short(file_of(row))}\n{sides}")
             colours.append(plots.COLOURS[number % len(plots.COLOURS)])
-    return plots.gallery([p for p, *_ in drawn], titles, [mm for _, mm, _ in drawn], columns=4, colours=colours, size=2.1)
+    return plots.gallery([p for p, *_ in drawn], titles, [mm for _, mm, _ in drawn], columns=4,
+                         colours=colours, size=2.1)
 
 
 def file_of(row: pd.Series) -> str:

@@ -34,8 +34,8 @@ def measure(image) -> dict:
     if high <= low:
         low, high = grey.min(), max(grey.max(), grey.min() + 1)
     picture = Image.fromarray(np.clip((grey - low) / (high - low) * 255, 0, 255).astype(np.uint8))
-    thumbnail = picture.resize((likeness.SIDE, likeness.SIDE), Image.Resampling.BOX if min(picture.size) >= likeness.SIDE
-                               else Image.Resampling.BILINEAR)
+    by = Image.Resampling.BOX if min(picture.size) >= likeness.SIDE else Image.Resampling.BILINEAR
+    thumbnail = picture.resize((likeness.SIDE, likeness.SIDE), by)
     digest = hashlib.sha256(f"{pixels.shape}{pixels.dtype}".encode())
     digest.update(pixels.data)
     return {

@@ -14,8 +14,8 @@ def equal_rows(cohort: pd.DataFrame, outcomes: bool = True) -> pd.DataFrame:
     """Patients whose rows are equal in every covariate, label, time and event.
 
     Numbers count as equal when they are equal as written: where a part of the source's split has fewer decimals, to
-    its decimals. Words are cleaned (`vocabulary.clean_text`), missing is equal to missing. Columns that differ between the
-    rows of one patient are left out.
+    its decimals. Words are cleaned (`vocabulary.clean_text`), missing is equal to missing. Columns that differ between
+    the rows of one patient are left out.
 
     Parameters
     ----------

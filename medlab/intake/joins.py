@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medlab.cohorts import vocabulary
+from medlab.cohorts import twins, vocabulary
 from medlab.intake import tables
 from medlab.intake.drafts import OTHERS, SPLIT_NAMES, card, finish, listing, mapping, take, words
 
@@ -235,6 +235,9 @@ def table(draft, source, *, image=None, boxes=None, inclusive=False, patient=Non
         tables.find_column(pd.DataFrame(columns=list(raw.iloc[0])), patient)
         found.insert(0, "patient_id", [tables.canonical(r[patient]) for r in raw])
     found = found.drop(columns=[c for c in (patient, "_key") if c in found and c != "patient_id"])
+    persons = found if patient else found.assign(patient_id=range(len(found)))
+    for said in twins.in_words(twins.equal_rows(persons), persons):
+        draft.understand("equal rows", said)
     if image is None:
         draft.card["intensity"] = None
         if patient and found["patient_id"].duplicated().any():
