@@ -9,8 +9,6 @@ from scipy.ndimage import gaussian_filter
 from medlab.cohorts import checks, datasets, likeness, screening, sides, twins
 from medlab.intake import importers
 
-ROWS = [{"kind": "row"}]
-
 
 def eye(seed, side=200):
     """A disc that all share, with detail of its own."""
@@ -107,7 +105,7 @@ def test_chance_is_not_taken_for_a_copy():
 def test_images_of_one_patient_are_no_copies_of_its_row():
     cohort = pd.concat([table().assign(slice=i) for i in range(3)], ignore_index=True)
     found = twins.equal_rows(cohort)
-    assert found["group"].nunique() == 70 and len(found) == 3 * 140, "all rows of both patients, by what is the same in them"
+    assert found["group"].nunique() == 70 and len(found) == 3 * 140, "all rows of both patients"
 
 
 def test_rows_and_images_join_into_one_group_and_are_resolved_like_a_leak():

@@ -1,4 +1,4 @@
-"""Copies of pictures that are not identical: compressed, cropped, shifted, mirrored, brightened, resized, turned a little.
+"""Copies of pictures that are not identical: compressed, cropped, shifted, mirrored, brightened, resized, turned.
 
 Pictures of one kind of anatomy are alike without being copies. A pair becomes a candidate by the power spectrum of its
 detail, seen against the spread of the whole cohort; it is a copy where after registration nearly every part of the

@@ -167,23 +167,24 @@ def groups_in_words(counted: dict, n_identical: int = 0) -> list[str]:
     images, rows = counted["groups"] - counted["rows"], counted["rows"]
     kinds = [f"{images} of identical or near-identical images ({counted['exact']} with identical ones)"] * bool(images)
     kinds += [f"{rows} of equal rows of the table"] * bool(rows)
-    said = [f"Groups of copies: {', '.join(kinds)}; across " + ", ".join(f"{name} {n}" for name, n in across.items()) + "."]
+    said = [f"Groups of copies: {', '.join(kinds)}; across "
+            + ", ".join(f"{name} {n}" for name, n in across.items()) + "."]
     return said + [f"A leak: {leaks} groups lie in more than one split of the source, {n_identical} of them with "
                    "identical images on both sides."] * bool(leaks)
 
 
 def groups_to_see(cohort: pd.DataFrame, most: int = 10) -> list[pd.DataFrame]:
-    """Rows of the groups with alike images, one table a group; those across splits, then labels, then patients first."""
+    """Rows of groups with alike images, a table each; those across splits, then labels, then patients first."""
     def urgent(group):
         return tuple(-group[c].nunique(dropna=False) for c in ("split", "label", "patient_id") if c in group)
 
-    found = [group for _, group in _groups(cohort) if (group["duplicate_kind"] != "row").any()]
+    found = [group for _, group in _groups(cohort) if not (group["duplicate_kind"] == "row").all()]
     return sorted(found, key=urgent)[:most]
 
 
 def rows_to_see(cohort: pd.DataFrame, most: int = 10) -> pd.DataFrame:
     """Patients whose rows of the table are copies of each other, of so many groups; those across splits first."""
-    found = cohort[cohort["duplicate_kind"] == "row"].drop_duplicates("patient_id")
+    found = _groups(cohort).filter(lambda group: (group["duplicate_kind"] == "row").all()).drop_duplicates("patient_id")
     sides = found.groupby("duplicate_group")["split"].transform("nunique") if "split" in found else 0
     found = found.assign(_sides=sides).sort_values(["_sides", "duplicate_group", "row"], ascending=[False, True, True])
     found = found[found["duplicate_group"].isin(found["duplicate_group"].unique()[:most])]

@@ -20,7 +20,8 @@ def leaks(table: pd.DataFrame, duplicates: pd.DataFrame | None = None) -> pd.Dat
     Returns
     -------
     DataFrame, one row per leak: kind ("patient", "image" or "row"), who (patient, the images, or the patients whose
-    rows are equal), likeness ("same", "exact", "near", "equal"), splits ("test, train"), rows (tuple of index values of the table).
+    rows are equal), likeness ("same", "exact", "near", "equal"), splits ("test, train"), rows (tuple of index values
+    of the table).
     """
     row = table["row"] if "row" in table else pd.Series(table.index, index=table.index)
     group, likeness = pd.Series(-1, index=table.index), pd.Series("", index=table.index)
@@ -38,7 +39,8 @@ def leaks(table: pd.DataFrame, duplicates: pd.DataFrame | None = None) -> pd.Dat
         if members["split"].nunique() > 1:
             kinds = set(likeness[members.index])
             kind = "row" if kinds == {"row"} else "image"
-            names = members.get("image", members["patient_id"]) if kind == "image" else members["patient_id"].unique()
+            by = "image" if kind == "image" and "image" in members else "patient_id"
+            names = members[by].unique()
             like = "equal" if kind == "row" else "exact" if kinds == {"exact"} else "near"
             found.append((kind, " = ".join(map(str, names)), like, members))
     records = [(kind, who, like, ", ".join(sorted(m["split"].unique())), tuple(m.index))

@@ -144,7 +144,7 @@ def in_words(found: pd.DataFrame, cohort: pd.DataFrame) -> list[str]:
             sides = table.assign(split=cohort["split"].reindex(table["row"]).to_numpy()).groupby("group")["split"]
             across = f"; {(sides.nunique() > 1).sum()} groups lie in more than one split of the source: a leak"
         said.append(f"Copied rows: {table['who'].nunique()} patients in {table['group'].nunique()} groups are equal in "
-                    f"every covariate and outcome (by chance {mine['expected'].max():.1g} such pairs would be){across}.")
+                    f"every covariate and outcome (by chance {mine['expected'].max():.1g} such pairs){across}.")
     other = found[found["kind"] == "chance"]
     if len(other):
         said.append(f"{other['group'].nunique()} groups of rows are equal, which may be chance in so few values "
