@@ -4,8 +4,8 @@
     python tests/benchmarks/duplicates.py drive brain --n 20   # some, with so many planted copies of each kind
 
 Each kind of copy is planted on its own, beside the whole collection. A pair counts as false where it joins files that
-are neither planted on each other nor alike in the collection as it came. Pairs of the collection as it came are listed by
-number; what they are only a person can say (of `brain` 12 groups are identical and more are re-encoded).
+are neither planted on each other nor alike in the collection as it came. Groups of the collection as it came are told by
+number; what they are only a person can say (in `brain` 12 are identical, more are re-encoded).
 """
 
 import argparse
@@ -52,8 +52,9 @@ def copies(pixels) -> dict:
     def crop(share):
         return image.crop((width * share, height * share, width * (1 - share), height * (1 - share)))
 
+    moved = np.roll(np.asarray(image), (round(height * 0.04), -round(width * 0.04)), (0, 1))
     made = {"JPEG 50": encoded(image, 50), "crop 5 %": crop(0.025), "crop 10 %": crop(0.05),
-            "shift 4 %": Image.fromarray(np.roll(np.asarray(image), (round(height * 0.04), -round(width * 0.04)), (0, 1))),
+            "shift 4 %": Image.fromarray(moved),
             "mirrored": image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
             "upside down": image.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
             "brightness": Image.fromarray((grey * 0.7 + 40).astype(np.uint8)),
