@@ -7,13 +7,15 @@ from medlab.cohorts import annotations, cards, confounding, datasets, screening,
 from medlab.statistics import intervals
 
 
-def check(name: str, most: int = 2000) -> list:
+def check(name: str, most: int = 2000, deep: bool = False) -> list:
     """Look a dataset over before any long work, in seconds.
 
     Parameters
     ----------
     most : int
         Read at most so many images, evenly spread.
+    deep : bool
+        Read every file anew to compare it with what was imported, even where its size and times did not move.
 
     Returns
     -------
@@ -24,11 +26,8 @@ def check(name: str, most: int = 2000) -> list:
         dataset = datasets.load(name)
     except ValueError as error:
         return [("error", line) for line in str(error).splitlines()]
-    found = _who(dataset) + [("note", note) for note in dataset.notes]
-    rows = twins.equal_rows(dataset.cohort)
-    found += [("warning" if (rows["kind"] == "row").any() else "note", said)
-              for said in twins.in_words(rows, dataset.cohort)]
-    found += [("warning", said) for said in twins.unlike_in_words(dataset.cohort)]
+    found = _who(dataset) + _as_imported(dataset, deep) + [("note", note) for note in dataset.notes]
+    found += _copied_rows(dataset.cohort)
     if "image" in dataset.cohort:
         found += _pictures(dataset, most)
     return found + _targets(dataset) + _tables(dataset)
@@ -52,6 +51,20 @@ def _who(dataset):
         found += [("note", f"import: {counts[s]} {s} (see import_log.csv)")
                   for s in ("refused", "unmatched") if s in counts]
     return found
+
+
+def _as_imported(dataset, deep):
+    """Files that somebody changed or removed after the import."""
+    moved = datasets.changed(dataset, deep)
+    return [("error", f"{len(moved)} files are not what was imported: {', '.join(moved[:5])}"
+             + (" ..." if len(moved) > 5 else "") + "; import the source again")] if moved else []
+
+
+def _copied_rows(cohort):
+    rows = twins.equal_rows(cohort)
+    level = "warning" if (rows["kind"] == "row").any() else "note"
+    return ([(level, said) for said in twins.in_words(rows, cohort)]
+            + [("warning", said) for said in twins.unlike_in_words(cohort)])
 
 
 def _pictures(dataset, most):
