@@ -145,23 +145,6 @@ def gallery(pictures, titles=None, spacing_mm=None, columns=6, colours=None, tit
     return grid
 
 
-def pairs(groups, titles, spacing_mm=None, most=8) -> np.ndarray:
-    """Groups of look-alike pictures side by side, one group per row of the figure's two columns.
-
-    Parameters
-    ----------
-    groups : list of lists of pictures; the first two of each group are shown.
-    titles : list of lists of text, as groups
-    spacing_mm : list of lists of float, as groups
-    most : int, groups shown at most
-    """
-    shown = groups[:most]
-    flat = [p for group in shown for p in group[:2]]
-    names = [t for group in titles[:most] for t in group[:2]]
-    bars = [s for group in spacing_mm[:most] for s in group[:2]] if spacing_mm is not None else None
-    return gallery(flat, names, bars, columns=4 if len(shown) > 1 else 2, size=1.8)
-
-
 def histogram_by_class(edges, counts, xlabel="value", ax=None, colours=COLOURS) -> plt.Axes:
     """Share of pixels per grey-level bin, one line per class.
 

@@ -80,7 +80,7 @@ def execute(workspace, first=None, **parameters):
     """01, 02 and 06; the result file and the namespace of 06."""
     folder = workspace / "reports" / "try"
     if not (folder / "images.npy").exists():
-        page("01", dataset="made", duplicate_distance=0)
+        page("01", dataset="made", duplicate_likeness=1.0)
         page("02", **{"leaks": "keep"} | (first or {}))
     namespace = page("06", **TINY | parameters)
     return json.loads((folder / "segmentation.json").read_text()), namespace
@@ -165,7 +165,7 @@ def test_what_is_missing_is_said(workspace, capsys, trouble):
 
 def test_wrong_parameters_are_refused(workspace, capsys):
     make(workspace, n=6, splits=(4, 1, 1), per_patient=1, shape=(16, 16))
-    page("01", dataset="made", duplicate_distance=0)
+    page("01", dataset="made", duplicate_likeness=1.0)
     page("02", leaks="keep")
     for wrong, message in (({"segmentation_flips": "u"}, "never saw a mirror image"),
                            ({"segmentation_stem": 3}, "1, 2 or 4"),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medlab.cohorts import splits
+from medlab.cohorts import sides, splits
 
 PATIENT = st.tuples(st.integers(1, 4), st.sampled_from("abc"), st.booleans())
 
@@ -161,27 +161,27 @@ def leaking():
 
 
 def test_leaks_by_patient_and_by_image(leaking):
-    found = splits.leaks(leaking)
+    found = sides.leaks(leaking)
     assert found[["kind", "who", "likeness", "splits"]].to_numpy().tolist() == [
         ["patient", "b", "same", "test, train"], ["image", "0.png = 4.png", "near", "test, val"]]
     duplicates = pd.DataFrame({"row": [10, 14], "group": [3, 3], "kind": ["exact", "exact"]})
-    again = splits.leaks(leaking.drop(columns=["duplicate_group", "duplicate_kind"]), duplicates)
+    again = sides.leaks(leaking.drop(columns=["duplicate_group", "duplicate_kind"]), duplicates)
     assert list(again["likeness"]) == ["same", "exact"] and again["rows"][1] == (0, 4)
 
 
 def test_leaks_are_resolved_on_the_side_asked_for(leaking):
-    found = splits.leaks(leaking)
-    assert list(leaking.index.difference(splits.resolve(leaking, found, "drop-train").index)) == [0, 1]
-    assert splits.resolve(leaking, found, "keep").equals(leaking)
-    assert splits.leaks(splits.resolve(leaking, found, "drop-train")).empty
+    found = sides.leaks(leaking)
+    assert list(leaking.index.difference(sides.resolve(leaking, found, "drop-train").index)) == [0, 1]
+    assert sides.resolve(leaking, found, "keep").equals(leaking)
+    assert sides.leaks(sides.resolve(leaking, found, "drop-train")).empty
     with pytest.raises(ValueError, match="(?s)1 patients and 1 groups.*in test, train: b.*leaks"):
-        splits.resolve(leaking, found)
+        sides.resolve(leaking, found)
     with pytest.raises(ValueError, match="would remove everything in test"):
-        splits.resolve(leaking, found, "drop-test")
+        sides.resolve(leaking, found, "drop-test")
     with pytest.raises(ValueError, match="expected one of stop"):
-        splits.resolve(leaking, found, "ignore")
+        sides.resolve(leaking, found, "ignore")
 
 
 def test_no_leak_no_stop(leaking):
     fine = leaking.drop(index=[0, 1])
-    assert splits.resolve(fine, splits.leaks(fine)).equals(fine)
+    assert sides.resolve(fine, sides.leaks(fine)).equals(fine)

@@ -14,6 +14,7 @@ from medlab.cohorts import (
     preparation,
     prepared,
     screening,
+    sides,
     splits,
     summary,
 )
@@ -57,13 +58,14 @@ def test_card_and_size_in_words(data):
 
 def test_copies_are_counted_where_they_mislead(data, cohort):
     counted = screening.count_groups(cohort)
-    assert counted == {"groups": 1, "exact": 1, "across": {"splits of the source": 1, "patients": 1, "labels": 1}}
+    assert counted == {"groups": 1, "exact": 1, "rows": 0,
+                       "across": {"splits of the source": 1, "patients": 1, "labels": 1}}
     assert "patients" not in screening.count_groups(cohort, patients_known=False)["across"]
     said = screening.groups_in_words(counted, 1)
     assert said[1].startswith("A leak: 1 groups lie in more than one split of the source, 1 of them with identical")
-    assert [list(pair["row"]) for pair in screening.pairs_to_see(cohort)] == [[0, 7]]
+    assert [list(group["row"]) for group in screening.groups_to_see(cohort)] == [[0, 7]]
     assert list(cohort["duplicate_kind"].dropna().index) == [0, 7] and set(cohort["depth"]) == {5}
-    assert screening.groups_in_words({"groups": 0, "exact": 0, "across": {}}) == []
+    assert screening.groups_in_words({"groups": 0, "exact": 0, "rows": 0, "across": {}}) == []
 
 
 def test_a_table_without_images_gets_the_same_columns():
@@ -71,7 +73,7 @@ def test_a_table_without_images_gets_the_same_columns():
     empty = pd.DataFrame(columns=screening.COLUMNS, index=[])
     made = screening.joined(table, empty, screening.duplicates(empty))
     assert list(made) == ["patient_id", "row", "problem", "depth", "duplicate_group", "duplicate_kind"]
-    assert screening.count_groups(made) == {"groups": 0, "exact": 0, "across": {"patients": 0}}
+    assert screening.count_groups(made) == {"groups": 0, "exact": 0, "rows": 0, "across": {"patients": 0}}
     assert summary.class_counts(made, [], [])["rows"].to_dict() == {"all": 2}
 
 
@@ -194,13 +196,13 @@ def test_rows_splits_and_leaks(cohort):
         preparation.usable_rows(cohort.assign(problem="blank"))
     with pytest.raises(ValueError, match="radiomics: no image of this cohort has a mask"):
         prepared.require_masks(cohort.drop(columns="mask"), "radiomics")
-    found = splits.leaks(rows)
-    kept = splits.resolve(rows, found, "drop-train")
-    gone = splits.removed(rows, kept)
+    found = sides.leaks(rows)
+    kept = sides.resolve(rows, found, "drop-train")
+    gone = sides.removed(rows, kept)
     assert gone == {0: "leak: removed from train", 5: "leak: removed from train"}
-    said = splits.leaks_in_words(found, "drop-train", len(gone))
-    assert said == ["In more than one split: 1 patients, 1 groups of look-alike images; leaks: drop-train, 2 images "
-                    "dropped."] and len(splits.leaks_in_words(found.iloc[:0], "stop", 0, patients_known=False)) == 1
+    said = sides.leaks_in_words(found, "drop-train", len(gone))
+    assert said == ["In more than one split: 1 patients and 1 groups of look-alike images; leaks: drop-train, 2 rows "
+                    "dropped."] and len(sides.leaks_in_words(found.iloc[:0], "stop", 0, patients_known=False)) == 1
     table = splits.in_numbers(kept, ["label", "site"], ["well", "ill"])
     assert table.loc["patients"].to_dict() == {"train": "4", "test": "2"}
     assert table.loc["patients with event"].to_dict() == {"train": "3", "test": "2"}

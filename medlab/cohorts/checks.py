@@ -11,6 +11,7 @@ from medlab.cohorts import (
     identifiers,
     intensities,
     screening,
+    twins,
     vocabulary,
 )
 from medlab.statistics import intervals
@@ -36,6 +37,7 @@ def check(name: str, most: int = 2000, deep: bool = False) -> list:
     except ValueError as error:
         return [("error", line) for line in str(error).splitlines()]
     found = _who(dataset) + _as_imported(dataset, deep) + [("note", note) for note in dataset.notes]
+    found += _copied_rows(dataset.cohort)
     if "image" in dataset.cohort:
         found += _pictures(dataset, most)
     return found + _targets(dataset) + _tables(dataset)
@@ -66,6 +68,13 @@ def _as_imported(dataset, deep):
     moved = datasets.changed(dataset, deep)
     return [("error", f"{len(moved)} files are not what was imported: {', '.join(moved[:5])}"
              + (" ..." if len(moved) > 5 else "") + "; import the source again")] if moved else []
+
+
+def _copied_rows(cohort):
+    rows = twins.equal_rows(cohort)
+    level = "warning" if (rows["kind"] == "row").any() else "note"
+    return ([(level, said) for said in twins.in_words(rows, cohort)]
+            + [("warning", said) for said in twins.unlike_in_words(cohort)])
 
 
 def _pictures(dataset, most):

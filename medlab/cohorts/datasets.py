@@ -224,7 +224,7 @@ def scan(dataset, progress=True, rows=None) -> pd.DataFrame:
     -------
     DataFrame
         Index = cohort row; columns ``problem`` (None, "unreadable: ...", "blank"), ``depth, height, width,
-        channels, spacing_mm, minimum, maximum, mean, sha, phash`` and ``thumbnail`` (bytes, for
+        channels, spacing_mm, minimum, maximum, mean, sha`` and ``thumbnail`` (bytes, for
         `screening.duplicates`).
     """
     from concurrent.futures import ThreadPoolExecutor

@@ -60,19 +60,39 @@ def best_slice(dataset: datasets.Dataset, row: pd.Series) -> int | None:
     return slices.slice_to_show(mask) if mask.ndim == 3 and mask.any() else None
 
 
-def look_alikes(dataset: datasets.Dataset, pairs: list, patients_known: bool = True, **look) -> np.ndarray:
-    """Pairs of rows (`screening.pairs_to_see`) side by side, each with its split, patient and label; Axes.
+def look_alikes(dataset: datasets.Dataset, groups: list, patients_known: bool = True, most: int = 8,
+                **look) -> np.ndarray:
+    """The members of groups of copies (`screening.groups_to_see`), one after the other; Axes.
+
+    Above each picture stand the number of its group, its file, split, patient and label.
 
     Parameters
     ----------
+    most : pictures of a group at most; how many more it has stands above the last
     look : ``window`` and ``channel`` of `picture`
     """
     columns = [c for c in screening.SIDES.values() if c != "patient_id" or patients_known]
-    rows = [[row for _, row in pair.iterrows()] for pair in pairs]
-    drawn = [[picture(dataset, row, **look) for row in pair] for pair in rows]
-    titles = [[" · ".join(str(row[c]) for c in columns if c in row) or row["image"] for row in pair] for pair in rows]
-    return plots.pairs([[p for p, *_ in pair] for pair in drawn], titles, [[mm for _, mm, _ in p] for p in drawn],
-                       len(pairs))
+    rows = [row for group in groups for _, row in group.head(most).iterrows()]
+    drawn = [picture(dataset, row, **look) for row in rows]
+    titles, colours = [], []
+    for number, group in enumerate(groups):
+        for i, (_, row) in enumerate(group.head(most).iterrows(), start=1):
+            more = f" + {len(group) - most} more" if i == most < len(group) else ""
+            sides = " · ".join(str(row[c]) for c in columns if c in row)
+            titles.append(f"group {row['duplicate_group']}{more}\n{_short(file_of(row))}\n{sides}")
+            colours.append(plots.COLOURS[number % len(plots.COLOURS)])
+    return plots.gallery([p for p, *_ in drawn], titles, [mm for _, mm, _ in drawn], columns=4,
+                         colours=colours, size=2.1)
+
+
+def file_of(row: pd.Series) -> str:
+    """Name of the file of a row, with its frame where one file holds several images."""
+    frame = row.get("frame")
+    return f"{row['image']}" + ("" if frame is None or pd.isna(frame) else f" [{int(frame)}]")
+
+
+def _short(name, most=34):
+    return name if len(name) <= most else f"...{name[-most + 3:]}"
 
 
 def gallery(dataset: datasets.Dataset, rows: pd.DataFrame, order: list, columns: int = 6, window: str = "auto",

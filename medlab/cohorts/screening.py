@@ -5,21 +5,20 @@ import hashlib
 import numpy as np
 import pandas as pd
 
+from medlab.cohorts import likeness
 from medlab.imaging import slices
 
-SIDE = 32  # pixels of the thumbnail that confirms near-duplicates
 SIDES = {"splits of the source": "split", "patients": "patient_id", "labels": "label"}  # of a group of duplicates
 COLUMNS = ("problem", "depth", "height", "width", "channels", "spacing_mm", "minimum", "maximum", "mean", "sha",
-           "phash", "thumbnail")
+           "thumbnail")
 
 
 def measure(image) -> dict:
-    """Describe one `dicom.Image`: sizes, intensity range, hashes and a 32 x 32 thumbnail (bytes).
+    """Describe one `dicom.Image`: sizes, intensity range, hash and a thumbnail (bytes, `likeness.SIDE` squared).
 
-    ``sha`` is taken over the decoded pixels, so that it does not depend on the file; ``phash`` is the 64-bit
-    perceptual hash (DCT, http://www.hackerfactor.com/blog/?/archives/432) of the middle slice as hex.
+    ``sha`` is taken over the decoded pixels, so that it does not depend on the file; the thumbnail is that of the
+    middle slice.
     """
-    import imagehash
     from PIL import Image
 
     pixels = np.ascontiguousarray(image.pixels)
@@ -35,7 +34,8 @@ def measure(image) -> dict:
     if high <= low:
         low, high = grey.min(), max(grey.max(), grey.min() + 1)
     picture = Image.fromarray(np.clip((grey - low) / (high - low) * 255, 0, 255).astype(np.uint8))
-    thumbnail = picture.resize((SIDE, SIDE), Image.Resampling.BOX)
+    by = Image.Resampling.BOX if min(picture.size) >= likeness.SIDE else Image.Resampling.BILINEAR
+    thumbnail = picture.resize((likeness.SIDE, likeness.SIDE), by)
     digest = hashlib.sha256(f"{pixels.shape}{pixels.dtype}".encode())
     digest.update(pixels.data)
     return {
@@ -43,18 +43,20 @@ def measure(image) -> dict:
         "depth": shape[-4], "height": shape[-3], "width": shape[-2], "channels": shape[-1],
         "spacing_mm": " x ".join(f"{v:.6g}" for v in image.spacing_mm) if image.spacing_mm else None,
         "minimum": float(finite.min()), "maximum": float(finite.max()), "mean": float(finite.mean(dtype=np.float64)),
-        "sha": digest.hexdigest(), "phash": str(imagehash.phash(picture)), "thumbnail": thumbnail.tobytes(),
+        "sha": digest.hexdigest(), "thumbnail": thumbnail.tobytes(),
     }
 
 
-def duplicates(scan: pd.DataFrame, max_distance: int = 12, min_correlation: float = 0.94) -> pd.DataFrame:
+def duplicates(scan: pd.DataFrame, least: float = 0.85) -> pd.DataFrame:
     """Find identical and near-identical images in the table made by `datasets.scan`.
 
-    ``exact``: the decoded pixels are the same. ``near``: the perceptual hashes differ in at most `max_distance`
-    of 64 bits **and** the fine detail of the two thumbnails (after subtracting a Gaussian blur, and from 50 images on
-    the mean detail of all, which is the frame they share) correlates by at least `min_correlation`. A copy
-    with other brightness or compression passes, the next slice of the same volume does not. Groups are the
-    connected components of such pairs.
+    ``exact``: the decoded pixels are the same. ``near``: a copy that was compressed, cropped, shifted, mirrored,
+    brightened, resized or turned by a few degrees, as `likeness.near_pairs` finds them in the middle slices. The next
+    slice of a volume and the same organ of another patient are none.
+
+    Parameters
+    ----------
+    least : likeness of near copies (`likeness.likeness`); 1: only identical pixels
 
     Returns
     -------
@@ -62,19 +64,13 @@ def duplicates(scan: pd.DataFrame, max_distance: int = 12, min_correlation: floa
         Columns ``row`` (index of the scan), ``group``, ``kind`` (``exact``: an identical twin exists in the
         group, else ``near``), ``exact_group`` (-1: none); only members of groups of two or more.
     """
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
     usable = scan[scan["sha"].notna() & (scan["problem"] != "blank")] if "sha" in scan else scan.iloc[:0]
     n = len(usable)
     if n < 2:
         return pd.DataFrame({"row": [], "group": [], "kind": [], "exact_group": []})
     sha = pd.factorize(usable["sha"])[0]
     first = pd.Series(range(n)).groupby(sha).transform("first").to_numpy()
-    pairs = [np.column_stack([first, np.arange(n)])]
-    pairs += list(_near_pairs(usable, np.unique(first), max_distance, min_correlation))
-    a, b = np.concatenate(pairs).T
-    _, group = connected_components(coo_matrix((np.ones(len(a)), (a, b)), shape=(n, n)), directed=False)
+    group = _near_groups(usable.iloc[np.unique(first)], least)[np.searchsorted(np.unique(first), first)]
     exact = np.bincount(sha)[sha] > 1
     found = pd.DataFrame({"row": usable.index, "group": group, "kind": np.where(exact, "exact", "near"),
                           "exact_group": np.where(exact, sha, -1)})
@@ -85,33 +81,13 @@ def duplicates(scan: pd.DataFrame, max_distance: int = 12, min_correlation: floa
     return found.reset_index(drop=True)
 
 
-def _near_pairs(usable, members, max_distance, min_correlation):
-    """Yield index pairs whose hashes are close and whose fine detail agrees; `members` are unique images."""
-    codes = np.array([int(h, 16) for h in usable["phash"].iloc[members]], dtype=np.uint64)
-    detail = _fine_detail(usable["thumbnail"].iloc[members])
-    size = pd.to_numeric(usable["depth"]).fillna(0).to_numpy()[members]
-    for start in range(0, len(members), 256):
-        block = slice(start, start + 256)
-        near = np.bitwise_count(codes[block, None] ^ codes[None, start:]) <= max_distance
-        i, j = np.nonzero(near)
-        i, j = i + start, j + start
-        keep = (i < j) & (size[i] == size[j])
-        for part in np.array_split(np.column_stack([i[keep], j[keep]]), 1 + keep.sum() // 20_000):
-            same = (detail[part[:, 0]] * detail[part[:, 1]]).sum(axis=1) >= min_correlation
-            yield members[part[same]]
-
-
-def _fine_detail(thumbnails):
-    """High-pass part of the thumbnails, each with mean 0 and norm 1 (0 where there is no detail), (n, 1024)."""
-    from scipy.ndimage import gaussian_filter
-
-    pixels = np.stack([np.frombuffer(t, np.uint8) for t in thumbnails]).reshape(-1, SIDE, SIDE).astype(np.float32)
-    detail = (pixels - gaussian_filter(pixels, (0, 1.5, 1.5))).reshape(len(pixels), -1)
-    flat = np.linalg.norm(detail, axis=1) < SIDE / 2
-    detail /= np.maximum(np.linalg.norm(detail, axis=1, keepdims=True), 1e-6)
-    detail -= detail.mean(axis=0) if len(detail) >= 50 else detail.mean(axis=1, keepdims=True)
-    norm = np.linalg.norm(detail, axis=1, keepdims=True)
-    return np.divide(detail, norm, out=np.zeros_like(detail), where=(norm > 1e-3) & ~flat[:, None])
+def _near_groups(images, least):
+    """Number of the group of near copies of each image (n,), itself the least."""
+    if least >= 1:
+        return np.arange(len(images))
+    depth = pd.to_numeric(images["depth"]).fillna(0).to_numpy()
+    thumbnails = images["thumbnail"].tolist()
+    return likeness.groups(thumbnails, likeness.near_pairs(thumbnails, depth, least), least)
 
 
 def label_conflicts(dataset, found) -> pd.DataFrame:
@@ -140,7 +116,7 @@ def joined(cohort: pd.DataFrame, scan: pd.DataFrame, found: pd.DataFrame) -> pd.
     Parameters
     ----------
     scan : of `datasets.scan`, empty where there are no images
-    found : of `duplicates`
+    found : of `duplicates`, or of `twins.merged` with the copied rows of the table
 
     Returns
     -------
@@ -166,13 +142,15 @@ def count_groups(cohort: pd.DataFrame, patients_known: bool = True) -> dict:
     Returns
     -------
     dict
-        ``groups``, ``exact`` (with identical images), ``across`` (name of `SIDES` -> groups with members on several).
+        ``groups``, ``exact`` (with identical images), ``rows`` (copied rows of the table, no images alike), ``across``
+        (name of `SIDES` -> groups with members on several).
     """
     groups = _groups(cohort)
     across = {name: int((groups[column].nunique(dropna=False) > 1).sum()) for name, column in SIDES.items()
               if column in cohort and (column != "patient_id" or patients_known)}
     exact = groups["duplicate_kind"].apply(lambda kinds: (kinds == "exact").any())
-    return {"groups": groups.ngroups, "exact": int(exact.sum()), "across": across}
+    rows = groups["duplicate_kind"].apply(lambda kinds: (kinds == "row").all())
+    return {"groups": groups.ngroups, "exact": int(exact.sum()), "rows": int(rows.sum()), "across": across}
 
 
 def groups_in_words(counted: dict, n_identical: int = 0) -> list[str]:
@@ -186,22 +164,29 @@ def groups_in_words(counted: dict, n_identical: int = 0) -> list[str]:
     if not counted["groups"]:
         return []
     across, leaks = counted["across"], counted["across"].get("splits of the source")
-    said = [f"Groups of identical or near-identical images: {counted['groups']} ({counted['exact']} with identical "
-            "ones); across " + ", ".join(f"{name} {n}" for name, n in across.items()) + "."]
+    images, rows = counted["groups"] - counted["rows"], counted["rows"]
+    kinds = [f"{images} of identical or near-identical images ({counted['exact']} with identical ones)"] * bool(images)
+    kinds += [f"{rows} of equal rows of the table"] * bool(rows)
+    said = [f"Groups of copies: {', '.join(kinds)}; across "
+            + ", ".join(f"{name} {n}" for name, n in across.items()) + "."]
     return said + [f"A leak: {leaks} groups lie in more than one split of the source, {n_identical} of them with "
                    "identical images on both sides."] * bool(leaks)
 
 
-def pairs_to_see(cohort: pd.DataFrame, most: int = 10) -> list[pd.DataFrame]:
-    """Two rows of each group of duplicates, from different splits, patients or labels where there are.
-
-    Groups across splits, then labels, then patients come first.
-    """
+def groups_to_see(cohort: pd.DataFrame, most: int = 10) -> list[pd.DataFrame]:
+    """Rows of groups with alike images, a table each; those across splits, then labels, then patients first."""
     def urgent(group):
         return tuple(-group[c].nunique(dropna=False) for c in ("split", "label", "patient_id") if c in group)
 
-    found = []
-    for group in sorted((g for _, g in _groups(cohort)), key=urgent)[:most]:
-        side = next((c for c in SIDES.values() if c in group and group[c].nunique() > 1), "row")
-        found.append(group.drop_duplicates(side).head(2))
-    return found
+    found = [group for _, group in _groups(cohort) if not (group["duplicate_kind"] == "row").all()]
+    return sorted(found, key=urgent)[:most]
+
+
+def rows_to_see(cohort: pd.DataFrame, most: int = 10) -> pd.DataFrame:
+    """Patients whose rows of the table are copies of each other, of so many groups; those across splits first."""
+    found = _groups(cohort).filter(lambda group: (group["duplicate_kind"] == "row").all()).drop_duplicates("patient_id")
+    sides = found.groupby("duplicate_group")["split"].transform("nunique") if "split" in found else 0
+    found = found.assign(_sides=sides).sort_values(["_sides", "duplicate_group", "row"], ascending=[False, True, True])
+    found = found[found["duplicate_group"].isin(found["duplicate_group"].unique()[:most])]
+    bookkeeping = ["_sides", "duplicate_kind", "image", "problem", "depth", *COLUMNS]
+    return found.drop(columns=bookkeeping, errors="ignore").set_index(["duplicate_group", "row"])

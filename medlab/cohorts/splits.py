@@ -1,4 +1,4 @@
-"""Patient-level splits into train, val and test, and the search for leaks between them.
+"""Patient-level splits into train, val and test.
 
 The unit is the patient, never the image. Each unit gets a number from a hash of (seed, unit), and each
 stratum gives its lowest numbers away: adding a patient, or changing the label of one, moves few others,
@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 SPLITS = ("train", "val", "test")
-HOW = ("stop", "drop-train", "drop-test", "keep")
 
 
 def units(cohort: pd.DataFrame, groups: pd.Series | None = None) -> pd.Series:
@@ -194,91 +193,6 @@ def _source_split(cohort: pd.DataFrame) -> pd.Series:
     return given
 
 
-def leaks(table: pd.DataFrame, duplicates: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Patients, and groups of identical or near-identical images, that are in more than one split.
-
-    Parameters
-    ----------
-    table : DataFrame with ``patient_id``, ``split`` and, to name images, ``row`` and ``image``.
-    duplicates : DataFrame with ``row``, ``group``, ``kind`` as from ``screening.duplicates``; without it the
-        columns ``duplicate_group`` and ``duplicate_kind`` of the table are used, if there.
-
-    Returns
-    -------
-    DataFrame, one row per leak: kind ("patient" or "image"), who (patient, or the images), likeness
-    ("same", "exact", "near"), splits ("test, train"), rows (tuple of index values of the table).
-    """
-    row = table["row"] if "row" in table else pd.Series(table.index, index=table.index)
-    group, likeness = pd.Series(-1, index=table.index), pd.Series("", index=table.index)
-    if duplicates is not None:
-        group = row.map(duplicates.set_index("row")["group"]).fillna(-1)
-        likeness = row.map(duplicates.set_index("row")["kind"]).fillna("")
-    elif "duplicate_group" in table:
-        group = table["duplicate_group"].fillna(-1)
-        likeness = table.get("duplicate_kind", likeness).fillna("")
-    found = []
-    for patient, members in table.groupby(table["patient_id"].astype(str)):
-        if members["split"].nunique() > 1:
-            found.append(("patient", patient, "same", members))
-    for _, members in table[group >= 0].groupby(group[group >= 0]):
-        if members["split"].nunique() > 1:
-            names = members["image"] if "image" in members else members.index.to_series()
-            who = " = ".join(names.astype(str))
-            kinds = set(likeness[members.index])
-            found.append(("image", who, "exact" if kinds == {"exact"} else "near", members))
-    records = [(kind, who, like, ", ".join(sorted(m["split"].unique())), tuple(m.index))
-               for kind, who, like, m in found]
-    return pd.DataFrame(records, columns=["kind", "who", "likeness", "splits", "rows"])
-
-
-def resolve(table: pd.DataFrame, leaks: pd.DataFrame, how: str = "stop") -> pd.DataFrame:
-    """Remove one side of each leak, or stop.
-
-    Parameters
-    ----------
-    table, leaks : as in `leaks`
-    how : "stop" raises if there is any leak; "drop-train" keeps the copies nearest to test (test before
-        val before train) and removes the others; "drop-test" keeps those nearest to train; "keep" removes
-        nothing: the numbers on test are then too good, and the caller has to say so.
-
-    Returns
-    -------
-    The table without the removed rows, index kept: ``table.index.difference(result.index)`` lists them.
-
-    Raises
-    ------
-    ValueError with a list of the leaks and the parameter to set.
-    """
-    if how not in HOW:
-        raise ValueError(f"leaks: found {how!r}, expected one of {', '.join(HOW)}")
-    if how == "keep" or leaks.empty:
-        return table
-    if how == "stop":
-        raise ValueError(describe(leaks) + "\nSet the parameter leaks: 'drop-train' removes the copies in "
-                         "train and val, 'drop-test' those in test and val, 'keep' leaves them and says so.")
-    order, remove = table["split"].map(SPLITS.index), set()
-    for rows in leaks["rows"]:
-        side = order[list(rows)]
-        remove |= set(side.index[side != (side.max() if how == "drop-train" else side.min())])
-    left = table.drop(index=list(remove))
-    emptied = sorted(set(table["split"]) - set(left["split"]))
-    if emptied:
-        raise ValueError(f"leaks: {how!r} would remove everything in {', '.join(emptied)} "
-                         f"({len(remove)} rows); choose the other side, or correct the split in cohort.csv")
-    return left
-
-
-def describe(leaks: pd.DataFrame, most: int = 5) -> str:
-    """The leaks in words: how many of each kind, and the first few by name."""
-    n_patients, n_groups = (leaks["kind"] == "patient").sum(), (leaks["kind"] == "image").sum()
-    lines = [f"{n_patients} patients and {n_groups} groups of identical or near-identical images "
-             "are in more than one of train, val and test:"]
-    for leak in leaks.head(most).itertuples():
-        who = leak.who if len(leak.who) <= 160 else leak.who[:157] + "..."
-        lines.append(f"  {leak.kind} ({leak.likeness}) in {leak.splits}: {who}")
-    return "\n".join(lines + ([f"  ... and {len(leaks) - most} more"] if len(leaks) > most else []))
-
-
 def origin(source: pd.Series | None, given: pd.Series | None, made: pd.Series) -> str:
     """Who divided the rows, in words.
 
@@ -290,22 +204,6 @@ def origin(source: pd.Series | None, given: pd.Series | None, made: pd.Series) -
     if given is not None and not made.equals(given):
         return f"the source ({', '.join(sorted(source.dropna().unique()))}), the rest by medlab"
     return "the source" if source is not None and source.notna().all() else "medlab, by patient"
-
-
-def removed(table: pd.DataFrame, kept: pd.DataFrame) -> dict:
-    """Rows of ``cohort.csv`` that `resolve` removed, and what is to be said of them."""
-    gone = table.loc[table.index.difference(kept.index), ["row", "split"]]
-    return {int(row): f"leak: removed from {split}" for row, split in gone.itertuples(index=False)}
-
-
-def leaks_in_words(found: pd.DataFrame, how: str, n_removed: int, patients_known: bool = True) -> list[str]:
-    """Sentences about leaks (`leaks`) and what was done about them; empty if there can be none."""
-    unknown = "Patients are unknown: that images of one patient are on both sides cannot be excluded."
-    kinds = found["kind"].value_counts()
-    done = f"{n_removed} images dropped" if how != "keep" else "kept: numbers on test are too good"
-    said = (f"In more than one split: {kinds.get('patient', 0)} patients, {kinds.get('image', 0)} groups of look-alike "
-            f"images; leaks: {how}, {done}.")
-    return [unknown] * (not patients_known) + [said] * (len(found) > 0)
 
 
 def in_numbers(kept: pd.DataFrame, columns: list, order: list, patients_known: bool = True) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from medlab.statistics import intervals
 UNKNOWN_PATIENTS = ("Which images belong to one patient is unknown: leakage between images of one patient "
                     "cannot be excluded, and intervals take each image for a patient.")
 UNTOLD = ("sha256", "import", "notes", "event_coding")  # of a card: for programs, or told in other words
-UNSEEN = ("sha", "phash", "problem", "duplicate_kind", "duplicate_group", "channels")  # of a patient: bookkeeping
+UNSEEN = ("sha", "problem", "duplicate_kind", "duplicate_group", "channels")  # of a patient: bookkeeping
 
 
 def unit_of(cohort: pd.DataFrame) -> str:

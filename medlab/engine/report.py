@@ -127,6 +127,11 @@ def results_of(run) -> list[tuple[str, list[dict], str]]:
         if values.get("part") == "val":
             heading = f"{heading.split(',')[0]}, VALIDATION (the test part is closed)"
         found.append((heading, rows, " ".join(notes)))
+        if alone := values.get("without_copies"):
+            n = ", ".join(f"{alone[key]} {label}" for key, label in
+                          (("n_images", "images"), ("n_patients", "patients")) if key in alone)
+            found.append((f"{heading}, WITHOUT THE COPIES of other parts", pages.key_numbers(alone, written),
+                          f"n = {n}; the numbers above count copies of training patients."))
     return found
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medlab.cohorts import identifiers
+from medlab.cohorts import identifiers, twins
 from medlab.intake import nameless, orientation, roles, row_filter, tables
 from medlab.intake.drafts import OTHERS, SPLIT_NAMES, card, finish, listing, mapping, take, words
 from medlab.intake.outcomes import follow_up
@@ -292,6 +292,9 @@ def table(draft, source, *, image=None, boxes=None, inclusive=False, patient=Non
     if patient:
         found.insert(0, "patient_id", found.pop("_patient"))
     found = found.drop(columns=[c for c in (patient, "_key") if c in found and c != "patient_id"])
+    persons = found if patient else found.assign(patient_id=range(len(found)))
+    for said in twins.in_words(twins.equal_rows(persons), persons):
+        draft.understand("equal rows", said)
     if image is None:
         draft.card["intensity"] = None
         alias = draft.alias(found["patient_id"]) if patient else {}

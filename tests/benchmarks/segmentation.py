@@ -39,7 +39,7 @@ COHORTS = {  # import, parameters, folds
          "segmentation_augmentation": "SM, rotation_deg=180, shift=0, brightness=0.1, contrast=0.3"}, 5),
     "drive": (
         "drive/training --mask 1st_manual --valid mask --modality OP --mask-classes vessel:255",
-        {"image_size": 584, "duplicate_distance": 0, "segmentation_standardise": True,
+        {"image_size": 584, "duplicate_likeness": 1.0, "segmentation_standardise": True,
          "val_fraction": 0.2, "segmentation_width": 16, "segmentation_depth": 3, "segmentation_rate": 0.004,
          "segmentation_blocks": "plain", "segmentation_batch": 3, "segmentation_patch": "128",
          "segmentation_patches": 20, "segmentation_epochs": 28, "segmentation_foreground": 0.0,
