@@ -146,7 +146,10 @@ def _tables(dataset):
               for c, why in _repeats_outcome(persons, names).items()]
     outcomes = {"label": cohort["label"]} if "label" in cohort else {}
     outcomes |= {"survival": cohort[["time_days", "event"]]} if "time_days" in cohort else {}
-    for column in vocabulary.sites(persons[names]):
+    files = confounding.files(dataset).drop(columns="file: size", errors="ignore")
+    cohort = cohort.join(files[[c for c in files if files[c].nunique() > 1]])
+    persons = cohort.loc[persons.index]
+    for column in [*vocabulary.sites(persons[names]), *(c for c in cohort if c in files)]:
         for target, outcome in outcomes.items():
             rows = persons.index[persons[column].notna() & (outcome.loc[persons.index].notna().T.all()
                                  if target == "survival" else outcome.loc[persons.index].notna())]

@@ -27,7 +27,8 @@ RESERVED = ("patient_id", "image", "frame", "label", "time_days", "event", "even
             "events", "split", "spacing_mm", "study", "series", "side", "row",
             "pet_units", "suv_type", "decay_correction", "injected_dose_bq", "half_life_s", "uptake_time_s",
             "decay_time_s", "philips_suv", "philips_bqml",
-            "attenuation_corrected")  # the last three lines: what a SUV is made of
+            "attenuation_corrected",  # these three lines: what a SUV is made of
+            "file_suffix", "file_folder", "file_kib")  # of the source, see `confounding.files`
 
 
 @dataclass
