@@ -1,7 +1,9 @@
 """The command line: ``medlab import``, ``medlab check``, ``medlab run``, ``medlab repeat``."""
 
 import argparse
+import os
 import sys
+import traceback
 
 
 def main(arguments=None) -> int:
@@ -34,16 +36,30 @@ def main(arguments=None) -> int:
     repeating.add_argument("--jobs", type=int, default=1, metavar="J", help="runs executed at once")
     repeating.add_argument("--only-write", action="store_true", help="make the run folders, execute nothing")
     known, further = parser.parse_known_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name that is not UTF-8 must not stop what is said about it
+            stream.reconfigure(errors="backslashreplace")
     try:
         if known.command != "import" and further:
             parser.error(f"unknown argument {further[0]}")
         return {"import": _import, "check": _check, "run": _run, "repeat": _repeat}[known.command](known, further)
-    except (ValueError, OSError, RuntimeError) as problem:
-        print(f"medlab: {problem}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("medlab: interrupted", file=sys.stderr)
         return 130
+    except Exception as problem:
+        _complain(problem, known)
+        return 2
+
+
+def _complain(problem, known):
+    """A refusal as it is said; anything else as a sentence about the file being read, its traceback on demand."""
+    from medlab.intake import problems
+
+    if os.environ.get("MEDLAB_DEBUG"):
+        traceback.print_exception(problem)
+    if not problems.is_ours(problem):
+        problem = problems.explained(problem, getattr(known, "source", None), f"medlab {known.command}")
+    print(f"medlab: {problems.shown(problem)}", file=sys.stderr)
 
 
 def read_options(words) -> dict:

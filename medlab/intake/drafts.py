@@ -8,7 +8,9 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +32,7 @@ SPLIT_NAMES = {"train": "train", "training": "train", "tr": "train", "val": "val
                "validation": "val", "dev": "val", "test": "test", "testing": "test", "ts": "test"}
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".npy")
 NIFTI = (".nii", ".nii.gz")
+UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass
@@ -60,14 +63,56 @@ class Draft:
 
 
 def listing(source: Path) -> list:
-    """Relative POSIX paths of all regular files below a folder, sorted; hidden ones and links leading out not."""
-    root, found = source.resolve(), []
-    for path in sorted(source.rglob("*")):
-        relative = path.relative_to(source)
-        hidden = any(p.startswith(".") or p in ("__MACOSX", "Thumbs.db") for p in relative.parts)
-        if not hidden and path.is_file() and path.resolve().is_relative_to(root):
-            found.append(relative.as_posix())
-    return found
+    """Relative POSIX paths of the files below a folder that an import may look at, sorted by folder."""
+    return sorted((name for name, reason in entries(source) if not reason), key=lambda name: name.split("/"))
+
+
+def left_out(source: Path) -> list:
+    """(relative path, reason) of what lies below a folder and no import looks at, sorted."""
+    return sorted((name, reason) for name, reason in entries(source) if reason)
+
+
+def entries(source: Path) -> Iterator[tuple[str, str]]:
+    """Relative POSIX path of everything below a folder that is no folder with something in it, and why it is left out.
+
+    Empty reason: a regular file, or a link to one below the folder. Links to folders are not followed.
+    """
+    root, waiting = source.resolve(), [""]
+    while waiting:
+        above = waiting.pop()
+        try:
+            inside = list(os.scandir(source / above))
+        except OSError as error:
+            yield above or ".", f"a folder that cannot be opened ({error.strerror})"
+            continue
+        if not inside and above:
+            yield above, "an empty folder"
+        for entry in inside:
+            name = f"{above}/{entry.name}" if above else entry.name
+            reason = _why_not(entry, root)
+            if not reason and entry.is_dir():
+                waiting.append(name)
+            else:
+                yield name, reason
+
+
+def _why_not(entry, root):
+    """Why an entry of a folder is left out; empty for a folder or file to look at."""
+    if entry.name.startswith(".") or entry.name in ("__MACOSX", "Thumbs.db"):
+        return "hidden"
+    if UNWRITABLE.search(entry.name):
+        return "a name that is not UTF-8 or holds control characters; rename it"
+    try:
+        mode = entry.stat().st_mode
+        leads = Path(entry.path).resolve() if entry.is_symlink() else root
+    except OSError as error:
+        return f"a link that leads nowhere ({error.strerror})" if entry.is_symlink() else f"{error.strerror}"
+    if entry.is_symlink() and stat.S_ISDIR(mode):
+        return "a link to a folder; import that folder itself, or copy it here"
+    if not leads.is_relative_to(root):
+        return "a link that leads out of the source; import what it leads to, or copy it here"
+    known = stat.S_ISDIR(mode) or stat.S_ISREG(mode)
+    return "" if known else "neither a file nor a folder (FIFO, socket or device)"
 
 
 def card(draft: Draft, kind: str, **known) -> None:

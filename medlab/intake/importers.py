@@ -8,6 +8,7 @@ in ``COMMON``, the others are the keyword arguments of the function of the kind.
 import difflib
 import inspect
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -18,7 +19,7 @@ import numpy as np
 
 import medlab
 from medlab.cohorts import datasets
-from medlab.intake import bold, coco, dicom_tree, drafts, joins, mask_folders, readings, studies, voc
+from medlab.intake import bold, coco, dicom_tree, drafts, joins, mask_folders, problems, readings, studies, voc
 from medlab.intake import medmnist as mnist
 from medlab.intake.image_files import folders, nifti, npz
 
@@ -68,8 +69,18 @@ def import_source(source, name, kind=None, **options) -> datasets.Dataset | None
     Raises
     ------
     ValueError
-        When nothing can be taken, an option is unknown or the dataset exists; nothing is left behind.
+        When nothing can be taken, an option is unknown or the dataset exists; nothing is left behind. What libraries
+        raise for a broken file becomes one too, naming the file (`problems.explained`).
     """
+    try:
+        return _import(source, name, kind, options)
+    except Exception as error:
+        if problems.is_ours(error):
+            raise
+        raise problems.explained(error, source) from error
+
+
+def _import(source, name, kind, options):
     place = datasets.folder_of(name)
     kind = kind or ("table" if "image" in options else detect_kind(source, options.get("mask")))
     if kind not in KINDS:
@@ -86,9 +97,11 @@ def import_source(source, name, kind=None, **options) -> datasets.Dataset | None
         raise ValueError(f"--{useless[0].replace('_', '-')} says nothing to kind {kind}: leave it out")
     if place.exists() and not options.get("overwrite"):
         raise ValueError(f"{place} exists; choose another name or say --overwrite")
+    _check_pattern(options)
     staging = _staging(place)
     try:
         draft = drafts.Draft(_source_folder(source, kind), staging, {k: v for k, v in options.items() if k in COMMON})
+        _say_left_out(draft, source, kind)
         KINDS[kind](draft, source, **{k: v for k, v in options.items() if k in own})
         readings.show(draft, name)
         if options.get("dry_run"):
@@ -100,6 +113,25 @@ def import_source(source, name, kind=None, **options) -> datasets.Dataset | None
     dataset = datasets.load(name)
     _summary(dataset, draft)
     return dataset
+
+
+def _check_pattern(options):
+    pattern = options.get("patient_pattern")
+    try:
+        if pattern is not None:
+            re.compile(str(pattern))
+    except re.error as error:
+        raise ValueError(f"--patient-pattern {pattern!r}: no regular expression ({error}); expected one with named "
+                         "groups such as 'P(?P<patient_id>[0-9]+)_'") from None
+
+
+def _say_left_out(draft, source, kind):
+    """What lies below a folder and no kind looks at goes into the log; by its sort where names may name a patient."""
+    if kind == "synthetic" or not Path(str(source)).is_dir():
+        return
+    hide = kind == "dicom" or draft.options.get("pseudonyms")
+    for name, reason in drafts.left_out(draft.source):
+        draft.say("(not named)" if hide else problems.shown(name), "left out", reason)
 
 
 def detect_kind(source, mask=None) -> str:
@@ -139,7 +171,9 @@ def detect_kind(source, mask=None) -> str:
                      "dicom" if studies.looks_like(path / f) else "other" for f in files)
     counts.pop("other", None)
     if not counts:
-        raise ValueError(f"{path.name}: {len(files)} files, none an image; say the kind with --kind")
+        reasons = Counter(reason for _, reason in drafts.left_out(path))
+        others = "".join(f"; left out {n}: {reason}" for reason, n in reasons.most_common(4))
+        raise ValueError(f"{path.name}: {len(files)} files, none an image{others}; say the kind with --kind")
     return counts.most_common(1)[0][0]
 
 
@@ -182,7 +216,7 @@ def _summary(dataset, draft):
              what == "images" else "" if known else "; patients unknown") + f" in {dataset.folder}"]
     if counts["duplicate"]:
         lines.append(f"  {counts['duplicate']} are copies of another file (kept; the log says of which)")
-    for status in ("refused", "unmatched"):
+    for status in ("refused", "unmatched", "left out"):
         reasons = Counter(e["reason"] for e in draft.log if e["status"] == status)
         lines += [f"  {status} {count}: {reason}" for reason, count in reasons.most_common(8)]
         lines += [f"  {status}: {len(reasons) - 8} further reasons in import_log.csv"] if len(reasons) > 8 else []
