@@ -17,13 +17,11 @@ def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(prog="medlab", description="Research workbench for medical imaging and "
                                      "survival analysis. Research use only.")
     commands = parser.add_subparsers(dest="command", required=True)
-    importing = commands.add_parser("import", help="make a dataset folder data/NAME from SOURCE", epilog=
-                                    "Further options depend on the kind of source: --key ID, --mask-classes liver:1, "
-                                    "--split-as val:test, --roi 'GTV*:tumour'; see medlab/intake/importers.py")
-    importing.add_argument("source", help="a folder, a file, or synthetic:thorax")
-    importing.add_argument("name", help="name of the dataset")
-    importing.add_argument("--kind", help="kind of source, where it is not detected: folders, masks, voc, coco, "
-                           "table, dicom, nifti, npz, medmnist")
+    importing = commands.add_parser("import", help="make a dataset folder data/NAME from SOURCE", add_help=False)
+    importing.add_argument("-h", "--help", action=_Manual, nargs=0)
+    importing.add_argument("source")
+    importing.add_argument("name")
+    importing.add_argument("--kind")
     commands.add_parser("check", help="say what is in data/NAME and what is wrong").add_argument("name")
     running = commands.add_parser("run", help="execute what is stale in reports/RUN")
     running.add_argument("runs", nargs="+", metavar="RUN")
@@ -60,6 +58,16 @@ def _complain(problem, known):
     if not problems.is_ours(problem):
         problem = problems.explained(problem, getattr(known, "source", None), f"medlab {known.command}")
     print(f"medlab: {problems.shown(problem)}", file=sys.stderr)
+
+
+class _Manual(argparse.Action):
+    """``medlab import --help``: the options as the importers define them."""
+
+    def __call__(self, parser, *_):
+        from medlab.intake import manual
+
+        print(manual.text())
+        parser.exit()
 
 
 def read_options(words) -> dict:

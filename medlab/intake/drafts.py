@@ -25,8 +25,14 @@ from medlab import storage
 from medlab.cohorts import cards
 from medlab.intake import label_maps
 
-CARD = ("title", "modality", "intensity", "description", "licence", "citation", "positive", "classes",
-        "classes_ordered", "time_origin", "event_meaning", "augmentation", "window", "region")
+CARD = {  # options that say what the card says, with a line of help
+    "title": "what the dataset is", "modality": "DICOM's code, such as CT, MR, DX, US, XC", "description": "in a sentence",
+    "intensity": "HU, SUV or arbitrary", "licence": "under which the data may be used", "citation": "what to cite",
+    "positive": "the class that a high score means", "classes": "names of the classes in their order, a,b,c",
+    "classes_ordered": "they are grades", "time_origin": "what the follow-up is counted from",
+    "event_meaning": "what an event is, such as death", "augmentation": "policy of training, such as fundus",
+    "window": "CT window of the pictures, such as lung", "region": "what is shown, such as chest",
+}
 MANNERS = ("overwrite", "yes", "dry_run")  # how to import, not what
 SPLIT_NAMES = {"train": "train", "training": "train", "tr": "train", "val": "val", "valid": "val",
                "validation": "val", "dev": "val", "test": "test", "testing": "test", "ts": "test"}

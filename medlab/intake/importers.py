@@ -15,8 +15,6 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
-
 import medlab
 from medlab.cohorts import datasets
 from medlab.intake import bold, coco, dicom_tree, drafts, joins, mask_folders, problems, readings, studies, voc
@@ -42,7 +40,7 @@ COMMON = {  # options of all kinds, with a line of help
     "keep": "columns to take although they look like identifiers",
     "mask": "where masks are: a folder, or a template such as '{stem}_mask.png'", "mask_classes": "name:value,...",
     "valid": "where fields of view are, as for masks", "blocks": "contiguous blocks of a volume's slices as patients",
-    **dict.fromkeys(drafts.CARD, "said in the card"),
+    **drafts.CARD,
 }
 
 
@@ -116,10 +114,11 @@ def _import(source, name, kind, options):
 
 
 def _check_pattern(options):
-    pattern = options.get("patient_pattern")
+    pattern = options.get("patient_pattern", "")
     try:
-        if pattern is not None:
-            re.compile(str(pattern))
+        if not isinstance(pattern, str):
+            raise re.error("no text")
+        re.compile(pattern)
     except re.error as error:
         raise ValueError(f"--patient-pattern {pattern!r}: no regular expression ({error}); expected one with named "
                          "groups such as 'P(?P<patient_id>[0-9]+)_'") from None
@@ -149,9 +148,11 @@ def detect_kind(source, mask=None) -> str:
         raise ValueError(f"source {text!r}: no such file or folder; known besides: synthetic:thorax (pet, "
                          "fmri), medmnist:NAME")
     if path.is_file():
+        from medlab.imaging import formats
+
         suffix = path.suffix.lower()
         if suffix == ".npz":
-            return "medmnist" if {"train_images", "train_labels"} <= set(np.load(path).files) else "npz"
+            return "medmnist" if {"train_images", "train_labels"} <= set(formats.members(path)) else "npz"
         if coco.looks_like(path):
             return "coco"
         if suffix in (".csv", ".tsv", ".txt", ".xlsx", ".xls", ".xlsm"):
@@ -238,6 +239,8 @@ def synthetic(draft, source, *, patients=None, seed=0, volumes=240) -> None:
     ----------
     patients : int, optional
         By default 240 for ``synthetic:thorax``, 20 for ``synthetic:pet``.
+    seed : int
+        Of the random numbers: the same seed makes the same cohort.
     volumes : int, optional
         Of ``synthetic:fmri``, one every 2 s.
     """
