@@ -3,6 +3,7 @@
 `named_files` is what these kinds share with `mask_folders`.
 """
 
+import math
 import re
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -176,6 +177,10 @@ def npz(draft, source, *, member=None, frames=False, patient_member=None, label_
             rows.append({"source": f"{file}::{member}"})
             continue
         count = (*shapes[file].get(member, ()), 0)[0]
+        if math.prod(shapes[file].get(member, ())) > formats.MAX_BYTES:
+            draft.say(file, "refused", f"a stack of {' x '.join(map(str, shapes[file][member]))} numbers: more than "
+                      f"{formats.MAX_BYTES // 2**20} MiB; cut it into several files")
+            continue
         extra = {c: formats.member(draft.source / file, m).ravel()
                  for c, m in (("patient_id", patient_member), ("label", label_member)) if m}
         for option, values in extra.items():
