@@ -294,7 +294,8 @@ def _(root):
     return root / "all.npz"
 
 
-@layout("an npz per patient with scan and mask", OPTION, options={"member": "scan", "mask": "::mask"}, images=3, masks=3)
+@layout("an npz per patient with scan and mask", OPTION, options={"member": "scan", "mask": "::mask"}, images=3,
+        masks=3)
 def _(root):
     root.mkdir(parents=True)
     for i in range(3):

@@ -109,9 +109,10 @@ def test_what_the_import_understood_and_guessed(data):
 def test_a_group_without_values_in_table_one_is_a_dash():
     from tableone import TableOne
 
-    people = pd.DataFrame({"label": ["a", "a", "b", "b"], "sex": ["m", "f", None, None], "age": [5.0, 6, None, None]})
+    people = pd.DataFrame({"label": list("aabb"), "sex": ["m", "f", None, None], "age": [5.0, 6, None, None]})
     with np.errstate(all="ignore"):
-        made = TableOne(people, columns=["sex", "age"], categorical=["sex"], nonnormal=["age"], groupby="label").tableone
+        made = TableOne(people, columns=["sex", "age"], categorical=["sex"], nonnormal=["age"], groupby="label")
+    made = made.tableone
     assert "nan" in made.to_string() and "nan" not in summary.table_one_shown(made).to_string()
     assert "1 (50.0)" in summary.table_one_shown(made).to_string()
 

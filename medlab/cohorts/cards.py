@@ -22,6 +22,7 @@ CARD_KEYS = {
     "region": str, "mask_classes": dict,
     "import": dict, "notes": list, "understood": list, "questions": list, "sha256": dict,
 }
+KINDS = {str: "text", list: "a list", dict: "names with values", bool: "true or false"}
 EVENTS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 BOX_COLUMNS = ("image", "frame", "label", "x_min", "y_min", "x_max", "y_max", "z_min", "z_max")
 TEXT = ("patient_id", "image", "label", "mask", "valid_mask", "events", "split", "spacing_mm", "event_cause", "event")
@@ -41,7 +42,9 @@ def read_card(path) -> dict:
             raise ValueError(f"card.yaml: unknown key {key!r}"
                              + (f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(CARD_KEYS)}"))
         if value is not None and not isinstance(value, CARD_KEYS[key]):
-            raise ValueError(f"card.yaml: {key} is {value!r}, expected {CARD_KEYS[key]}; correct the card")
+            legal = CARD_KEYS[key] if isinstance(CARD_KEYS[key], tuple) else (CARD_KEYS[key],)
+            raise ValueError(f"card.yaml: {key} is {str(value)!r}, expected {' or '.join(KINDS[k] for k in legal)}; "
+                             f"correct the card (text that looks like something else stands in quotes)")
     for key, legal in {"intensity": ("HU", "SUV", "arbitrary"), "patients": ("known", "unknown")}.items():
         if card.get(key) not in (None, *legal):
             raise ValueError(f"card.yaml: {key} is {card[key]!r}, expected one of {', '.join(legal)}")
@@ -173,6 +176,10 @@ def validate_boxes(boxes, cohort, folder) -> None:
         raise ValueError(f"boxes.csv, line {row + 2}: image {boxes.image[row]!r} is not in cohort.csv")
     for a, b in (("x_min", "x_max"), ("y_min", "y_max"), ("z_min", "z_max")):
         if a in boxes and b in boxes:
+            for c in (a, b):
+                if not pd.api.types.is_numeric_dtype(boxes[c]):
+                    raise ValueError(f"boxes.csv: column {c!r} holds {str(boxes[c].dropna().iloc[0])!r}; expected "
+                                     "numbers, in pixels from 0")
             wrong = ~((boxes[a] >= 0) & (boxes[b] >= boxes[a])) & ~(boxes[a].isna() & (a == "z_min"))
             if wrong.any():
                 row = int(np.flatnonzero(wrong)[0])

@@ -65,7 +65,10 @@ def load(name: str) -> Dataset:
     boxes = cards.read_csv(folder / "boxes.csv") if (folder / "boxes.csv").is_file() else None
     if boxes is not None:
         cards.validate_boxes(boxes, cohort, folder)
-    truth = pd.read_csv(folder / "truth.csv") if (folder / "truth.csv").is_file() else None
+    truth = None
+    if (folder / "truth.csv").is_file():
+        cards.read_csv(folder / "truth.csv")  # refused with a message, where it is no table
+        truth = pd.read_csv(folder / "truth.csv")
     return Dataset(name, folder, card, cohort, boxes, truth, tuple(notes))
 
 

@@ -10,7 +10,8 @@ from medlab.statistics import intervals
 
 UNKNOWN_PATIENTS = ("Which images belong to one patient is unknown: leakage between images of one patient "
                     "cannot be excluded, and intervals take each image for a patient.")
-UNTOLD = ("sha256", "import", "notes", "event_coding", "understood", "questions")  # of a card: for programs, or told in other words
+# of a card: for programs, or told in other words
+UNTOLD = ("sha256", "import", "notes", "event_coding", "understood", "questions")
 UNLABELLED = "(no label)"
 UNSEEN = ("sha", "phash", "problem", "duplicate_kind", "duplicate_group", "channels")  # of a patient: bookkeeping
 

@@ -208,7 +208,7 @@ def _npy_header(stream):
 
 def members(path) -> dict[str, tuple]:
     """Shapes of the arrays of an npz file by name, from their headers; BadImage where it is none."""
-    with guard(path, "not readable as npz"), zipfile.ZipFile(path) as archive:
+    with guard(Path(path).name, "no npz, or cut off: get it again"), zipfile.ZipFile(path) as archive:
         found = {}
         for info in (i for i in archive.infolist() if i.filename.endswith(".npy")):
             with archive.open(info) as stream:
@@ -218,13 +218,15 @@ def members(path) -> dict[str, tuple]:
 
 def member(path, name) -> np.ndarray:
     """One array of an npz, numbers or text; BadImage where it is absent or larger than any image may be."""
-    with guard(path, "not readable as npz"), zipfile.ZipFile(path) as archive:
+    with guard(Path(path).name, "no npz, or cut off: get it again"), zipfile.ZipFile(path) as archive:
         if f"{name}.npy" not in archive.namelist():
-            raise BadImage(path, f"no member {name!r}; found {', '.join(n[:-4] for n in archive.namelist()[:10])}")
+            raise BadImage(Path(path).name, f"no member {name!r}; found "
+                           f"{', '.join(n[:-4] for n in archive.namelist()[:10])}")
         with archive.open(f"{name}.npy") as stream:
             shape, _, dtype = _npy_header(stream)
         if math.prod(shape) * dtype.itemsize > MAX_BYTES:
-            raise BadImage(path, f"member {name!r} announces {shape} of {dtype.name}: more than {MAX_BYTES // 2**20} MiB")
+            raise BadImage(Path(path).name, f"member {name!r} announces {shape}: more than "
+                           f"{MAX_BYTES // 2**20} MiB")
         with np.load(path, allow_pickle=False) as data:
             return data[name]
 

@@ -26,7 +26,8 @@ from medlab.cohorts import cards
 from medlab.intake import label_maps
 
 CARD = {  # options that say what the card says, with a line of help
-    "title": "what the dataset is", "modality": "DICOM's code, such as CT, MR, DX, US, XC", "description": "in a sentence",
+    "title": "what the dataset is", "modality": "DICOM's code, such as CT, MR, DX, US, XC",
+    "description": "in a sentence",
     "intensity": "HU, SUV or arbitrary", "licence": "under which the data may be used", "citation": "what to cite",
     "positive": "the class that a high score means", "classes": "names of the classes in their order, a,b,c",
     "classes_ordered": "they are grades", "time_origin": "what the follow-up is counted from",
@@ -263,7 +264,7 @@ def mapping(option: str, value) -> dict:
 def whole_numbers(option: str, value) -> dict:
     """``name:1,other:2`` as names with different whole numbers from 0."""
     pairs = mapping(option, value)
-    numbers = {n: int(v) for n, v in pairs.items() if n and v.isdigit()}
+    numbers = {n: int(v) for n, v in pairs.items() if n and v.isdecimal()}
     if len(numbers) < len(pairs) or len(set(numbers.values())) < len(numbers):
         raise ValueError(f"--{option} {value!r}: expected NAME:VALUE,... with different whole numbers from 0")
     return numbers

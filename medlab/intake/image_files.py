@@ -162,7 +162,7 @@ def npz(draft, source, *, member=None, frames=False, patient_member=None, label_
         except formats.BadImage as error:
             draft.say(file, "refused", error.reason)
     if not shapes:
-        raise ValueError(f"{files[0]}: {draft.log[-len(files)]['reason']}; expected .npz written by numpy, get it again")
+        raise ValueError(f"{files[0]}: {draft.log[-len(files)]['reason']}; expected .npz written by numpy")
     files = list(shapes)
     members = {k: len(shape) for k, shape in shapes[files[0]].items()}
     images = [k for k, ndim in members.items() if ndim >= 2 and f"::{k}" != draft.options.get("mask")]

@@ -159,6 +159,8 @@ def detect_kind(source, mask=None) -> str:
             return "table"
         raise ValueError(f"{path.name}: expected a folder, a table (.csv, .xlsx), .npz or COCO .json; "
                          "say the kind with --kind")
+    if not path.is_dir():
+        raise ValueError(f"{path.name}: neither a file nor a folder; expected one with images or a table")
     files = drafts.listing(path)
     if voc.roots(files):
         return "voc"
@@ -226,6 +228,8 @@ def _summary(dataset, draft):
 
 def medmnist(draft, source) -> None:
     """A MedMNIST npz (a file, or ``medmnist:NAME`` fetched and checked by MD5) with its own split."""
+    if not str(source).startswith("medmnist:") and not Path(source).is_file():
+        raise ValueError(f"{source}: expected the .npz file of MedMNIST, or medmnist:NAME")
     cohort, known, file = mnist.rows(draft, source)
     drafts.card(draft, "medmnist", **known)
     draft.card["import"]["source"] = file

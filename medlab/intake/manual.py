@@ -24,9 +24,9 @@ EXAMPLES = (
     ("volumes with masks of several classes", "medlab import task03 liver --mask-classes liver:1,tumour:2"),
 )
 EXPLAINED = {  # options that a line does not explain
-    "patient_pattern": "A regular expression (Python) that is searched in the path of each file below the source, such "
-    "as left/P007_2.png. Each named group becomes a column; patient_id says whose the image is, and is what keeps images "
-    "of one patient on one side of a split. '(?P<patient_id>P[0-9]+)_(?P<visit>[0-9])' makes patient_id P007 and visit "
+    "patient_pattern": "A regular expression (Python) that is searched in the path of each file below the source, "
+    "such as left/P007_2.png. Each named group becomes a column; patient_id says whose the image is, and keeps the images of "
+    "one patient on one side of a split. '(?P<patient_id>P[0-9]+)_(?P<visit>[0-9])' makes patient_id P007 and visit "
     "2. A file that does not fit is refused and logged. Without patients, every image counts as a patient and the page "
     "says so.",
     "mask": "The name of a folder of masks (--mask manual), or a template of the mask's path below the source, filled "
@@ -36,8 +36,8 @@ EXPLAINED = {  # options that a line does not explain
     "image": "A template of the image's path below the source, filled from each row of the table: "
     "'images/{site}/{ID:03d}.png' takes the columns site and ID, the number with leading zeros. 'scans/{ID}.npz::ct' "
     "names a member. Only files that are there are taken; rows without a file and files without a row are logged.",
-    "where": "A condition on the columns of the table, as in pandas: \"modality == 'X-ray' and age > 17\". Rows that do "
-    "not meet it are logged and left out.",
+    "where": "A condition on the columns of the table, as in pandas: \"modality == 'X-ray' and age > 17\". Rows that "
+    "do not meet it are logged and left out.",
 }
 
 
@@ -47,8 +47,8 @@ def text() -> str:
     what = {k: v for k, v in common.items() if k not in (*drafts.CARD, *drafts.MANNERS)}
     parts = ["usage: medlab import SOURCE NAME [--kind KIND] [--OPTION VALUE ...]\n\n" + textwrap.fill(
         "Makes the dataset data/NAME from SOURCE: a folder, a table, an npz, a COCO json, synthetic:thorax (pet, fmri) "
-        "or medmnist:NAME. It prints how it read the source before it writes, asks where two readings are possible, and "
-        "refuses what would invert or mix an outcome. Docs: docs/import.md.", WIDTH)]
+        "or medmnist:NAME. It prints how it read the source before it writes, asks where two readings are possible, "
+        "and refuses what would invert or mix an outcome. Docs: docs/import.md.", WIDTH)]
     parts.append("\n".join(["Examples:", *(f"  # {what}\n  {command}" for what, command in EXAMPLES)]))
     parts.append(_table("Kinds (--kind; detected from what lies in the source, except bold)",
                         [(name, _first(function)) for name, function in importers.KINDS.items()]))

@@ -1,6 +1,6 @@
 """What goes wrong without a message of ours: the file being read, what was found, what was expected, the next step.
 
-Libraries raise what they like for a broken or hostile file (zipfile.BadZipFile, RecursionError, UnicodeError, KeyError).
+Libraries raise what they like for a broken or hostile file (BadZipFile, RecursionError, UnicodeError, KeyError).
 `explained` is the one place where that becomes a sentence.
 """
 
@@ -51,7 +51,7 @@ def explained(error, source=None, doing="the import") -> ValueError:
     said = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
     place = traceback.extract_tb(error.__traceback__)[-1:]
     where = f" at {place[0].name}" if place else ""
-    return ValueError(f"{shown(file) if file else doing} {found} ({type(error).__name__}"
+    return ValueError(f"{shown(file)[-300:] if file else doing} {found} ({type(error).__name__}"
                       f"{': ' + shown(said) if said else ''}{where}); expected {expected}. MEDLAB_DEBUG=1 shows the "
                       "lines of the program")
 
