@@ -25,10 +25,10 @@ EXAMPLES = (
 )
 EXPLAINED = {  # options that a line does not explain
     "patient_pattern": "A regular expression (Python) that is searched in the path of each file below the source, "
-    "such as left/P007_2.png. Each named group becomes a column; patient_id says whose the image is, and keeps the images of "
-    "one patient on one side of a split. '(?P<patient_id>P[0-9]+)_(?P<visit>[0-9])' makes patient_id P007 and visit "
-    "2. A file that does not fit is refused and logged. Without patients, every image counts as a patient and the page "
-    "says so.",
+    "such as left/P007_2.png. Each named group becomes a column; patient_id says whose the image is, and keeps the "
+    "images of one patient on one side of a split. '(?P<patient_id>P[0-9]+)_(?P<visit>[0-9])' makes patient_id P007 "
+    "and visit 2. A file that does not fit is refused and logged. Without patients, every image counts as a patient "
+    "and the page says so.",
     "mask": "The name of a folder of masks (--mask manual), or a template of the mask's path below the source, filled "
     "for each image: {stem} is the file's name without suffix, {folder} its folder, {file} its name, and any column or "
     "named group. '{folder}/{stem}_mask.png'; of an npz 'masks/{stem}.npz::mask', or '::mask' for a member of the same "
