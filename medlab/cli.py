@@ -1,7 +1,9 @@
 """The command line: ``medlab import``, ``medlab check``, ``medlab run``, ``medlab repeat``."""
 
 import argparse
+import os
 import sys
+import traceback
 
 from medlab import storage
 
@@ -17,15 +19,12 @@ def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(prog="medlab", description="Research workbench for medical imaging and "
                                      "survival analysis. Research use only.")
     commands = parser.add_subparsers(dest="command", required=True)
-    importing = commands.add_parser("import", allow_abbrev=False, help="make a dataset folder data/NAME from SOURCE",
-                                    epilog="Further options depend on the kind of source: --key ID, "
-                                    "--mask-classes liver:1, --split-as val:test, --roi 'GTV*:tumour'; see "
-                                    "medlab/intake/importers.py")
-    importing.add_argument("source", help="a folder, a file, or synthetic:thorax")
-    importing.add_argument("name", help="name of the dataset")
-    importing.add_argument("--kind", help="kind of source, where it is not detected: folders, masks, voc, coco, "
-                           "table, dicom (CT, MR, PET, pictures; --modality PT takes the PET), nifti, npz, medmnist, "
-                           "synthetic; bold (runs of functional MRI, from NIfTI or DICOM) is never detected: say it")
+    importing = commands.add_parser("import", help="make a dataset folder data/NAME from SOURCE", add_help=False,
+                                    allow_abbrev=False)
+    importing.add_argument("-h", "--help", action=_Manual, nargs=0)
+    importing.add_argument("source")
+    importing.add_argument("name")
+    importing.add_argument("--kind")
     checking = commands.add_parser("check", help="say what is in data/NAME and what is wrong")
     checking.add_argument("name")
     checking.add_argument("--deep", action="store_true", help="compare every file with what was imported, by content")
@@ -41,16 +40,40 @@ def main(arguments=None) -> int:
     repeating.add_argument("--only-write", action="store_true", help="make the run folders, execute nothing")
     storage.keep_private()
     known, further = parser.parse_known_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name that is not UTF-8 must not stop what is said about it
+            stream.reconfigure(errors="backslashreplace")
     try:
         if known.command != "import" and further:
             parser.error(f"unknown argument {further[0]}")
         return {"import": _import, "check": _check, "run": _run, "repeat": _repeat}[known.command](known, further)
-    except (ValueError, OSError, RuntimeError) as problem:
-        print(f"medlab: {storage.inert(problem)}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("medlab: interrupted", file=sys.stderr)
         return 130
+    except Exception as problem:
+        _complain(problem, known)
+        return 2
+
+
+def _complain(problem, known):
+    """A refusal as it is said; anything else as a sentence about the file being read, its traceback on demand."""
+    from medlab.intake import problems
+
+    if os.environ.get("MEDLAB_DEBUG"):
+        traceback.print_exception(problem)
+    if not problems.is_ours(problem):
+        problem = problems.explained(problem, getattr(known, "source", None), f"medlab {known.command}")
+    print(f"medlab: {storage.inert(problem)}", file=sys.stderr)
+
+
+class _Manual(argparse.Action):
+    """``medlab import --help``: the options as the importers define them."""
+
+    def __call__(self, parser, *_):
+        from medlab.intake import manual
+
+        print(manual.text())
+        parser.exit()
 
 
 def read_options(words) -> dict:

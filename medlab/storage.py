@@ -117,11 +117,15 @@ def inert(text) -> str:
     >>> inert("red \x1b[31m")
     'red \\x1b[31m'
     """
+    def out(character):
+        code = ord(character)
+        if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp", "Co"):
+            return character
+        code -= 0xdc00 * (0xdc80 <= code <= 0xdcff)  # a byte of a name that is no UTF-8
+        return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
     text = str(text)
-    if text.isprintable():
-        return text
-    return "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp", "Co") else
-                   f"\\x{ord(c):02x}" if ord(c) < 256 else f"\\u{ord(c):04x}" for c in text)
+    return text if text.isprintable() else "".join(map(out, text))
 
 
 def fresh(folder, *parts) -> Path:

@@ -20,10 +20,12 @@ def executed(*cells):
 
 def test_cells_without_what_they_need_are_left_out_and_it_is_said_once():
     said = executed("# needs: images\nprint(1)", "# needs: images, masks\nprint(2)", "# needs: masks\nprint(3)",
-                    "# needs: follow-up\nprint(4)", "# needs: second-group\nprint(5)", "print(6)")
+                    "# needs: follow-up\nprint(4)", "# needs: second-group\nprint(5)", "print(6)",
+                    "# needs: masks, second-group\nprint(7)")
     assert said == ["1\n", "No masks here: what needs it is left out.\n", "",
                     "No follow-up here: what needs it is left out.\n",
-                    "No second group here: what needs it is left out.\n", "6\n"]
+                    "No second group here: what needs it is left out.\n", "6\n",
+                    "No masks and no second group here: what needs it is left out.\n"]
 
 
 def test_a_need_that_nobody_told_about_is_an_error():

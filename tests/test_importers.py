@@ -63,7 +63,7 @@ def test_folders_with_splits_spellings_and_refusals(workspace, capsys):
     }
     assert data.cohort.set_index("patient_id").loc["p03", "side"] == "L" and data.card["patients"] == "known"
     said = log(data)
-    assert said["status"].value_counts().to_dict() == {"taken": 7, "refused": 3, "duplicate": 1}
+    assert said["status"].value_counts().to_dict() == {"taken": 7, "refused": 3, "duplicate": 1, "left out": 1}
     reasons = said.set_index("file")["reason"]
     assert "PNG" in reasons["testing/none/p07_R.png"] and "suffix" in reasons["testing/none/notes.txt"]
     assert "patient-pattern" in reasons["testing/none/odd.png"]

@@ -82,8 +82,72 @@ def test_classes_and_sites(cohort):
     assert summary.classes_by(cohort, ["site"], ["well", "ill"]).loc["site B"].to_dict() == {"well": 2, "ill": 2}
     said = summary.classes_in_words(cohort, ["well", "ill"])
     assert "50.0% of the images" in said[0] and said[1].startswith("1 patients have images of more than one class")
-    several = pd.DataFrame({"label_a": [0, 1], "label_b": [1, 1]})
-    assert summary.class_counts(several, ["a", "b"], []).loc["label_a", "sum"] == 1
+    several = pd.DataFrame({"label_a": [0, 1], "label_b": [None, None]})
+    assert summary.class_counts(several, ["a", "b"], []).loc["label_a"].tolist() == [1, 2, "50.0%"]
+    assert summary.class_counts(several, ["a", "b"], []).loc["label_b"].tolist() == [0, 0, ""], "no share of none"
+
+
+def test_rows_without_a_label_count_for_nothing(cohort):
+    cohort["label"] = ["well", "ill", "ill", "ill", None, None, None, None]
+    said = summary.classes_in_words(cohort, ["well", "ill"])
+    assert said[0].startswith("The largest class has 75.0% of the images with a label (4 have none)")
+    table = summary.class_counts(cohort, ["well", "ill"], [])
+    assert table.loc["share"].tolist() == ["25.0%", "75.0%", ""] and table.loc["images", "(no label)"] == 4
+    said = summary.classes_in_words(cohort.assign(label=None), ["well", "ill"])
+    assert said == ["None of the 8 images has a label"]
+    cohort.loc[0, "site"] = None
+    assert summary.classes_by(cohort, ["site"], ["well", "ill"]).loc["no site", "well"] == 1
+
+
+def test_what_the_import_understood_and_guessed(data):
+    assert summary.how_read({}).empty
+    data.card |= {"understood": [{"what": "kind", "read_as": "folders"}],
+                  "questions": [{"question": "is 2 dead?", "option": "--event-values"}]}
+    table = summary.how_read(data.card)
+    assert table.index.tolist() == ["kind", "a guess"] and "--event-values answers it" in table.iloc[1, 0]
+    assert "read_as" not in summary.card_in_words(data)
+
+
+def test_a_group_without_values_in_table_one_is_a_dash():
+    from tableone import TableOne
+
+    people = pd.DataFrame({"label": list("aabb"), "sex": ["m", "f", None, None], "age": [5.0, 6, None, None]})
+    with np.errstate(all="ignore"):
+        made = TableOne(people, columns=["sex", "age"], categorical=["sex"], nonnormal=["age"], groupby="label")
+    made = made.tableone
+    assert "nan" in made.to_string() and "nan" not in summary.table_one_shown(made).to_string()
+    assert "1 (50.0)" in summary.table_one_shown(made).to_string()
+
+
+def test_suffix_folder_and_size_of_the_files_are_told_apart_from_classes(workspace):
+    folder, rows = workspace / "data" / "made", []
+    for i in range(40):
+        label, site = ("ill", "well")[i % 2], f"site_{i % 3}"
+        name = f"images/train/{label}/{site}/{i}.{'jpg' if label == 'ill' and i < 30 else 'png'}"
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x" * 1024 * (i % 5 + 1))
+        rows.append({"patient_id": f"p{i}", "image": name, "label": label, "split": "train"})
+    pd.DataFrame(rows).to_csv(folder / "cohort.csv", index=False)
+    (folder / "card.yaml").write_text("title: Made up\n")
+    made = datasets.load("made")
+    files = confounding.files(made)
+    assert files["file: folder"].unique().tolist() == ["site_0", "site_1", "site_2"], "neither split nor class"
+    assert files["file: size"].tolist()[:5] == [1, 2, 3, 4, 5]
+    values, kinds = confounding.candidates(made.cohort.assign(problem=None), [], [], files)
+    assert kinds == {"file: suffix": "technical", "file: folder": "technical", "file: size": "brightness"}
+    table = confounding.each_alone(values, made.cohort["label"], made.cohort["patient_id"], kinds)
+    assert table.loc["file: suffix", "value"] == pytest.approx(0.875, abs=0.05) and "file: suffix" not in made.cohort
+    assert datasets.covariates(made) == []
+    said = pd.DataFrame({**made.cohort, "file_suffix": ".dcm"})
+    assert set(confounding.files(datasets.replace(made, cohort=said))["file: suffix"]) == {".dcm"}
+
+
+def test_grey_levels_are_shown_from_the_lowest_on(cohort):
+    negative = cohort.assign(minimum=[-1024.0] * 3 + [0.0] * 5, maximum=1500.0)
+    assert intensities.bins(negative, in_hu=False)[0] < -1000, "most images begin at 0, yet some do not"
+    edges = intensities.bins(negative.assign(minimum=-2000.0), in_hu=True)
+    assert edges[0] < -1999 and 1499 < edges[-1] < 1600
+    assert "neither air nor soft tissue" in intensities.hu_in_words(edges, {"a": np.zeros(len(edges) - 1)})
 
 
 def test_spellings_and_impossible_values(data, cohort):

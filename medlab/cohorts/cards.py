@@ -39,7 +39,8 @@ def read_card(path) -> dict:
             raise ValueError(f"card.yaml: unknown key {key!r}"
                              + (f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(CARD_KEYS)}"))
         if value is not None and not isinstance(value, CARD_KEYS[key]):
-            raise ValueError(f"card.yaml: {key} is {str(value)[:80]!r}, expected {_kind(key)}; correct the card")
+            raise ValueError(f"card.yaml: {key} is {str(value)[:80]!r}, expected {_kind(key)}; correct the card (text "
+                             "that looks like something else stands in quotes)")
     for key, legal in {"intensity": ("HU", "SUV", "arbitrary"), "patients": ("known", "unknown")}.items():
         if card.get(key) not in (None, *legal):
             raise ValueError(f"card.yaml: {key} is {card[key]!r}, expected one of {', '.join(legal)}")
@@ -201,6 +202,10 @@ def validate_boxes(boxes, cohort, folder) -> None:
         raise ValueError(f"boxes.csv, line {row + 2}: image {boxes.image[row]!r} is not in cohort.csv")
     for a, b in (("x_min", "x_max"), ("y_min", "y_max"), ("z_min", "z_max")):
         if a in boxes and b in boxes:
+            for c in (a, b):
+                if not pd.api.types.is_numeric_dtype(boxes[c]):
+                    raise ValueError(f"boxes.csv: column {c!r} holds {str(boxes[c].dropna().iloc[0])!r}; expected "
+                                     "numbers, in pixels from 0")
             wrong = ~((boxes[a] >= 0) & (boxes[b] >= boxes[a])) & ~(boxes[a].isna() & (a == "z_min"))
             if wrong.any():
                 row = int(np.flatnonzero(wrong)[0])

@@ -57,9 +57,9 @@ def _who(dataset):
                                    f"{sides.index[sides > 1][0]}; correct the column split or remove it"))
     log = dataset.folder / "import_log.csv"
     if log.is_file():
-        counts = pd.read_csv(log)["status"].value_counts()
+        counts = cards.read_csv(log).get("status", pd.Series(dtype=str)).value_counts()
         found += [("note", f"import: {counts[s]} {s} (see import_log.csv)")
-                  for s in ("refused", "unmatched") if s in counts]
+                  for s in ("refused", "unmatched", "left out") if s in counts]
     return found
 
 
@@ -122,7 +122,9 @@ def _targets(dataset):
     tested = cohort[cohort["split"] == "test"] if "split" in cohort and (cohort["split"] == "test").any() else None
     share, rows = (1.0, tested) if tested is not None else (0.2, cohort)
     where = f"the {len(rows)} of the source's test split" if tested is not None else f"a test part of {0.2:.0%}"
-    if "label" in cohort:
+    if "label" in cohort and dataset.cohort["label"].isna().all():
+        found.append(("warning", f"target label: none of {len(dataset.cohort)} rows has one"))
+    elif "label" in cohort:
         counts = dataset.cohort["label"].value_counts().reindex(datasets.classes(dataset)).fillna(0).astype(int)
         missing = int(dataset.cohort["label"].isna().sum())
         found.append(("ok", "target label: " + ", ".join(f"{k} {v}" for k, v in counts.items())
@@ -175,7 +177,10 @@ def _tables(dataset):
               for c, why in _repeats_outcome(persons, names).items()]
     outcomes = {"label": cohort["label"]} if "label" in cohort else {}
     outcomes |= {"survival": cohort[["time_days", "event"]]} if "time_days" in cohort else {}
-    for column in vocabulary.sites(persons[names]):
+    files = confounding.files(dataset).drop(columns="file: size", errors="ignore")
+    cohort = cohort.join(files[[c for c in files if files[c].nunique() > 1]])
+    persons = cohort.loc[persons.index]
+    for column in [*vocabulary.sites(persons[names]), *(c for c in cohort if c in files)]:
         for target, outcome in outcomes.items():
             rows = persons.index[persons[column].notna() & (outcome.loc[persons.index].notna().T.all()
                                  if target == "survival" else outcome.loc[persons.index].notna())]

@@ -55,20 +55,63 @@ def alone(values, outcome, patients, n_folds=3, n_repeats=8, n_boot=400, seed=0,
             "value": float(found[0]), "low": float(low), "high": float(high), "n": len(names)}
 
 
-def candidates(cohort: pd.DataFrame, covariates: list, sites: list) -> tuple[pd.DataFrame, dict]:
+def files(dataset, most=50) -> pd.DataFrame:
+    """What the files of the images are, apart from their pixels: suffix, collection they come from, size in KiB.
+
+    They say how a picture was made and where from; they are compared with the outcome and never given to a model.
+    The collection is the first level of folders, of 2 to `most` names, that is neither class, split nor patient.
+
+    Returns
+    -------
+    DataFrame
+        Index = cohort row; columns ``file: suffix``, ``file: folder`` (where there is such a level), ``file: size``;
+        none without images. Columns ``file_suffix``, ``file_folder``, ``file_kib`` of the cohort come first.
+    """
+    cohort = dataset.cohort
+    if "image" not in cohort:
+        return pd.DataFrame(index=cohort.index)
+    names = cohort["image"].map(lambda v: str(v).partition("::")[0], na_action="ignore")
+    suffixes = names.str.lower().str.extract(r"(\.nii\.gz|\.[^./]+)$")[0]
+    sizes = {n: (dataset.folder / n).stat().st_size / 1024 for n in names.dropna().unique()}
+    found = {"file: suffix": cohort.get("file_suffix", suffixes), "file: folder": cohort.get("file_folder"),
+             "file: size": cohort.get("file_kib", names.map(sizes))}
+    if found["file: folder"] is None:
+        found["file: folder"] = _collection(cohort, names, most)
+    return pd.DataFrame({k: v for k, v in found.items() if v is not None}, index=cohort.index)
+
+
+def _collection(cohort, names, most):
+    """First level of folders that is not the class, the split or the patient under its own name; None without."""
+    parts = names.str.split("/", expand=True)
+    there = [cohort[c].astype(str).str.casefold() for c in ("label", "patient_id") if c in cohort]
+    for level in range(1, parts.shape[1] - 1):  # 0 is images/, the last one the file
+        folder = parts[level].where(parts[level + 1].notna(), "(none)")
+        same = folder.astype(str).str.casefold()
+        named = any((same == t).mean() > 0.9 for t in there)
+        if "split" in cohort and folder.nunique() == cohort["split"].nunique():
+            named |= (cohort.groupby(folder)["split"].nunique() < 2).all()
+        if not named and 1 < folder.nunique() <= min(most, cohort["patient_id"].nunique() / 2):
+            return folder
+    return None
+
+
+def candidates(cohort: pd.DataFrame, covariates: list, sites: list, files=()) -> tuple[pd.DataFrame, dict]:
     """Columns that could give the outcome away, in the order in which they are shown.
 
     Parameters
     ----------
     cohort : as ``cohort.parquet``; covariates, sites : names of its columns
+    files : DataFrame, optional, of `files`
 
     Returns
     -------
     (DataFrame, dict)
-        Values of the rows without a problem, of columns that vary; and what each is: "technical" (site, size, spacing,
-        images per patient), "brightness" or "clinical" (covariates, size of the mask).
+        Values of the rows without a problem, of columns that vary; and what each is: "technical" (site, file, size,
+        spacing, images per patient), "brightness" (of the picture itself: grey levels, bytes of its file) or "clinical"
+        (covariates, size of the mask).
     """
     found = {c: (cohort[c], "technical") for c in sites}
+    found |= {c: (files[c], "brightness" if c == "file: size" else "technical") for c in files}
     found["images per patient"] = cohort.groupby("patient_id").transform("size"), "technical"
     found |= {f"image: {c}": (cohort[c], "technical") for c in vocabulary.SIZE if c in cohort}
     bright = [c for c in ("minimum", "mean", "maximum") if c in cohort]

@@ -29,7 +29,8 @@ RESERVED = ("patient_id", "image", "frame", "label", "time_days", "event", "even
             "events", "split", "spacing_mm", "study", "series", "side", "row",
             "pet_units", "suv_type", "decay_correction", "injected_dose_bq", "half_life_s", "uptake_time_s",
             "decay_time_s", "philips_suv", "philips_bqml",
-            "attenuation_corrected")  # the last three lines: what a SUV is made of
+            "attenuation_corrected",  # these three lines: what a SUV is made of
+            "file_suffix", "file_folder", "file_kib")  # of the source, see `confounding.files`
 
 
 @dataclass
@@ -71,7 +72,10 @@ def load_folder(folder: Path, name: str) -> Dataset:
     boxes = cards.read_csv(folder / "boxes.csv") if (folder / "boxes.csv").is_file() else None
     if boxes is not None:
         cards.validate_boxes(boxes, cohort, folder)
-    truth = pd.read_csv(folder / "truth.csv") if (folder / "truth.csv").is_file() else None
+    truth = None
+    if (folder / "truth.csv").is_file():
+        cards.read_csv(folder / "truth.csv")  # refused with a message, where it is no table
+        truth = pd.read_csv(folder / "truth.csv")
     return Dataset(name, folder, card, cohort, boxes, truth, tuple(notes))
 
 

@@ -90,8 +90,13 @@ def inverted(rows: pd.DataFrame, fewest: int = 8) -> pd.Series:
 
 
 def bins(rows: pd.DataFrame, in_hu: bool) -> np.ndarray:
-    """Edges of grey-level bins: -1100 to 1000 HU, else to the 98th percentile of the maxima; whole numbers if many."""
-    low, high = (-1100, 1000) if in_hu else (min(0, rows["minimum"].median()), rows["maximum"].quantile(0.98))
+    """Edges of grey-level bins; whole numbers if many.
+
+    From the 2nd percentile of the images' minima (0 where none is negative) to the 98th of their maxima; in HU at least
+    from -1100 to 1000, and not beyond 3100.
+    """
+    low, high = min(0, rows["minimum"].quantile(0.02)), rows["maximum"].quantile(0.98)
+    low, high = (min(-1100, low), max(1000, min(high, 3100))) if in_hu else (low, high)
     whole = np.arange(np.floor(low), high + 2, max(1, np.ceil((high - low) / 140))) - 0.5
     return whole if high - low > 100 else np.linspace(low, high, 101)
 
@@ -120,6 +125,8 @@ def hu_in_words(edges: np.ndarray, levels: dict) -> str:
     edges, levels : of `bins` and `histograms`, HU
     """
     centres, total = (edges[:-1] + edges[1:]) / 2, sum(levels.values())
+    if not any(total[inside].any() for inside in (centres < -500, np.abs(centres) < 200)):
+        return "HU: neither air nor soft tissue is in these images, NOT as expected."
     air, tissue = (centres[inside][np.argmax(total[inside])] for inside in (centres < -500, np.abs(centres) < 200))
     verdict = "as expected" if -1050 <= air <= -650 and -130 <= tissue <= 90 else "NOT as expected"
     return (f"HU: the peak of air and lung is at {air:.0f}, that of soft tissue at {tissue:.0f}, {verdict} "

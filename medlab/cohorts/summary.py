@@ -10,7 +10,9 @@ from medlab.statistics import intervals
 
 UNKNOWN_PATIENTS = ("Which images belong to one patient is unknown: leakage between images of one patient "
                     "cannot be excluded, and intervals take each image for a patient.")
-UNTOLD = ("sha256", "import", "notes", "event_coding")  # of a card: for programs, or told in other words
+# of a card: for programs, or told in other words
+UNTOLD = ("sha256", "import", "notes", "event_coding", "understood", "questions")
+UNLABELLED = "(no label)"
 UNSEEN = ("sha", "problem", "duplicate_kind", "duplicate_group", "channels")  # of a patient: bookkeeping
 
 
@@ -29,6 +31,14 @@ def card_in_words(dataset: datasets.Dataset, width: int = 105) -> str:
     lines = [*told.items(), *(("import note", note) for note in card.get("notes", []))]
     return "\n".join(textwrap.fill(_listed(value), width, initial_indent=f"{key:16}", subsequent_indent=" " * 16)
                      for key, value in lines)
+
+
+def how_read(card: dict) -> pd.DataFrame:
+    """How the import read the source, and what was a guess with the option that answers it; no rows if the card is
+    silent."""
+    rows = [(row["what"], row["read_as"]) for row in card.get("understood") or []]
+    rows += [("a guess", f"{row['question']} ({row['option']} answers it)") for row in card.get("questions") or []]
+    return pd.DataFrame(rows, columns=["how the source was read", ""]).set_index("how the source was read")
 
 
 def _listed(value):
@@ -64,29 +74,41 @@ def class_counts(cohort: pd.DataFrame, order: list, by: list) -> pd.DataFrame:
     unit = unit_of(cohort)
     if "label" in cohort:
         counts = _label_counts(cohort, order)
-        return counts.rename(unit).to_frame().assign(share=(counts / counts.sum()).map("{:.1%}".format)).T
+        of = counts.drop(UNLABELLED, errors="ignore")
+        shares = {name: f"{n / max(1, of.sum()):.1%}" for name, n in of.items()}
+        return pd.DataFrame({unit: counts, "share": pd.Series(shares).reindex(counts.index, fill_value="")}).T
     if order:
-        return cohort[[f"label_{name}" for name in order]].agg(["sum", "mean"]).T
-    groups = [(column + " " + cohort[column].astype(str)).value_counts() for column in by]
+        marked = cohort[[f"label_{name}" for name in order]]
+        return pd.DataFrame({unit: marked.sum(), "known": marked.notna().sum(),
+                             "share": marked.astype(float).mean().map("{:.1%}".format).replace("nan%", "")})
+    groups = [(c + " " + cohort[c].astype(str)).where(cohort[c].notna(), f"no {c}").value_counts() for c in by]
     return pd.concat([pd.Series({"all": len(cohort)}), *groups]).rename(unit).to_frame()
 
 
 def _label_counts(cohort, order):
-    counts = cohort["label"].fillna("(no label)").value_counts()
-    return counts.reindex([name for name in [*order, "(no label)"] if name in counts])
+    counts = cohort["label"].fillna(UNLABELLED).value_counts()
+    return counts.reindex([name for name in [*order, UNLABELLED] if name in counts])
 
 
 def classes_by(cohort: pd.DataFrame, columns: list, order: list) -> pd.DataFrame:
     """Counts of each class (columns, in order) for each value of some columns (rows, "site A"), for `plots.shares`."""
-    table = pd.concat([pd.crosstab(c + " " + cohort[c].astype(str), cohort["label"]) for c in columns])
+    named = [(c + " " + cohort[c].astype(str)).where(cohort[c].notna(), f"no {c}") for c in columns]
+    table = pd.concat([pd.crosstab(rows, cohort["label"]) for rows in named])
     return table.reindex(columns=[name for name in order if name in table])
 
 
 def classes_in_words(cohort: pd.DataFrame, order: list, patients_known: bool = True) -> list[str]:
-    """What the sizes of the classes mean: the accuracy of guessing, mixed patients, precision of an AUC."""
-    counts, unit = _label_counts(cohort, order), unit_of(cohort)
+    """What the sizes of the classes mean: the accuracy of guessing, mixed patients, precision of an AUC.
+
+    All of it over the rows with a label.
+    """
+    without, cohort, unit = int(cohort["label"].isna().sum()), cohort[cohort["label"].notna()], unit_of(cohort)
+    if cohort.empty:
+        return [f"None of the {without} {unit} has a label"]
+    counts = _label_counts(cohort, order)
     largest = counts.max() / counts.sum()
-    said = [f"The largest class has {largest:.1%} of the {unit}: the accuracy of always guessing it"]
+    said = [f"The largest class has {largest:.1%} of the {unit}" + (f" with a label ({without} have none)" if without
+            else "") + ": the accuracy of always guessing it"]
     if patients_known:
         mixed = int((cohort.groupby("patient_id")["label"].nunique() > 1).sum())
         said.append(f"{mixed} patients have images of more than one class")
@@ -141,6 +163,11 @@ def table_one_columns(people: pd.DataFrame, covariates: list, most: int = 12) ->
     shown = [c for c in covariates if people[c].notna().any()
              and (c not in words or people[c].nunique() <= most)]
     return shown, [c for c in shown if c in words]
+
+
+def table_one_shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of `tableone` with "-" where a group has no value at all, instead of "0 (nan)"."""
+    return table.replace(r"^(\d+ \(nan\)|nan( [\[(]nan.*)?)$", "-", regex=True)
 
 
 def missing(people: pd.DataFrame, covariates: list, most: int = 8) -> list[str]:

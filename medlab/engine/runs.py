@@ -143,7 +143,7 @@ def as_executed(lines: list[str]) -> list[str]:
     if unknown:
         near = f"{unknown[0]!r} is unknown; runs.offers was told about {', '.join(_parts) or 'nothing'}"
         return [f"raise ValueError({'a cell needs ' + near!r})\n"]
-    lacking = " and ".join(name for name in needs if not _parts[name])
+    lacking = " and no ".join(name for name in needs if not _parts[name])
     if not lacking:
         return lines
     return [f"from medlab.engine import runs; runs.say_skipped({lacking!r})\n"]

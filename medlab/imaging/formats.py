@@ -112,11 +112,40 @@ def _below(text, root, links, path):
     return Path(file)
 
 
-def _numpy(stream, size, path):
-    """Array of an npy stream, its header checked against its size before anything is allocated."""
+def _npy_header(stream):
     version = np.lib.format.read_magic(stream)
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = header(stream)
+    return header(stream)
+
+
+def members(path) -> dict[str, tuple]:
+    """Shapes of the arrays of an npz file by name, from their headers; BadImage where it is none."""
+    with guard(Path(path).name, "no npz, or cut off: get it again"), zipfile.ZipFile(path) as archive:
+        found = {}
+        for info in (i for i in archive.infolist() if i.filename.endswith(".npy")):
+            with archive.open(info) as stream:
+                found[info.filename[:-4]] = _npy_header(stream)[0]
+    return found
+
+
+def member(path, name) -> np.ndarray:
+    """One array of an npz, numbers or text; BadImage where it is absent or larger than any image may be."""
+    with guard(Path(path).name, "no npz, or cut off: get it again"), zipfile.ZipFile(path) as archive:
+        if f"{name}.npy" not in archive.namelist():
+            raise BadImage(Path(path).name, f"no member {name!r}; found "
+                           f"{', '.join(n[:-4] for n in archive.namelist()[:10])}")
+        with archive.open(f"{name}.npy") as stream:
+            shape, _, dtype = _npy_header(stream)
+        if math.prod(shape) * dtype.itemsize > MAX_BYTES:
+            raise BadImage(Path(path).name, f"member {name!r} announces {shape}: more than "
+                           f"{MAX_BYTES // 2**20} MiB")
+        with np.load(path, allow_pickle=False) as data:
+            return data[name]
+
+
+def _numpy(stream, size, path):
+    """Array of an npy stream, its header checked against its size before anything is allocated."""
+    shape, fortran, dtype = _npy_header(stream)
     if dtype.kind not in "biuf":
         raise BadImage(path, f"array of type {dtype.name}: expected numbers")
     count, start = math.prod(shape), stream.tell()

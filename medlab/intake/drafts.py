@@ -7,7 +7,9 @@ Whatever is found in the source ends as a row of ``import_log.csv``: taken, refu
 import os
 import re
 import shutil
+import stat
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,14 +25,22 @@ from medlab.cohorts import cards
 from medlab.imaging import laying, nifti
 from medlab.intake import bare, label_maps, nameless, orientation, pseudonyms, stacks, targets
 
-CARD = ("title", "modality", "intensity", "description", "licence", "citation", "positive", "classes",
-        "classes_ordered", "time_origin", "event_meaning", "augmentation", "window", "region")
+CARD = {  # options that say what the card says, with a line of help
+    "title": "what the dataset is", "modality": "DICOM's code, such as CT, MR, DX, US, XC",
+    "description": "in a sentence",
+    "intensity": "HU, SUV or arbitrary", "licence": "under which the data may be used", "citation": "what to cite",
+    "positive": "the class that a high score means", "classes": "names of the classes in their order, a,b,c",
+    "classes_ordered": "they are grades", "time_origin": "what the follow-up is counted from",
+    "event_meaning": "what an event is, such as death", "augmentation": "policy of training, such as fundus",
+    "window": "CT window of the pictures, such as lung", "region": "what is shown, such as chest",
+}
 MANNERS = ("overwrite", "yes", "dry_run", "link_table")  # how to import, not what
 SPLIT_NAMES = {"train": "train", "training": "train", "tr": "train", "val": "val", "valid": "val",
                "validation": "val", "dev": "val", "test": "test", "testing": "test", "ts": "test"}
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".npy")
 NIFTI = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")  # volumes that may say how they lie
 COUNTED = re.compile(r"(?:(?:train|val|test)-)?block-\d+|run-\d\d")  # ids that an import gives, not the source
+UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass
@@ -101,14 +111,56 @@ class Draft:
 
 
 def listing(source: Path) -> list:
-    """Relative POSIX paths of all regular files below a folder, sorted; hidden ones and links leading out not."""
-    root, found = source.resolve(), []
-    for path in sorted(source.rglob("*")):
-        relative = path.relative_to(source)
-        hidden = any(p.startswith(".") or p in ("__MACOSX", "Thumbs.db") for p in relative.parts)
-        if not hidden and path.is_file() and path.resolve().is_relative_to(root):
-            found.append(relative.as_posix())
-    return found
+    """Relative POSIX paths of the files below a folder that an import may look at, sorted by folder."""
+    return sorted((name for name, reason in entries(source) if not reason), key=lambda name: name.split("/"))
+
+
+def left_out(source: Path) -> list:
+    """(relative path, reason) of what lies below a folder and no import looks at, sorted."""
+    return sorted((name, reason) for name, reason in entries(source) if reason)
+
+
+def entries(source: Path) -> Iterator[tuple[str, str]]:
+    """Relative POSIX path of everything below a folder that is no folder with something in it, and why it is left out.
+
+    Empty reason: a regular file, or a link to one below the folder. Links to folders are not followed.
+    """
+    root, waiting = source.resolve(), [""]
+    while waiting:
+        above = waiting.pop()
+        try:
+            inside = list(os.scandir(source / above))
+        except OSError as error:
+            yield above or ".", f"a folder that cannot be opened ({error.strerror})"
+            continue
+        if not inside and above:
+            yield above, "an empty folder"
+        for entry in inside:
+            name = f"{above}/{entry.name}" if above else entry.name
+            reason = _why_not(entry, root)
+            if not reason and entry.is_dir():
+                waiting.append(name)
+            else:
+                yield name, reason
+
+
+def _why_not(entry, root):
+    """Why an entry of a folder is left out; empty for a folder or file to look at."""
+    if entry.name.startswith(".") or entry.name in ("__MACOSX", "Thumbs.db"):
+        return "hidden"
+    if UNWRITABLE.search(entry.name):
+        return "a name that is not UTF-8 or holds control characters; rename it"
+    try:
+        mode = entry.stat().st_mode
+        leads = Path(entry.path).resolve() if entry.is_symlink() else root
+    except OSError as error:
+        return f"a link that leads nowhere ({error.strerror})" if entry.is_symlink() else f"{error.strerror}"
+    if entry.is_symlink() and stat.S_ISDIR(mode):
+        return "a link to a folder; import that folder itself, or copy it here"
+    if not leads.is_relative_to(root):
+        return "a link that leads out of the source; import what it leads to, or copy it here"
+    known = stat.S_ISDIR(mode) or stat.S_ISREG(mode)
+    return "" if known else "neither a file nor a folder (FIFO, socket or device)"
 
 
 def card(draft: Draft, kind: str, **known) -> None:
@@ -326,7 +378,7 @@ def mapping(option: str, value) -> dict:
 def whole_numbers(option: str, value) -> dict:
     """``name:1,other:2`` as names with different whole numbers from 0."""
     pairs = mapping(option, value)
-    numbers = {n: int(v) for n, v in pairs.items() if n and v.isdigit()}
+    numbers = {n: int(v) for n, v in pairs.items() if n and v.isdecimal()}
     if len(numbers) < len(pairs) or len(set(numbers.values())) < len(numbers):
         raise ValueError(f"--{option} {value!r}: expected NAME:VALUE,... with different whole numbers from 0")
     return numbers

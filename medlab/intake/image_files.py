@@ -3,6 +3,7 @@
 `named_files` is what these kinds share with `mask_folders`.
 """
 
+import math
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -141,15 +142,33 @@ def nifti(draft, source) -> None:
 def npz(draft, source, *, member=None, frames=False, patient_member=None, label_member=None) -> None:
     """Members of npz files: one file per image, or with ``frames`` a stack of images along the first axis.
 
-    ``mask`` names a member as ``::mask`` (or a template). `patient_member` and `label_member` are 1-D members of a
-    stack with one entry per frame.
+    ``mask`` names a member as ``::mask`` (or a template).
+
+    Parameters
+    ----------
+    member : str, optional
+        Name of the array that is the image, where there are several.
+    frames : bool
+        The array is a stack of images along its first axis.
+    patient_member, label_member : str, optional
+        Arrays of a stack with one entry per image.
     """
+    from medlab.imaging import formats
+
     files = [Path(source).name] if Path(source).is_file() else drafts.listing(draft.source)
     files = [f for f in files if f.lower().endswith(".npz")]
     if not files:
         raise ValueError(f"{source}: no .npz file")
-    with np.load(draft.source / files[0], allow_pickle=False) as first:
-        members = {k: getattr(first[k], "ndim", 0) for k in first.files}  # what is no .npy comes as bytes
+    shapes = {}
+    for file in files:
+        try:
+            shapes[file] = formats.members(draft.source / file)
+        except formats.BadImage as error:
+            draft.say(file, "refused", error.reason)
+    if not shapes:
+        raise ValueError(f"{files[0]}: {draft.log[-len(files)]['reason']}; expected .npz written by numpy")
+    files = list(shapes)
+    members = {k: len(shape) for k, shape in shapes[files[0]].items()}
     images = [k for k, ndim in members.items() if ndim >= 2 and f"::{k}" != draft.options.get("mask")]
     if member is None and len(images) != 1:
         raise ValueError(f"{files[0]}: members {', '.join(members)}; say which is the image with --member NAME")
@@ -161,9 +180,17 @@ def npz(draft, source, *, member=None, frames=False, patient_member=None, label_
         if not frames:
             rows.append({"source": f"{file}::{member}"})
             continue
-        with np.load(draft.source / file, allow_pickle=False) as data:
-            count = len(data[member])
-            extra = {c: data[m].ravel() for c, m in (("patient_id", patient_member), ("label", label_member)) if m}
+        count = (*shapes[file].get(member, ()), 0)[0]
+        if math.prod(shapes[file].get(member, ())) > formats.MAX_BYTES:
+            draft.say(file, "refused", f"a stack of {' x '.join(map(str, shapes[file][member]))} numbers: more than "
+                      f"{formats.MAX_BYTES // 2**20} MiB; cut it into several files")
+            continue
+        extra = {c: formats.member(draft.source / file, m).ravel()
+                 for c, m in (("patient_id", patient_member), ("label", label_member)) if m}
+        for option, values in extra.items():
+            if len(values) != count:
+                raise ValueError(f"{file}: {len(values)} values of {option} for {count} images in {member!r}; expected "
+                                 "as many, and a stack of images along the first axis")
         rows += [{"source": f"{file}::{member}", "frame": i, **{c: tables.canonical(v[i].item())
                   for c, v in extra.items()}} for i in range(count)]
     named_files(draft, levels.read(draft, rows) if len(files) > 1 and not frames else rows, files, "npz")

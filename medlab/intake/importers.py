@@ -15,12 +15,22 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
-
 import medlab
 from medlab import storage
 from medlab.cohorts import datasets
-from medlab.intake import bold, coco, dicom_tree, drafts, joins, mask_folders, pseudonyms, readings, studies, voc
+from medlab.intake import (
+    bold,
+    coco,
+    dicom_tree,
+    drafts,
+    joins,
+    mask_folders,
+    problems,
+    pseudonyms,
+    readings,
+    studies,
+    voc,
+)
 from medlab.intake import medmnist as mnist
 from medlab.intake.image_files import folders, nifti, npz
 
@@ -56,7 +66,7 @@ COMMON = {  # options of all kinds, with a line of help
     "patient_level": "number of the folder level that holds the patients, or none",
     "channels": "names of sequences that are the channels of one image, in their order (t1,flair), or none",
     "copies": "files of equal name below a folder that repeats its siblings: all, or once (the outer ones)",
-    **dict.fromkeys(drafts.CARD, "said in the card"),
+    **drafts.CARD,
 }
 
 
@@ -87,8 +97,18 @@ def import_source(source, name, kind=None, **options) -> datasets.Dataset | None
     Raises
     ------
     ValueError
-        When nothing can be taken, an option is unknown or the dataset exists; nothing is left behind.
+        When nothing can be taken, an option is unknown or the dataset exists; nothing is left behind. What libraries
+        raise for a broken file becomes one too, naming the file (`problems.explained`).
     """
+    try:
+        return _import(source, name, kind, options)
+    except Exception as error:
+        if problems.is_ours(error):
+            raise
+        raise problems.explained(error, source) from error
+
+
+def _import(source, name, kind, options):
     place = datasets.folder_of(name)
     kind = kind or ("table" if "image" in options else detect_kind(source, options.get("mask")))
     if kind not in KINDS:
@@ -109,9 +129,11 @@ def import_source(source, name, kind=None, **options) -> datasets.Dataset | None
         raise ValueError(f"{place} exists; choose another name or say --overwrite")
     pseudonyms.check_link_table(options.get("link_table"))
     storage.keep_private()
+    _check_pattern(options)
     staging = _staging(place)
     try:
         draft = drafts.Draft(_source_folder(source, kind), staging, {k: v for k, v in options.items() if k in COMMON})
+        _say_left_out(draft, source, kind)
         KINDS[kind](draft, source, **{k: v for k, v in options.items() if k in own})
         readings.show(draft, name)
         datasets.load_folder(staging, name)
@@ -146,6 +168,24 @@ def _typed(option, value, default):
             raise ValueError(f"{name} {value!r}: expected a whole number")
         return int(value)
     return str(value) if isinstance(value, (int, float)) else value
+def _check_pattern(options):
+    pattern = options.get("patient_pattern", "")
+    try:
+        if not isinstance(pattern, str):
+            raise re.error("no text")
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"--patient-pattern {pattern!r}: no regular expression ({error}); expected one with named "
+                         "groups such as 'P(?P<patient_id>[0-9]+)_'") from None
+
+
+def _say_left_out(draft, source, kind):
+    """What lies below a folder and no kind looks at goes into the log; by its sort where names may name a patient."""
+    if kind == "synthetic" or not Path(str(source)).is_dir():
+        return
+    hide = kind == "dicom" or draft.options.get("pseudonyms")
+    for name, reason in drafts.left_out(draft.source):
+        draft.say("(not named)" if hide else storage.inert(name), "left out", reason)
 
 
 def detect_kind(source, mask=None) -> str:
@@ -163,15 +203,19 @@ def detect_kind(source, mask=None) -> str:
         raise ValueError(f"source {text!r}: no such file or folder; known besides: synthetic:thorax (pet, "
                          "fmri), medmnist:NAME")
     if path.is_file():
+        from medlab.imaging import formats
+
         suffix = path.suffix.lower()
         if suffix == ".npz":
-            return "medmnist" if {"train_images", "train_labels"} <= set(np.load(path).files) else "npz"
+            return "medmnist" if {"train_images", "train_labels"} <= set(formats.members(path)) else "npz"
         if coco.looks_like(path):
             return "coco"
         if suffix in (".csv", ".tsv", ".txt", ".xlsx", ".xls", ".xlsm"):
             return "table"
         raise ValueError(f"{path.name}: expected a folder, a table (.csv, .xlsx), .npz or COCO .json; "
                          "say the kind with --kind")
+    if not path.is_dir():
+        raise ValueError(f"{path.name}: neither a file nor a folder; expected one with images or a table")
     files = drafts.listing(path)
     if voc.roots(files):
         return "voc"
@@ -186,7 +230,9 @@ def detect_kind(source, mask=None) -> str:
     counts.pop("other", None)
     if not counts:
         pairs = sum(f.lower().endswith(".hdr") for f in files)
-        raise ValueError(f"{path.name}: {len(files)} files, none an image; " + (
+        reasons = Counter(reason for _, reason in drafts.left_out(path))
+        others = "".join(f"; left out {n}: {reason}" for reason, n in reasons.most_common(4))
+        raise ValueError(f"{path.name}: {len(files)} files, none an image{others}; " + (
             f"{pairs} are headers (.hdr) of volumes in two files: convert each pair to one .nii" if pairs else
             "say the kind with --kind"))
     return counts.most_common(1)[0][0]
@@ -237,7 +283,7 @@ def _summary(dataset, draft):
              what == "images" else "" if known else "; patients unknown") + f" in {dataset.folder}"]
     if counts["duplicate"]:
         lines.append(f"  {counts['duplicate']} are copies of another file (kept; the log says of which)")
-    for status in ("refused", "unmatched"):
+    for status in ("refused", "unmatched", "left out"):
         reasons = Counter(e["reason"] for e in draft.log if e["status"] == status)
         lines += [f"  {status} {count}: {reason}" for reason, count in reasons.most_common(8)]
         lines += [f"  {status}: {len(reasons) - 8} further reasons in import_log.csv"] if len(reasons) > 8 else []
@@ -247,6 +293,8 @@ def _summary(dataset, draft):
 
 def medmnist(draft, source) -> None:
     """A MedMNIST npz (a file, or ``medmnist:NAME`` fetched and checked by MD5) with its own split."""
+    if not str(source).startswith("medmnist:") and not Path(source).is_file():
+        raise ValueError(f"{source}: expected the .npz file of MedMNIST, or medmnist:NAME")
     cohort, known, file = mnist.rows(draft, source)
     drafts.card(draft, "medmnist", **known)
     draft.card["import"]["source"] = file
@@ -260,6 +308,8 @@ def synthetic(draft, source, *, patients=None, seed=0, volumes=240) -> None:
     ----------
     patients : int, optional
         By default 240 for ``synthetic:thorax``, 20 for ``synthetic:pet``.
+    seed : int
+        Of the random numbers: the same seed makes the same cohort.
     volumes : int, optional
         Of ``synthetic:fmri``, one every 2 s.
     """

@@ -30,8 +30,11 @@ def fill(template: str, row: dict) -> str:
             raise ValueError(f"template {template!r}: no column {match[1]!r}; found {', '.join(map(str, row))}")
         cell = row[match[1]]
         if match[2]:
-            cell = int(float(cell)) if match[2].endswith("d") else cell
-            return format(cell, match[2])
+            try:
+                return format(int(float(cell)) if match[2].endswith("d") else cell, match[2])
+            except (ValueError, OverflowError):
+                raise ValueError(f"template {template!r}: {cell!r} of column {match[1]!r} does not fit "
+                                 f"{match[0]!r}; expected a number for :03d, or the column alone") from None
         return tables.canonical(cell)
 
     return re.sub(r"\{([^{}:]+)(?::([^{}]*))?\}", value, template)
@@ -240,6 +243,9 @@ def rows_with_images(draft, found, raw, image, boxes, inclusive=False) -> tuple[
         raise ValueError(f"--boxes {','.join(boxes)}: expected four columns: x_min, y_min, x_max, y_max")
     source = pd.DataFrame(list(raw.iloc[placed["_i"]]))
     edges = [tables.find_column(source, c.strip()) for c in boxes]
+    for name in (c for c in edges if not pd.api.types.is_numeric_dtype(source[c])):
+        word = next((v for v in source[name].dropna() if isinstance(v, str)), None)
+        raise ValueError(f"--boxes: column {name!r} holds {word!r}; expected pixels as numbers")
     box = source[edges].set_axis(["x_min", "y_min", "x_max", "y_max"], axis=1)
     box[["x_max", "y_max"]] += 1 if inclusive else 0
     turned = [orientation.box_turned(row, edges) for row, edges in zip(placed.to_dict("records"), box.to_numpy(),

@@ -6,13 +6,13 @@ Read with numpy; the package of the same name brings a deep-learning library alo
 import difflib
 import hashlib
 import re
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from medlab.cohorts import cards
+from medlab.imaging import formats
 from medlab.intake import drafts
 
 ZENODO = "https://zenodo.org/record/6496656/files/"
@@ -49,9 +49,9 @@ def rows(draft, source) -> tuple[pd.DataFrame, dict, dict]:
     if MD5.get(base) and digest and digest != MD5[base]:
         draft.notes.append(f"{path.name}: MD5 {digest} is not that of the official file")
     parts, draft.source = [], path.parent
-    with np.load(path, allow_pickle=False) as data:
-        for split in cards.SPLITS:
-            parts.append(_split(draft, path, data, split, classes))
+    shapes = formats.members(path)
+    for split in cards.SPLITS:
+        parts.append(_split(draft, path, shapes, split, classes))
     cohort = pd.concat(parts, ignore_index=True)
     if "label" in cohort:
         classes = classes or sorted(cohort["label"].unique(), key=lambda c: (len(c), c))
@@ -61,17 +61,18 @@ def rows(draft, source) -> tuple[pd.DataFrame, dict, dict]:
     return cohort, card, {"file": path.name, "md5": digest or _md5(path)}
 
 
-def _split(draft, path, data, split, classes):
+def _split(draft, path, shapes, split, classes):
     """Unpack the images of one split to .npy and make its rows."""
     for member in (f"{split}_images", f"{split}_labels"):
-        if member not in data.files:
-            raise ValueError(f"{path.name}: no member {member!r}; found {', '.join(data.files)}; "
+        if member not in shapes:
+            raise ValueError(f"{path.name}: no member {member!r}; found {', '.join(shapes)}; "
                              "for other npz: --kind npz")
-    labels = data[f"{split}_labels"]
+    labels, count = formats.member(path, f"{split}_labels"), (*shapes[f"{split}_images"], 0)[0]
     file = drafts.place(draft, path.name, "images.npz")
-    with zipfile.ZipFile(path).open(f"{split}_images.npy") as stream:  # the shape, without unpacking
-        np.lib.format.read_magic(stream)
-        count = np.lib.format.read_array_header_1_0(stream)[0][0]
+    if labels.dtype.kind not in "iuf" or labels.ndim not in (1, 2) or (classes and labels.ndim == 2 and labels.shape[1]
+            == 1 and not 0 <= labels.min() <= labels.max() < len(classes)):
+        raise ValueError(f"{path.name}: {split}_labels are {labels.dtype.name} {labels.shape}; expected a number per "
+                         "image" + (f", 0 to {len(classes) - 1}" if classes else "") + "; for other npz: --kind npz")
     if count != len(labels):
         raise ValueError(f"{path.name}: {count} {split} images but {len(labels)} labels")
     rows = pd.DataFrame({"image": f"{file}::{split}_images", "frame": np.arange(count), "split": split})
