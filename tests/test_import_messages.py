@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from test_importers import log, picture, write
 
-from medlab import cli
+from medlab import cli, storage
 from medlab.cohorts import datasets
 from medlab.imaging import formats
 from medlab.intake import drafts, importers, manual, problems

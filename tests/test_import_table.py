@@ -17,6 +17,7 @@ import pytest
 from PIL import Image as pil
 from test_importers import slice_file
 
+from medlab import storage
 from medlab.intake import importers
 
 DOCS = Path(__file__).parents[1] / "docs" / "import.md"
