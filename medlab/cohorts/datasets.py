@@ -60,7 +60,7 @@ def load(name: str) -> Dataset:
                          + f"known: {', '.join(known) or 'none'}. Make one with: medlab import SOURCE {name}")
     card = cards.read_card(folder / "card.yaml")
     cohort = cards.read_csv(folder / "cohort.csv", card.get("text") or ())
-    notes = cards.validate(cohort, card, folder)
+    notes = cohort.attrs.pop("notes") + cards.validate(cohort, card, folder)
     boxes = cards.read_csv(folder / "boxes.csv") if (folder / "boxes.csv").is_file() else None
     if boxes is not None:
         cards.validate_boxes(boxes, cohort, folder)
