@@ -22,7 +22,9 @@ def main(arguments=None) -> int:
     importing.add_argument("name", help="name of the dataset")
     importing.add_argument("--kind", help="kind of source, where it is not detected: folders, masks, voc, coco, "
                            "table, dicom, nifti, npz, medmnist")
-    commands.add_parser("check", help="say what is in data/NAME and what is wrong").add_argument("name")
+    checking = commands.add_parser("check", help="say what is in data/NAME and what is wrong")
+    checking.add_argument("name")
+    checking.add_argument("--deep", action="store_true", help="compare every file with what was imported, by content")
     running = commands.add_parser("run", help="execute what is stale in reports/RUN")
     running.add_argument("runs", nargs="+", metavar="RUN")
     repeating = commands.add_parser("repeat", help="execute reports/RUN over folds and seeds, then compare", epilog=
@@ -84,7 +86,7 @@ def _import(known, further):
 def _check(known, _):
     from medlab.cohorts import checks
 
-    found = checks.check(known.name)
+    found = checks.check(known.name, deep=known.deep)
     for level, message in found:
         print(f"{level:8s} {message}")
     return int(any(level == "error" for level, _ in found))

@@ -4,13 +4,30 @@ import hashlib
 import json
 import math
 import os
+import stat
 from functools import lru_cache
 from pathlib import Path
 
 
 def read_json(path) -> dict:
-    """Parsed JSON file, or an empty dict where there is none."""
-    return json.loads(Path(path).read_text(encoding="utf-8")) if Path(path).exists() else {}
+    """Parsed JSON file, or an empty dict where there is none; ValueError naming a damaged one."""
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path.parent.name}/{path.name}: damaged, not readable as JSON ({error}); remove it, the "
+                         "notebook that writes it is then executed again") from None
+
+
+def read_if_sound(path) -> dict:
+    """As `read_json`; an empty dict, too, where the file is damaged or no dictionary."""
+    try:
+        found = read_json(path)
+    except (ValueError, OSError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def fresh(folder, *parts) -> Path:
@@ -74,9 +91,19 @@ def write_text(path, text) -> None:
 
 
 @lru_cache(maxsize=4096)
-def _digest(path, _size, _modified, _inode):
+def _digest(path, *_facts):
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def facts_of(path) -> tuple[int, int, int, int] | None:
+    """Size, times (ns) and inode of a file: equal as long as nobody wrote it; None: there is no such file."""
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    regular = stat.S_ISREG(found.st_mode)
+    return (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino) if regular else None
 
 
 def digest_of(value) -> str:
@@ -85,9 +112,6 @@ def digest_of(value) -> str:
 
 
 def digest(path) -> str | None:
-    """sha256 of a file (remembered while size, time and inode stay the same), or None where there is none."""
-    try:
-        facts = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return _digest(str(path), facts.st_size, facts.st_mtime_ns, facts.st_ino)
+    """sha256 of a file (remembered while `facts_of` it stay the same), or None where there is none."""
+    facts = facts_of(path)
+    return facts and _digest(str(path), *facts)

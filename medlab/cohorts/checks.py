@@ -7,13 +7,15 @@ from medlab.cohorts import annotations, cards, confounding, datasets, screening,
 from medlab.statistics import intervals
 
 
-def check(name: str, most: int = 2000) -> list:
+def check(name: str, most: int = 2000, deep: bool = False) -> list:
     """Look a dataset over before any long work, in seconds.
 
     Parameters
     ----------
     most : int
         Read at most so many images, evenly spread.
+    deep : bool
+        Read every file anew to compare it with what was imported, even where its size and times did not move.
 
     Returns
     -------
@@ -24,7 +26,7 @@ def check(name: str, most: int = 2000) -> list:
         dataset = datasets.load(name)
     except ValueError as error:
         return [("error", line) for line in str(error).splitlines()]
-    found = _who(dataset) + [("note", note) for note in dataset.notes]
+    found = _who(dataset) + _as_imported(dataset, deep) + [("note", note) for note in dataset.notes]
     if "image" in dataset.cohort:
         found += _pictures(dataset, most)
     return found + _targets(dataset) + _tables(dataset)
@@ -48,6 +50,13 @@ def _who(dataset):
         found += [("note", f"import: {counts[s]} {s} (see import_log.csv)")
                   for s in ("refused", "unmatched") if s in counts]
     return found
+
+
+def _as_imported(dataset, deep):
+    """Files that somebody changed or removed after the import."""
+    moved = datasets.changed(dataset, deep)
+    return [("error", f"{len(moved)} files are not what was imported: {', '.join(moved[:5])}"
+             + (" ..." if len(moved) > 5 else "") + "; import the source again")] if moved else []
 
 
 def _pictures(dataset, most):

@@ -5,8 +5,8 @@ registers them. Everything that is wrong in one of the files is a ValueError nam
 was found, what was expected and the next step.
 """
 
+import contextlib
 import difflib
-import hashlib
 import os
 import re
 from dataclasses import dataclass, replace
@@ -17,11 +17,13 @@ import numpy as np
 import pandas as pd
 
 import medlab
+from medlab import storage
 from medlab.cohorts import cards, screening
 
 if TYPE_CHECKING:
     from medlab.imaging.dicom import Image
 
+REMEMBERED = ".digests.json"
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 RESERVED = ("patient_id", "image", "frame", "label", "time_days", "event", "event_cause", "mask", "valid_mask",
             "events", "split", "spacing_mm", "study", "series", "side", "row",
@@ -58,6 +60,11 @@ def load(name: str) -> Dataset:
         raise ValueError(f"dataset {name!r}: no card.yaml and cohort.csv in {folder}; "
                          + (f"did you mean {near[0]!r}? " if near else "")
                          + f"known: {', '.join(known) or 'none'}. Make one with: medlab import SOURCE {name}")
+    return load_folder(folder, name)
+
+
+def load_folder(folder: Path, name: str) -> Dataset:
+    """As `load`, from any folder: an import validates what it has made before it takes its place."""
     card = cards.read_card(folder / "card.yaml")
     cohort = cards.read_csv(folder / "cohort.csv", card.get("text") or ())
     notes = cohort.attrs.pop("notes") + cards.validate(cohort, card, folder)
@@ -163,14 +170,45 @@ def read_valid(dataset, row) -> np.ndarray | None:
 
 
 def fingerprint(dataset) -> str:
-    """Hex digest of card, tables and the listing (name, size) of all files of the dataset."""
-    digest = hashlib.sha256()
-    for path in sorted(p for p in dataset.folder.rglob("*") if p.is_file()):
-        relative = path.relative_to(dataset.folder).as_posix()
-        digest.update(f"{relative}\0{path.stat().st_size}\n".encode())
-        if relative in ("card.yaml", "cohort.csv", "boxes.csv", "truth.csv"):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+    """Hex digest of the content of all files of the dataset, the same wherever it lies."""
+    return storage.digest_of(digests(dataset.folder))
+
+
+def digests(folder: Path, deep: bool = False) -> dict[str, str]:
+    """sha256 of every file below a dataset's folder, by relative path.
+
+    A file is read anew where its size, times or inode moved since the last time, which ``.digests.json`` remembers.
+
+    Parameters
+    ----------
+    deep : bool
+        Read every file, whatever is remembered.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    memory, paths = folder / REMEMBERED, sorted(p for p in folder.rglob("*") if p.is_file() and p.name[:1] != ".")
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    facts = [list(storage.facts_of(path) or ()) for path in paths]
+    known = {} if deep else storage.read_if_sound(memory)
+    moved = [i for i, name in enumerate(names) if known.get(name, [None])[:-1] != facts[i]]
+    with ThreadPoolExecutor(4) as pool:
+        read = dict(zip(moved, pool.map(lambda i: storage.digest(paths[i]), moved), strict=True))
+    found = {name: read[i] if i in read else known[name][-1] for i, name in enumerate(names)}
+    if moved or len(known) != len(names):
+        with contextlib.suppress(OSError):  # a folder that others own: it is read whole each time
+            storage.write_json(memory, {name: [*facts[i], found[name]] for i, name in enumerate(names)})
+    return found
+
+
+def changed(dataset: Dataset, deep: bool = False) -> list[str]:
+    """Files whose content is no longer what was imported (``sha256`` of the card), or that are gone.
+
+    Parameters
+    ----------
+    deep : as for `digests`
+    """
+    found = digests(dataset.folder, deep)
+    return [name for name, sha in (dataset.card.get("sha256") or {}).items() if found.get(name) != sha]
 
 
 def scan(dataset, progress=True, rows=None) -> pd.DataFrame:

@@ -1,9 +1,12 @@
 """Execute the notebooks of a run that are stale, in the order of their numbers, and write its pages."""
 
 import os
+import signal
 import sys
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from medlab.engine.parameters import (
     has_results,
     known_parameters,
     left_out,
+    left_out_by_steps,
     notebooks,
     read_params,
     run_folder,
@@ -25,8 +29,18 @@ from medlab.engine.parameters import (
 )
 from medlab.engine.report import write_index, write_page, write_runs_index
 from medlab.engine.runs import lock
-from medlab.engine.stamps import made_from, read_stamp, stamp_path, why_stale, write_stamp
+from medlab.engine.stamps import (
+    expected,
+    made_from,
+    read_stamp,
+    set_outdated,
+    stamp_path,
+    why_stale,
+    write_stamp,
+)
 from medlab.storage import digest, write_atomically
+
+INTERRUPTED = "interrupted"
 
 
 def run_many(names) -> bool:
@@ -50,7 +64,24 @@ def run_many(names) -> bool:
         If another process executes one of the runs.
     """
     plans = [(name, *plan(name)) for name in names]
-    return all([execute_run(*one) for one in plans])
+    with terminable():
+        return all([execute_run(*one) for one in plans])
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Inside, SIGTERM (a scheduler, a shutdown) ends the work as Ctrl-C does, with pages and index written."""
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def plan(run) -> tuple[dict, str, set[str]]:
@@ -87,7 +118,7 @@ def is_current(run) -> bool:
     """Whether nothing of a run would be executed."""
     params, data, conditions = plan(run)
     part = [name for name in notebooks() if not unmet(name, conditions)]
-    return not any(read_stamp(name, run).get("outdated") or why_stale(name, run, params, data) for name in part)
+    return not any(why_stale(name, run, params, data) or not _is_shown(name, run) for name in part)
 
 
 def execute_run(run, params, data, conditions, only=None) -> bool:
@@ -107,24 +138,45 @@ def execute_run(run, params, data, conditions, only=None) -> bool:
     with lock(run) as descriptor:
         failed = None
         try:
+            _announce(run, params, data, conditions, only)
             for name in notebooks():
-                if unmet(name, conditions):
+                lacking = unmet(name, conditions)
+                if lacking and not left_out_by_steps(lacking):
                     _withdraw(name, run)
-                    continue
-                if only and only not in contract(name)["needs"]:
+                if lacking or (only and only not in contract(name)["needs"]):
                     continue
                 if failed:
-                    _mark_outdated(name, run, failed)
+                    set_outdated(name, run, f"{failed} failed")
+                    _say(run, f"{name}: not executed, {failed} failed")
                 elif not _bring_up_to_date(name, run, params, data, descriptor):
                     failed = name
                 with suppress(OSError):
                     write_index(run, params, conditions)
         finally:
+            _settle_left_out(run, params, data, conditions)
             write_index(run, params, conditions)
             write_runs_index()
     index = _shown(run_folder(run) / "index.html")
     _say(run, f"FAILED in {failed}: {index}" if failed else f"all current: {index}")
     return not failed
+
+
+def _announce(run, params, data, conditions, only):
+    """Before anything runs, pages and index say which numbers are about to change: a kill leaves nothing that looks
+    current and is not."""
+    if only is None:
+        for name, reason in expected(run, params, data).items():
+            set_outdated(name, run, reason)
+    with suppress(OSError):
+        write_index(run, params, conditions)
+
+
+def _settle_left_out(run, params, data, conditions):
+    """What the parameter steps leaves out stays, and says whether it still belongs to the rest."""
+    current = expected(run, params, data)
+    for name in notebooks():
+        if left_out_by_steps(unmet(name, conditions)):
+            set_outdated(name, run, current.get(name, ""))
 
 
 def _say(run, text):
@@ -142,7 +194,7 @@ def _bring_up_to_date(name, run, params, data, descriptor):
     reason = why_stale(name, run, params, data)
     stamp = read_stamp(name, run)
     if not reason:
-        if stamp.get("outdated") or stamp.get("layout") != layout():
+        if not _is_shown(name, run):
             write_stamp(name, run, **{**stamp, "outdated": "", "layout": layout()})
             write_page(name, run, params, data)
         _say(run, f"{name}: current")
@@ -152,7 +204,7 @@ def _bring_up_to_date(name, run, params, data, descriptor):
     write_stamp(name, run, state="running", started=started)
     write_page(name, run, params, data)
     origin = made_from(name, run, params, data)
-    error = "interrupted"
+    error = INTERRUPTED
     try:
         _put_aside(name, run)
         error = execute_notebook(name, run, effective(name, params, run), descriptor)
@@ -160,11 +212,21 @@ def _bring_up_to_date(name, run, params, data, descriptor):
                 if not (run_folder(run) / item).exists()]
         error = error or (f"the notebook ended without writing {', '.join(sorted(lost))}" if lost else "")
     except KeyboardInterrupt:
-        _finish(name, run, params, data, "interrupted from the keyboard", started, origin)
+        _finish(name, run, params, data, INTERRUPTED, started, origin)
         raise
     finally:
         _put_back(name, run, failed=bool(error))
-    return _finish(name, run, params, data, error, started, origin)
+    done = _finish(name, run, params, data, error, started, origin)
+    if error == INTERRUPTED:
+        raise KeyboardInterrupt
+    return done
+
+
+def _is_shown(name, run):
+    """Whether the page of a current notebook is there, as it was written, in today's layout, and says nothing else."""
+    stamp = read_stamp(name, run)
+    return not stamp.get("outdated") and stamp.get("layout") == layout() and (
+        stamp.get("page") == digest(run_folder(run) / f"{name}.html"))
 
 
 def _withdraw(name, run):
@@ -198,27 +260,20 @@ def _put_back(name, run, failed):
 
 def _finish(name, run, params, data, error, started, origin):
     folder, seconds = run_folder(run), time.time() - started
-    writes = {item: digest(folder / item) or "absent" for item in contract(name)["writes"]}
+    writes = {item: digest(folder / item) or "absent" for item in [*contract(name)["writes"], f"{name}.ipynb"]}
+    state = "interrupted" if error == INTERRUPTED else "failed" if error else "done"
     facts = dict(started=started, seconds=round(seconds, 1), finished=time.time(), layout=layout())
     try:
-        write_stamp(name, run, state="failed" if error else "done", error=error, made_from=origin,
-                         writes=writes, **facts)
+        write_stamp(name, run, state=state, error=error, made_from=origin, writes=writes, **facts)
         write_page(name, run, params, data)
     except OSError as problem:
         error = error or f"{problem.strerror or problem}"
         for leftover in (stamp_path(name, run), folder / f"{name}.html"):
             leftover.unlink(missing_ok=True)
-    outcome = f"FAILED after {seconds:.0f} s\n{error}" if error else f"done in {seconds:.0f} s"
+    outcome = f"done in {seconds:.0f} s" if not error else f"{error} after {seconds:.0f} s" + (
+        f"; resumes with: medlab run {run}") if error == INTERRUPTED else f"FAILED after {seconds:.0f} s\n{error}"
     _say(run, f"{name}: {outcome}")
     return not error
-
-
-def _mark_outdated(name, run, failed):
-    stamp = read_stamp(name, run)
-    if stamp.get("state") == "done":
-        write_stamp(name, run, **{**stamp, "outdated": failed})
-        write_page(name, run, {}, None)
-    _say(run, f"{name}: not executed, {failed} failed")
 
 
 # ---------------------------------------------------------------- one notebook
@@ -255,7 +310,7 @@ def execute_notebook(name, run, parameters, descriptor=None) -> str:
                                    engine_name="medlab", progress_bar=False, stderr_file=sys.stderr,
                                    cwd=notebooks_dir(), lock_descriptor=descriptor)
     except PapermillExecutionError as problem:
-        error = f"{problem.ename}: {problem.evalue}"
+        error = INTERRUPTED if problem.ename == "KeyboardInterrupt" else f"{problem.ename}: {problem.evalue}"
     except DeadKernelError:
         error = ("the kernel died. Most often the machine ran out of memory: use a smaller image_size, "
                  "batch_size or capacity")
@@ -264,18 +319,31 @@ def execute_notebook(name, run, parameters, descriptor=None) -> str:
     finally:
         for key, value in before.items():
             os.environ.pop(key) if value is None else os.environ.update({key: value})
-    with suppress(OSError, ValueError):
+    try:
         _keep(beside, folder / f"{name}.ipynb")
+    except (OSError, ValueError) as problem:  # a full disk: without it there is no page
+        error = error or f"cannot keep the executed notebook: {getattr(problem, 'strerror', None) or problem}"
     beside.unlink(missing_ok=True)
     return _without_paths(error)
 
 
 @lru_cache
 def _register_engine():
-    """papermill's own engine, but the kernel inherits the lock of the run."""
+    """papermill's own engine, but the kernel inherits the lock of the run, and ends with all that it has started."""
+    from jupyter_client import AsyncKernelManager
     from papermill.clientwrap import PapermillNotebookClient
     from papermill.engines import NBClientEngine, papermill_engines
     from traitlets.config import Config
+
+    class Manager(AsyncKernelManager):
+        async def shutdown_kernel(self, now=False, restart=False):
+            await self.provisioner.kill()  # before the manager interrupts it, of which the kernel would complain
+            await super().shutdown_kernel(True, restart)
+
+        async def cleanup_resources(self, restart=False):
+            with suppress(OSError, TypeError):  # the group that the kernel leads
+                os.killpg(self.provisioner.pgid, signal.SIGKILL)
+            await super().cleanup_resources(restart)
 
     class Engine(NBClientEngine):
         @classmethod
@@ -283,8 +351,9 @@ def _register_engine():
                                      start_timeout=60, **_):
             keep = {} if lock_descriptor is None else {"pass_fds": (lock_descriptor,)}
             config = Config(KernelManager={"transport_encryption": "auto"})  # else the kernel warns
-            client = PapermillNotebookClient(nb_man, kernel_name=kernel_name, stderr_file=stderr_file,
-                                             timeout=None, startup_timeout=start_timeout, config=config)
+            client = PapermillNotebookClient(nb_man, kernel_name=kernel_name, stderr_file=stderr_file, timeout=None,
+                                             startup_timeout=start_timeout, config=config,
+                                             kernel_manager_class=Manager)
             return client.execute(cwd=str(notebooks_dir()), **keep)
 
     papermill_engines.register("medlab", Engine)

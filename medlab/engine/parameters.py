@@ -14,6 +14,7 @@ from pathlib import Path
 
 from medlab import notebooks_dir, reports_dir
 
+RUN = r"[A-Za-z0-9_-]+"  # the name of a run becomes a folder
 
 def notebooks() -> dict[str, Path]:
     """Numbered notebooks in the order of their numbers: ``{"01_data_exploration": Path, ...}``."""
@@ -183,6 +184,12 @@ def check_parameters(given, where) -> dict:
     return checked
 
 
+def runs() -> list[str]:
+    """Names of the runs: folders with a params.yaml or stamps and a possible name (``base.bak`` is none)."""
+    return sorted(path.name for path in reports_dir().iterdir() if re.fullmatch(RUN, path.name)
+                  and ((path / "params.yaml").is_file() or (path / ".stamps").is_dir()))
+
+
 def run_folder(run) -> Path:
     """Path of a run; the name is checked because it becomes a folder name.
 
@@ -191,7 +198,7 @@ def run_folder(run) -> Path:
     ValueError
         If the name has other characters than letters, digits, ``_`` and ``-``.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", str(run)):
+    if not re.fullmatch(RUN, str(run)):
         raise ValueError(f"run name {run!r}: expected letters, digits, '_' and '-' only, such as 'brain-s0'")
     return reports_dir() / run
 
@@ -211,7 +218,7 @@ def compared_runs(run, compare="auto") -> list[str]:
     ValueError
         For a name or pattern that fits no run.
     """
-    names = [path.parent.name for path in reports_dir().glob("*/params.yaml") if path.parent.name != run]
+    names = [name for name in runs() if name != run and (run_folder(name) / "params.yaml").is_file()]
     names.sort(key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)])
     if compare == "auto":
         return [name for name in names if re.fullmatch(rf"{re.escape(run)}(-f\d+)?-s\d+", name)]
@@ -272,6 +279,11 @@ def left_out(steps) -> set[str]:
         wanted |= numbers
     compares = {name[:2] for name in notebooks() if "repeats" in contract(name)["needs"]}
     return {f"without:{number}" for number in known - wanted - compares} if wanted else set()
+
+
+def left_out_by_steps(lacking) -> bool:
+    """Whether what `unmet` says is only the parameter steps: what the notebook made then stays as it is."""
+    return bool(lacking) and lacking[0].startswith("without:")
 
 
 def unmet(name, conditions) -> list[str]:

@@ -165,8 +165,11 @@ def execute(names, jobs=1) -> list[str]:
 
     pool = ThreadPoolExecutor(jobs)
     try:
-        list(pool.map(one, stale))
-    finally:  # an interrupt reaches the processes by itself; what waits is not started
+        with engine.terminable():
+            list(pool.map(one, stale))
+    finally:  # what waits is not started, what runs ends as after Ctrl-C
+        for process in list(_running):
+            process.terminate()
         pool.shutdown(cancel_futures=True)
     if failed:
         progress(f"{len(failed)} of {len(names)} repeats FAILED: "
@@ -174,18 +177,24 @@ def execute(names, jobs=1) -> list[str]:
     return failed
 
 
+_running = set()
+
+
 def _execute_one(name):
     """Execute one run; why it failed, or an empty text. Its own progress goes to ``repeat.log`` in its folder."""
     log = run_folder(name) / "repeat.log"
     environment = {key: value for key, value in os.environ.items() if key != "MEDLAB_RUN"}
     with open(log, "w", encoding="utf-8") as stream:
-        done = subprocess.run([sys.executable, "-m", "medlab", "run", name], stdout=stream, stderr=stream,
-                              env=environment, check=False)
-    if done.returncode == 0:
+        with subprocess.Popen([sys.executable, "-m", "medlab", "run", name], stdout=stream, stderr=stream,
+                              env=environment) as process:
+            _running.add(process)
+            process.wait()
+            _running.discard(process)
+    if process.returncode == 0:
         return ""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     at = next((i for i, line in enumerate(lines) if ": FAILED after" in line), len(lines) - 1)
-    return " ".join(lines[at:at + 2])[:300] if lines else f"exit code {done.returncode}"
+    return " ".join(lines[at:at + 2])[:300] if lines else f"exit code {process.returncode}"
 
 
 def _duration(seconds):

@@ -18,13 +18,15 @@ from medlab.engine.parameters import (
     effective,
     headline,
     labels,
+    left_out_by_steps,
     notebooks,
     results,
     run_folder,
+    runs,
     unmet,
 )
-from medlab.engine.stamps import read_stamp, source_digest, stamp_path
-from medlab.storage import digest_of, read_json, write_text
+from medlab.engine.stamps import describe, read_stamp, source_digest, stamp_path, write_stamp
+from medlab.storage import digest, digest_of, read_if_sound, write_text
 
 UNKNOWN = "unknown: leakage between images of one patient cannot be excluded"
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scipy", "scikit-learn", "scikit-image", "matplotlib",
@@ -37,48 +39,28 @@ def write_page(name, run, params, data) -> None:
     path = folder / f"{name}.ipynb"
     show = stamp["state"] != "running" and path.exists()
     notebook = nbformat.read(path, as_version=4) if show else None
-    state, text = describe(name, run)
+    state, said = describe(name, run)
     numbered = [other for other in notebooks() if (folder / f"{other}.html").exists() or other == name]
     position = numbered.index(name)
     beside = [("previous:", other) for other in numbered[:position][-1:]]
     beside += [("next:", other) for other in numbered[position + 1:][:1]]
     links = [("run index", "index.html")] + [(f"{label} {headline(other)[0]}", f"{other}.html")
                                              for label, other in beside]
-    dataset = read_json(folder / "dataset.json")
+    dataset = read_if_sound(folder / "dataset.json")
     caution = f"Patients {UNKNOWN}." if dataset and dataset.get("n_patients", 0) is None else ""
-    html = pages.notebook_page(notebook, f"{headline(name)[0]} - {run}",
-                               dict(state=state, text=text, error=stamp.get("error")),
+    text = pages.notebook_page(notebook, f"{headline(name)[0]} - {run}",
+                               dict(state=state, text=said, error=stamp.get("error")),
                                provenance(name, run, stamp, params, data), links,
                                is_synthetic(run, name), caution)
-    write_text(folder / f"{name}.html", html)
+    write_text(folder / f"{name}.html", text)
+    write_stamp(name, run, **stamp | {"page": digest(folder / f"{name}.html")})
 
 
 def is_synthetic(run, name=None) -> bool:
     """Whether a run, or one page of it, shows simulated data; of a comparison: whether any of its runs does."""
-    dataset, comparison = (read_json(run_folder(run) / file) for file in ("dataset.json", "comparison.json"))
+    dataset, comparison = (read_if_sound(run_folder(run) / file) for file in ("dataset.json", "comparison.json"))
     compares = not dataset if name is None else "comparison.json" in contract(name)["writes"]
     return bool(dataset.get("synthetic") or (compares and comparison.get("synthetic")))
-
-
-def describe(name, run, held=True) -> tuple[str, str]:
-    """State of a notebook in a run and a sentence about it."""
-    stamp = read_stamp(name, run)
-    state = stamp.get("state", "missing")
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(stamp.get("finished") or stamp.get("started") or 0))
-    if state == "done" and stamp.get("outdated"):
-        return "stale", f"Made {when}, before {stamp['outdated']} failed: these numbers are not current."
-    return state, {
-        "done": f"Finished {when} after {stamp.get('seconds', 0):.0f} s.",
-        "failed": f"Failed {when} after {stamp.get('seconds', 0):.0f} s: {_short(stamp.get('error', ''))}",
-        "running": f"Started {when}; not finished." if held else f"Started {when} and interrupted.",
-        "hand": f"Last executed by hand, {when}; 'medlab run {run}' makes a page of it.",
-    }.get(state, "Not executed yet.")
-
-
-def _short(error, most=300):
-    """First line of an error, cut where it is long."""
-    line = (error.strip().splitlines() or [""])[0]
-    return line if len(line) <= most else f"{line[:most]} ..."
 
 
 @lru_cache
@@ -133,7 +115,7 @@ def results_of(run) -> list[tuple[str, list[dict], str]]:
     """Key numbers of a run: list of (heading, rows, note), as the notebooks declare them in their metadata."""
     found, written = [], labels()
     for file, declared_as in results().items():
-        values = read_json(run_folder(run) / file)
+        values = read_if_sound(run_folder(run) / file)
         rows, heading = pages.key_numbers(values, written), declared_as["heading"]
         if not rows:
             continue
@@ -150,7 +132,7 @@ def results_of(run) -> list[tuple[str, list[dict], str]]:
 
 def looks_in_words(run) -> str:
     """What the ledger says about the test part of a run, whether a notebook came to its end or not; or nothing."""
-    prepared = read_json(run_folder(run) / "preprocessing.json")
+    prepared = read_if_sound(run_folder(run) / "preprocessing.json")
     found = openings.read(prepared) if prepared.get("test_part") else ()
     return openings.in_words(found) if len(found) else ""
 
@@ -162,23 +144,26 @@ def write_index(run, params, conditions) -> None:
         title, question = headline(name)
         lacking = unmet(name, conditions)
         state, text = describe(name, run)
-        if lacking:
+        kept = state != "missing" and left_out_by_steps(lacking)
+        if kept:
+            text += " Left out by the parameter steps now."
+        elif lacking:
             state, text = "skipped", f"Not part of this run: {_why_not(lacking, conditions)}."
         state = {"missing": "not run"}.get(state, state)
-        page = f"{name}.html" if (folder / f"{name}.html").exists() and not lacking else None
+        page = f"{name}.html" if (folder / f"{name}.html").exists() and (kept or not lacking) else None
         entries.append(dict(name=name, title=title, question=question, state=state, text=text, page=page))
         executed = folder / f"{name}.ipynb"
         if state == "done" and executed.exists():
             notebook = nbformat.read(executed, as_version=4)
             figures += [(caption, image, page) for caption, image in pages.key_figures(notebook)]
-    dataset = read_json(folder / "dataset.json")
+    dataset = read_if_sound(folder / "dataset.json")
     html = pages.run_index(run, entries, results_of(run), figures, _summary(dataset, params, run), is_synthetic(run))
     write_text(folder / "index.html", html)
 
 
 def _why_not(lacking, conditions):
     """Why a notebook is not part of a run, from its unmet needs."""
-    if lacking[0].startswith("without:"):
+    if left_out_by_steps(lacking):
         return "left out by the parameter steps"
     if "repeats" in lacking:
         return "no two other runs with results to compare"
@@ -203,12 +188,13 @@ def _summary(dataset, params, run):
 def write_runs_index() -> None:
     """Write ``reports/index.html``, the list of all runs."""
     rows = []
-    for folder in sorted(p for p in reports_dir().iterdir() if (p / ".stamps").is_dir()):
+    for folder in (run_folder(run) for run in runs() if (run_folder(run) / ".stamps").is_dir()):
         states = [describe(name, folder.name)[0] for name in notebooks()
                   if stamp_path(name, folder.name).exists()]
-        worst = next((s for s in ("failed", "running", "hand", "stale", "done") if s in states), "missing")
+        worst = next((s for s in ("failed", "interrupted", "running", "hand", "stale", "done") if s in states),
+                     "missing")
         finished = [read_stamp(name, folder.name).get("finished", 0) for name in notebooks()]
-        dataset = read_json(folder / "dataset.json")
+        dataset = read_if_sound(folder / "dataset.json")
         numbers = [row for _, found, _ in results_of(folder.name) for row in found[:2]]
         rows.append(dict(run=folder.name, state=worst, title=dataset.get("card", {}).get("title", ""),
                          synthetic=is_synthetic(folder.name), numbers=numbers,

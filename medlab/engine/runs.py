@@ -14,10 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from medlab.engine.parameters import check_parameters, declared, read_params, run_folder
-from medlab.engine.stamps import write_stamp
-from medlab.storage import write_text
-
-STATUS = re.compile(r'<div class="status [a-z]*"><b class="badge">.*?</div>', re.DOTALL)  # of a page, see page.html.j2
+from medlab.engine.stamps import restate, write_stamp
 
 
 class RunLocked(RuntimeError):
@@ -97,7 +94,8 @@ def start(name, namespace) -> Path:
         here = {key: given[key] if key in given and namespace[key] == default else namespace[key]
                 for key, default in defaults.items() if key != "run"}
         namespace.update(check_parameters(here, f"parameters of {name}"))
-        _withdraw(name, run)
+        write_stamp(name, run, state="hand", started=time.time())
+        restate(name, run)
     return folder
 
 
@@ -108,16 +106,6 @@ def _refuse_misspelt(namespace, defaults):
         near = difflib.get_close_matches(key, defaults, 1, cutoff=0.85)
         if near:
             raise ValueError(f"unknown parameter '{key}'; did you mean '{near[0]}'?")
-
-
-def _withdraw(name, run):
-    """The stamp goes; the last page stays, and says above everything else that the notebook was executed since."""
-    write_stamp(name, run, state="hand", started=time.time())
-    page = run_folder(run) / f"{name}.html"
-    if page.exists():
-        said = ('<div class="status hand"><b class="badge">hand</b> <span>Executed by hand since this page was made; '
-                f"'medlab run {run}' makes a new one.</span></div>")
-        write_text(page, STATUS.sub(lambda _: said, page.read_text(encoding="utf-8"), count=1))
 
 
 NEEDS = re.compile(r"#\s*needs:\s*(.+)")  # the first line of a cell, or among the comments that it begins with

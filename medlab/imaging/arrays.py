@@ -15,6 +15,8 @@ import numpy as np
 
 from medlab import storage
 
+DIGESTS = "digests.json"
+
 
 def require_room(n_bytes, folder, max_memory_gb, what="images.npy") -> None:
     """Refuse before the work what would not fit: ValueError with need, room and what to set."""
@@ -70,7 +72,9 @@ def write_array(path, rows, shape) -> None:
 
 
 def cached(folder, key, make, target, keep_days=1.0) -> bool:
-    """Link the arrays of a key into a run; make them first if no run has.
+    """Link the arrays of a key into a run; make them first if no run has, or if somebody wrote into them since.
+
+    The files are read-only, as all runs that link to them share their content.
 
     Parameters
     ----------
@@ -86,12 +90,14 @@ def cached(folder, key, make, target, keep_days=1.0) -> bool:
     place = Path(folder) / key
     Path(folder).mkdir(parents=True, exist_ok=True)
     with _locked(place.with_suffix(".lock")):
-        found = place.is_dir()
+        found = place.is_dir() and _is_whole(place)
         if not found:
+            shutil.rmtree(place, ignore_errors=True)
             making = place.with_suffix(".making")
             shutil.rmtree(making, ignore_errors=True)
             making.mkdir()
             make(making)
+            _seal(making)
             making.rename(place)
         for array in place.glob("*.npy"):
             storage.write_atomically(Path(target) / array.name, functools.partial(_link, array))
@@ -101,6 +107,19 @@ def cached(folder, key, make, target, keep_days=1.0) -> bool:
             shutil.rmtree(other)
             other.with_suffix(".lock").unlink(missing_ok=True)
     return found
+
+
+def _seal(folder):
+    """Digests of the arrays of a folder beside them; they become read-only."""
+    for array in folder.glob("*.npy"):
+        array.chmod(0o440)
+    storage.write_json(folder / DIGESTS, {array.name: storage.digest(array) for array in folder.glob("*.npy")})
+
+
+def _is_whole(folder):
+    """Whether the arrays of a folder are, byte for byte, what was written there."""
+    known = storage.read_if_sound(folder / DIGESTS)
+    return bool(known) and known == {array.name: storage.digest(array) for array in folder.glob("*.npy")}
 
 
 def _link(source, target):

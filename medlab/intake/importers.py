@@ -98,6 +98,7 @@ def import_source(source, name, kind=None, **options) -> datasets.Dataset | None
         readings.show(draft, name)
         if options.get("dry_run"):
             return None
+        datasets.load_folder(staging, name)
         readings.confirm(draft, name, options.get("yes"))
         _rename(staging, place)
     finally:
@@ -170,10 +171,16 @@ def _staging(place):
 
 
 def _rename(staging, place):
+    """The new dataset takes its place; an older one goes only after that, and comes back if it cannot be done."""
     old = place.with_name(f".{place.name}.{os.getpid()}.old")
     if place.exists():
         place.rename(old)
-    staging.rename(place)
+    try:
+        staging.rename(place)
+    except OSError:
+        if old.exists():
+            old.rename(place)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 

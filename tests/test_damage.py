@@ -1,0 +1,286 @@
+"""Damaged files of runs and datasets: each is made again, named, or left alone; never taken for current."""
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import medlab
+
+from medlab.cohorts import checks, datasets
+from medlab.engine import execute, parameters, report, runs, stamps
+from medlab.imaging import arrays
+
+TABLE = Path(__file__).parents[1] / "docs" / "damage.md"
+
+
+def in_process(name, run, given, descriptor=None):
+    """Executes the cells of a small notebook here: what is damaged is real, a kernel would only take longer."""
+    notebook, namespace = nbformat.read(parameters.notebooks()[name], as_version=4), {}
+    before, error = os.environ.get("MEDLAB_RUN"), ""
+    os.environ["MEDLAB_RUN"] = run
+    try:
+        for cell in (c for c in notebook.cells if c.cell_type == "code"):
+            exec(cell.source, namespace)
+            if "parameters" in cell.metadata.get("tags", []):
+                namespace.update(given)
+    except Exception as problem:
+        error = f"{type(problem).__name__}: {problem}"
+    finally:
+        os.environ.pop("MEDLAB_RUN") if before is None else os.environ.update(MEDLAB_RUN=before)
+    nbformat.write(notebook, parameters.run_folder(run) / f"{name}.ipynb")
+    return error
+
+
+@pytest.fixture
+def light(bench, monkeypatch):
+    """`bench` with two executed runs, ``try`` and ``other``; notebooks are executed in this process."""
+    monkeypatch.setattr(execute, "execute_notebook", in_process)
+    for run in ("try", "other"):
+        (bench / "reports" / run).mkdir(exist_ok=True)
+        (bench / "reports" / run / "params.yaml").write_text("epochs: 2\n")
+        assert execute.run_many([run])
+    return bench
+
+
+def remove(path):
+    path.unlink()
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:len(path.read_bytes()) // 2])
+
+
+def zero(path):
+    """Same size, same time of modification: what a broken disk or a careless copy leaves."""
+    facts = path.stat()
+    path.write_bytes(b"\0" * facts.st_size)
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+def add(path):
+    path.write_bytes(path.read_bytes() + b" ")
+
+
+def garble(path):
+    path.write_bytes(b"{\xff\xfe<html>")
+
+
+DAMAGES = {"removed": remove, "emptied": empty, "cut in half": cut, "zeroed at the same size and time": zero,
+           "a byte appended": add, "other bytes": garble}
+FILES = {"a.txt": "01_first", "dataset.json": "01_first", "b.txt": "02_second", "c.txt": "03_third",
+         ".stamps/01_first.json": "01_first", ".stamps/02_second.json": "02_second", "01_first.ipynb": "01_first",
+         "02_second.ipynb": "02_second", "01_first.html": None, "02_second.html": None, "index.html": None,
+         "../index.html": None, ".lock": None}
+HARMLESS = {(".stamps/01_first.json", "a byte appended"), (".stamps/02_second.json", "a byte appended")}
+
+
+def content(folder, but=()):
+    """What a run says, without times: outputs, states, pages' heads, parameters."""
+    files = [p for p in sorted(folder.glob("*")) if p.suffix in (".txt", ".json", ".yaml") and p.name not in but]
+    return {p.name: p.read_bytes() for p in files} | {
+        name: report.describe(name, folder.name)[0] for name in parameters.notebooks()}
+
+
+def executed(capsys):
+    return [line.split()[1].rstrip(":") for line in capsys.readouterr().err.splitlines() if ": running (" in line]
+
+
+def test_every_damage_of_a_run_is_made_good_and_touches_no_other(light, capsys):
+    folder, other = light / "reports" / "try", light / "reports" / "other"
+    good, rows = content(folder, ["rounds.txt"]), ["| file | damage | what happens |", "|---|---|---|"]
+    untouched = {p.relative_to(other): p.read_bytes() for p in other.rglob("*") if p.is_file() and p.name != ".lock"}
+    shutil.copytree(light / "reports", light / "sound")
+    for file, notebook in FILES.items():
+        for damage, harm in DAMAGES.items():
+            harm(folder / file)
+            executed(capsys)
+            if damage in ("cut in half", "other bytes"):
+                assert execute.run_many(["other"]), f"another run stops at {file}, {damage}"
+                assert executed(capsys) == []
+            assert execute.run_many(["try"]), (file, damage)
+            wanted = [notebook] if notebook and (file, damage) not in HARMLESS else []
+            assert executed(capsys) == wanted, (file, damage)
+            assert content(folder, ["rounds.txt"]) == good, (file, damage)
+            page = (folder / file).read_text(errors="replace")
+            assert "</html>" in page if file.endswith(".html") else True, (file, damage)
+            assert {p: (other / p).read_bytes() for p in untouched} == untouched, (file, damage)
+            rows.append(f"| {file.replace('../', 'reports/')} | {damage} | "
+                        f"{f'{notebook} is executed again' if wanted else 'made again from what is there'} |")
+    named = {"reports/try/params.yaml": "params.yaml", "data/table/card.yaml": "card.yaml",
+             "data/table/cohort.csv": "cohort.csv"}
+    for file, word in named.items():
+        for damage, harm in DAMAGES.items():
+            kept = (light / file).read_bytes()
+            harm(light / file)
+            try:
+                execute.run_many(["try"])
+                what = "read as it now is, what depends on it is executed again"
+                assert all(report.describe(n, "try")[0] == "done" for n in ("01_first", "02_second", "03_third"))
+            except ValueError as error:
+                assert word in str(error) or "card.yaml and cohort.csv" in str(error), (file, damage, str(error))
+                what = "refused before anything runs, the file named"
+            rows.append(f"| {file.replace('try', 'RUN').replace('table', 'NAME')} | {damage} | {what} |")
+            (light / file).write_bytes(kept)
+            assert execute.run_many(["try"]) and content(folder, ["rounds.txt"]) == good, (file, damage)
+    assert len(rows) - 2 >= 60
+    text = ("# Damaged files\n\nWhat `medlab run` does when a file of a run or of its dataset was damaged since the "
+            "last run; 01_first,\n02_second and 03_third stand for notebooks that read what the one before wrote. "
+            "Written by\n`MEDLAB_WRITE_DOCS=1 pytest tests/test_damage.py`.\n\n" + "\n".join(rows) + "\n")
+    if os.environ.get("MEDLAB_WRITE_DOCS"):
+        TABLE.parent.mkdir(exist_ok=True)
+        TABLE.write_text(text)
+    assert TABLE.read_text() == text
+
+
+def test_what_steps_leaves_out_stays_and_says_when_it_is_no_longer_current(light, capsys):
+    folder = light / "reports" / "try"
+    before = content(folder)
+    (folder / "params.yaml").write_text('epochs: 2\nsteps: "1-2"\n')
+    assert execute.run_many(["try"]) and executed(capsys)[-1:] != ["03_third"]
+    assert (folder / "c.txt").read_bytes() == before["c.txt"] and (folder / "03_third.html").exists()
+    assert report.describe("03_third", "try")[0] == "done"
+    (folder / "params.yaml").write_text('epochs: 3\nsteps: "1-2"\n')
+    executed(capsys)
+    assert execute.run_many(["try"]) and executed(capsys) == ["02_second"]
+    assert (folder / "c.txt").read_bytes() == before["c.txt"]
+    assert report.describe("03_third", "try") == ("stale", report.describe("03_third", "try")[1])
+    for page in ("03_third.html", "index.html"):
+        assert "not current: file b.txt changed" in (folder / page).read_text()
+    (folder / "params.yaml").write_text("epochs: 3\n")
+    assert execute.run_many(["try"]) and executed(capsys) == ["03_third"]
+    assert "not current" not in (folder / "index.html").read_text()
+
+
+def test_pages_say_so_before_anything_is_executed_anew(light, monkeypatch):
+    folder, seen = light / "reports" / "try", {}
+
+    def look(name, run, given, descriptor=None):
+        seen[name] = {n: report.describe(n, run)[0] for n in ("01_first", "02_second", "03_third")}
+        seen[name]["page"] = (folder / "03_third.html").read_text()
+        raise KeyboardInterrupt
+
+    (folder / "params.yaml").write_text("epochs: 5\n")
+    monkeypatch.setattr(execute, "execute_notebook", look)
+    with pytest.raises(KeyboardInterrupt):
+        execute.run_many(["try"])
+    assert [*seen] == ["02_second"]
+    page = seen["02_second"].pop("page")
+    assert seen["02_second"] == {"01_first": "done", "02_second": "running", "03_third": "stale"}
+    assert "02_second is made anew" in page and 'class="status stale"' in page
+    index = (folder / "index.html").read_text()
+    assert "Interrupted" in index and "'medlab run try' goes on" in index.replace("&#39;", "'")
+    assert stamps.read_stamp("02_second", "try")["state"] == "interrupted"
+
+
+def test_a_run_that_was_killed_is_interrupted_not_running(light):
+    stamps.write_stamp("02_second", "try", state="running", started=time.time())
+    assert report.describe("02_second", "try")[0] == "interrupted"
+    with runs.lock("try"):
+        assert report.describe("02_second", "try")[0] == "running"
+
+
+def test_folders_that_are_no_runs_and_notebooks_that_are_copies(light, capsys):
+    shutil.copytree(light / "reports" / "try", light / "reports" / "base.bak")
+    (light / "reports" / "base.bak" / "params.yaml").write_text("epochs: [\n")
+    shutil.copy(light / "notebooks" / "02_second.ipynb", light / "notebooks" / "02_second-Copy1.ipynb")
+    assert execute.run_many(["try"]) and executed(capsys)[-3:] == []
+    assert "base.bak" not in (light / "reports" / "index.html").read_text()
+    assert parameters.compared_runs("x", "try*") == ["try"]
+
+
+def test_the_executed_notebook_is_kept_or_the_notebook_failed(bench, monkeypatch):
+    def full(beside, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(execute, "_keep", full)
+    assert not execute.run_many(["try"])
+    assert "No space left" in report.describe("01_first", "try")[1]
+
+
+def array(folder):
+    np.save(folder / "images.npy", np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
+
+
+@pytest.mark.parametrize("harm", [zero, cut, remove, garble])
+def test_the_cache_of_images_notices_what_was_written_into_it(tmp_path, harm):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    assert not arrays.cached(tmp_path / "cache", "ab", array, tmp_path / "one")
+    image = tmp_path / "one" / "images.npy"
+    assert image.stat().st_mode & 0o222 == 0, "shared files are read-only"
+    image.chmod(0o640)
+    harm(image if harm is not remove else tmp_path / "cache" / "ab" / "images.npy")
+    assert not arrays.cached(tmp_path / "cache", "ab", array, tmp_path / "two"), "made anew"
+    assert np.array_equal(np.load(tmp_path / "two" / "images.npy").ravel(), np.arange(24))
+    assert arrays.cached(tmp_path / "cache", "ab", array, tmp_path / "one")
+    assert np.array_equal(np.load(image).ravel(), np.arange(24))
+
+
+def pictures(workspace):
+    from PIL import Image
+
+    from medlab.intake import importers
+
+    for name in ("a", "b", "c", "d"):
+        folder = workspace / "source" / name[:1].replace("c", "a").replace("d", "b")
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(ord(name)).integers(0, 255, (24, 24), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    return importers.import_source(workspace / "source", "made", yes=True)
+
+
+def test_a_file_of_a_dataset_changed_in_place_changes_its_fingerprint(workspace):
+    pictures(workspace)
+    dataset = datasets.load("made")
+    first = datasets.fingerprint(dataset)
+    assert datasets.fingerprint(dataset) == first
+    assert not [m for _, m in checks.check("made") if "not what was imported" in m]
+    image = dataset.folder / dataset.cohort["image"][0]
+    content = image.read_bytes()
+    zero(image)
+    assert datasets.fingerprint(dataset) != first
+    assert ("error", f"1 files are not what was imported: {dataset.cohort['image'][0]}; import the source again"
+            ) in checks.check("made")
+    image.write_bytes(content)
+    assert datasets.fingerprint(dataset) == first
+    memory = json.loads((dataset.folder / ".digests.json").read_text())
+    name = dataset.cohort["image"][0]
+    memory[name][-1] = "0" * 64  # bytes that rotted without a trace: only --deep reads them again
+    (dataset.folder / ".digests.json").write_text(json.dumps(memory))
+    assert datasets.changed(dataset) == [name] and datasets.changed(dataset, deep=True) == []
+
+
+def test_a_broken_import_leaves_the_dataset_that_was_there(workspace):
+    from medlab.intake import importers
+
+    dataset = pictures(workspace)
+    before = {p.name: p.read_bytes() for p in dataset.folder.rglob("*") if p.is_file()}
+    bad = workspace / "bad.csv"
+    bad.write_text("id,label,split\n1,a,train\n2,b,elsewhere\n3,a,test\n")
+    with pytest.raises(ValueError):
+        importers.import_source(bad, "made", key="id", label="label", split="split", overwrite=True, yes=True)
+    with pytest.raises(ValueError):
+        importers.import_source(bad, "fresh", key="id", label="label", split="split", yes=True)
+    assert {p.name: p.read_bytes() for p in dataset.folder.rglob("*") if p.is_file()} == before
+    assert sorted(p.name for p in (workspace / "data").iterdir()) == ["made"]
+
+
+def test_a_damaged_result_of_another_run_is_named_by_what_compares_it(light):
+    from medlab import storage
+
+    (light / "reports" / "other" / "dataset.json").write_text("{")
+    with pytest.raises(ValueError, match=r"other/dataset.json: damaged"):
+        storage.read_json(light / "reports" / "other" / "dataset.json")
+    done = medlab("run", "try")
+    assert done.returncode == 0, done.stderr
+    assert pd.notna(stamps.read_stamp("01_first", "try")["finished"])
