@@ -155,7 +155,7 @@ def test_spellings_and_impossible_values(data, cohort):
     unlike = preparation.spelt_unlike(cohort, covariates)
     assert set(unlike["column"]) == {"sex"} and unlike.loc[unlike["written"] == "Male", "cleaned"].item() == "male"
     assert preparation.spellings_in_words(unlike) == [
-        "sex: 2 categories are written in 4 ways; unknown counts as missing."]
+        "sex: 2 categories are written in 4 ways."]
     assert preparation.impossible_in_words(preparation.impossible(cohort, covariates)) == [
         "Impossible values: age_years 430"]
     assert preparation.spelt_unlike(cohort, ["site"]).empty and preparation.impossible_in_words(pd.DataFrame()) == []

@@ -68,11 +68,14 @@ def read_csv(path, text=()) -> pd.DataFrame:
         table = pd.read_csv(path, dtype={c: str for c in text}, na_values=text, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"{path.name}: not readable as comma-separated UTF-8 text ({error})") from None
-    for column in table.columns.difference(list(text)):
-        if table[column].dtype == object:
-            numbers = vocabulary.as_numbers(table[column])
-            written = table[column].mask(vocabulary.missing(table[column]))
-            table[column] = written if numbers is None else numbers
+    notes = []
+    for column in [c for c in table if c not in text and table[c].dtype == object]:
+        numbers, gaps = vocabulary.as_numbers(table[column]), vocabulary.missing(table[column])
+        words = table.loc[gaps & table[column].ne(""), column].value_counts()
+        if len(words):
+            notes.append(f"{column}: {', '.join(f'{w} ({n})' for w, n in words.items())} read as missing")
+        table[column] = table[column].mask(gaps) if numbers is None else numbers
+    table.attrs["notes"] = notes
     return table
 
 

@@ -68,7 +68,7 @@ def load_folder(folder: Path, name: str) -> Dataset:
     """As `load`, from any folder: an import validates what it has made before it takes its place."""
     card = cards.read_card(folder / "card.yaml")
     cohort = cards.read_csv(folder / "cohort.csv", card.get("text") or ())
-    notes = cards.validate(cohort, card, folder)
+    notes = cohort.attrs.pop("notes") + cards.validate(cohort, card, folder)
     boxes = cards.read_csv(folder / "boxes.csv") if (folder / "boxes.csv").is_file() else None
     if boxes is not None:
         cards.validate_boxes(boxes, cohort, folder)

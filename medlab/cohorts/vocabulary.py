@@ -72,7 +72,7 @@ def code_like(texts) -> str | None:
 
     Leading zeros, more digits than a number keeps, or a letter E among plain digits (``1E5`` beside ``227``).
     """
-    texts = pd.Series(texts, dtype=str)
+    texts = texts if isinstance(texts, pd.Series) else pd.Series(texts, dtype=str)
     whole, odd = texts.str.fullmatch(r"\d+"), texts.str.fullmatch(r"\d+[eE]\d+")
     for rows, why in ((texts.str.match(r"[-+]?0\d"), "leading zeros"),
                       (texts.str.fullmatch(r"[-+]?\d{16,}"), "more than 15 digits"),

@@ -62,8 +62,12 @@ class Cells:
 
 def cells(column) -> Cells:
     """The different cells of a column of text, or of a spreadsheet's numbers and text, where 7.0 is "7"."""
+    import pyarrow as pa
+
     codes, texts = pd.factorize(column)
-    texts = pd.Series([t if isinstance(t, str) else written(t) for t in texts], dtype=object)
+    if not isinstance(column.dtype, pd.ArrowDtype):
+        texts = [t if isinstance(t, str) else written(t) for t in texts]
+    texts = pd.Series(texts, dtype=pd.ArrowDtype(pa.string()))  # Arrow's patterns are many times faster than Python's
     return Cells(texts, np.bincount(codes[codes >= 0], minlength=len(texts)), codes.astype("int32"))
 
 
@@ -81,7 +85,13 @@ def plain(texts) -> pd.Series:
         return found[1] + re.sub("[ '’]", "", found[2]) + (found[3] or "") if found else text
 
     odd = texts.str.contains(r"[ '’]|[^\x00-\x7f]")
-    return texts.mask(odd, texts[odd].map(one)) if odd.any() else texts
+    return texts.mask(odd, texts[odd].astype(object).map(one).astype(texts.dtype)) if odd.any() else texts
+
+
+def to_numbers(texts) -> pd.Series:
+    """Texts as finite numbers, NaN for every other."""
+    numbers = pd.to_numeric(texts.astype(object), errors="coerce").astype(float)
+    return numbers.where(np.isfinite(numbers))
 
 
 def with_sign(texts, sign) -> pd.Series:
@@ -91,7 +101,7 @@ def with_sign(texts, sign) -> pd.Series:
         numbers = texts.where(fits).str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
     else:
         numbers = texts.mask(texts.str.fullmatch(POINT), texts.str.replace(",", "", regex=False))
-    return pd.to_numeric(numbers, errors="coerce").replace([np.inf, -np.inf], np.nan)
+    return to_numbers(numbers)
 
 
 def signs(texts) -> set:
@@ -154,7 +164,7 @@ def typed(column: Cells, where, decimal=None, elsewhere=(), text=False, number=F
         Numbers (whole ones stay whole), or text, with NaN where missing.
     """
     texts, counts = column.texts, column.counts
-    numbers = pd.to_numeric(texts, errors="coerce").replace([np.inf, -np.inf], np.nan).astype(float)
+    numbers = to_numbers(texts)
     gaps = _gaps(texts, numbers)
     reading = Reading("text")
     for i in np.flatnonzero(gaps):
@@ -174,20 +184,20 @@ def typed(column: Cells, where, decimal=None, elsewhere=(), text=False, number=F
         reading.notes.append(f"kept as text: {code}")
     if not text and dates.like(filled).mul(counts[filled.index]).sum() > 0.5 * counts[filled.index].sum():
         reading.type = "dates"
-    odd = [t for t in filled if t == "Na" or t.casefold() == "none"]
-    reading.notes += [f"{t!r} ({counts[i]}) is a value" for i, t in filled.items() if t in odd]
-    return column.spread(texts.mask(gaps).astype(object)), reading
+    odd = filled[filled.str.lower().isin(vocabulary.AMONG_NUMBERS)]
+    reading.notes += [f"{t!r} ({counts[i]}) is a value" for i, t in odd.items()]
+    return column.spread(texts.astype(object).mask(gaps)), reading
 
 
 def _gaps(texts, numbers):
     """Which cells are words for missing; beside a "+" a "-" is a finding."""
-    words = texts[numbers.isna()]
+    words = texts[numbers.isna() & (texts.str.len() < 24)].astype(object)
     return texts.index.isin(words.index[vocabulary.missing(words)])
 
 
 def _as_number(column, filled, where, decimal, elsewhere, told, exact, reading):
     """Numbers where the column holds them, but for a few cells, which the reading names; else None."""
-    words = filled.str.casefold().isin(vocabulary.AMONG_NUMBERS)
+    words = filled.str.lower().isin(vocabulary.AMONG_NUMBERS)
     pure = plain(filled[~words])
     counts = pd.Series(column.counts)
     if pure.empty:

@@ -56,7 +56,7 @@ def _delimiter(file):
             rows = [len(r) for r in itertools.islice(csv.reader(file, delimiter=delimiter), 50) if any(r)]
         except csv.Error:
             rows = []
-        counts[delimiter] = (min(rows, default=1) > 1, len(set(rows)) == 1, rows[0] if rows else 0)
+        counts[delimiter] = (rows[0] > 1, rows.count(rows[0]) / len(rows), rows[0]) if rows else (False, 0, 0)
         file.seek(0)
     return max(counts, key=counts.get), 0
 
@@ -74,7 +74,7 @@ def _records(reader, name, delimiter, before):
             raise ValueError(f"{name}, line {line}: a quotation mark that opens here or below has no partner, or text "
                              f"follows it ({error}); double a mark inside a cell (\"\"), or remove it") from None
         if len(row) == width and reader.line_num + before == line:
-            if any(row):
+            if "".join(row).strip():
                 yield row
             continue
         if not any(c.strip() for c in row):

@@ -167,7 +167,7 @@ def _typed(raw, name, decimal, text, numbers, exact, verbatim):
             readings[c] = columns.Reading("yes/no" if kinds == {bool} else "dates")
             continue
         if c in verbatim:
-            done[c] = raw[c].astype(object).map(_filled)
+            done[c] = raw[c].astype(object).where(raw[c] != "")
             continue
         if c in text and any(abs(v) >= 1e15 for v in raw[c] if isinstance(v, (int, float)) and pd.notna(v)):
             raise ValueError(f"{name}, column {c!r}: numbers of more than 15 digits, which Excel rounds; "
