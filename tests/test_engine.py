@@ -169,7 +169,7 @@ def test_an_output_that_was_promised_must_be_there(bench):
 def started(bench, process):
     """Wait until the slow notebook runs in the process."""
     flag = bench / "reports" / "try" / "started"
-    for _ in range(300):
+    for _ in range(1200):
         if flag.exists():
             return
         assert process.poll() is None, process.stderr.read()
@@ -205,7 +205,8 @@ def test_two_processes_never_execute_one_run(bench):
     assert "02_second: running (was interrupted)" in done.stderr and "01_first: current" in done.stderr
 
 
-def test_interrupt_from_the_keyboard_is_a_failure_with_a_page(bench):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_a_page_that_says_so_and_no_process(bench, how):
     params(bench, "fail: slow\n")
     process = subprocess.Popen(
         [sys.executable, "-m", "medlab", "run", "try"],
@@ -214,10 +215,29 @@ def test_interrupt_from_the_keyboard_is_a_failure_with_a_page(bench):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
     )
     started(bench, process)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=120)
-    assert process.returncode != 0
-    assert "interrupted" in page(bench, "02_second") or "KeyboardInterrupt" in page(bench, "02_second")
+    process.send_signal(how)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "interrupted after" in said and "resumes with: medlab run try" in said and "FAILED" not in said
+    assert 'class="status interrupted"' in page(bench, "02_second")
+    assert "interrupted" in page(bench, "index") and "medlab run try" in page(bench, "index")
+    kernel = int((bench / "reports" / "try" / "started").read_text())
+    with pytest.raises(ProcessLookupError):
+        os.kill(kernel, 0)
+
+
+def test_a_kernel_that_dies_takes_along_what_it_started(bench):
+    write_notebook(bench / "notebooks", "02_second", 'run: str = "try"\nepochs: int = 3', [
+        'import os, signal, subprocess\nchild = subprocess.Popen(["sleep", "600"])',
+        '(folder / "child").write_text(str(child.pid))\nos.kill(os.getpid(), signal.SIGKILL)'])
+    assert not execute.run_many(["try"])
+    child = int((bench / "reports" / "try" / "child").read_text())
+    for _ in range(100):
+        if not os.path.exists(f"/proc/{child}") or "Z" in open(f"/proc/{child}/stat").read().split(")")[1][:3]:
+            break
+        time.sleep(0.1)
+    else:
+        raise AssertionError("a process of the dead kernel lives on")
 
 
 def test_a_full_disk_fails_and_leaves_no_page_of_yesterday(bench):

@@ -216,7 +216,10 @@ def _bring_up_to_date(name, run, params, data, descriptor):
         raise
     finally:
         _put_back(name, run, failed=bool(error))
-    return _finish(name, run, params, data, error, started, origin)
+    done = _finish(name, run, params, data, error, started, origin)
+    if error == INTERRUPTED:
+        raise KeyboardInterrupt
+    return done
 
 
 def _is_shown(name, run):
@@ -307,7 +310,7 @@ def execute_notebook(name, run, parameters, descriptor=None) -> str:
                                    engine_name="medlab", progress_bar=False, stderr_file=sys.stderr,
                                    cwd=notebooks_dir(), lock_descriptor=descriptor)
     except PapermillExecutionError as problem:
-        error = f"{problem.ename}: {problem.evalue}"
+        error = INTERRUPTED if problem.ename == "KeyboardInterrupt" else f"{problem.ename}: {problem.evalue}"
     except DeadKernelError:
         error = ("the kernel died. Most often the machine ran out of memory: use a smaller image_size, "
                  "batch_size or capacity")
