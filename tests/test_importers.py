@@ -254,8 +254,8 @@ def test_table_without_images(workspace):
         "id,days,status,age,stage,born\nA,0,dead,60,II,1950-01-01\n"
         "B,-4,dead,61,NA,1951-01-01\nC,8,alive,,I,1952-01-01\nD,,,70,I,1953-01-01\nE,9,,70,I,1953-02-01\n",
     )
-    data = importers.import_source(path, "toy", key="id", time="days", event="status", rename="age:age_years",
-                                   keep="id")
+    options = {"key": "id", "time": "days", "event": "status", "keep": "id"}
+    data = importers.import_source(path, "toy", rename="age:age_years", **options)
     assert data.cohort["patient_id"].tolist() == ["A", "C", "D"] and "image" not in data.cohort
     assert data.cohort["time_days"].tolist()[:2] == [4, 8], "0 is half the smallest positive time"
     assert datasets.covariates(data) == ["age_years", "stage"] and "static" not in datasets.conditions(data)

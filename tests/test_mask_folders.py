@@ -138,7 +138,8 @@ def test_contiguous_blocks(workspace):
     mask(root / "label/other_4.png")
     with pytest.raises(ValueError, match="differ in a number only"):
         importers.import_source(root, "bad", blocks=3)
-    data = importers.import_source(root, "two", blocks=1 + 1, patient_pattern="/(?P<patient_id>slice)_")
+    data = importers.import_source(root, "two", blocks=1 + 1, patient_pattern="/(?P<patient_id>slice)_",
+                                  keep="patient_id")
     assert set(data.cohort["patient_id"]) == {"slice-block-1", "slice-block-2"} and len(data.cohort) == 11
     with pytest.raises(ValueError, match="whole number from 2"):
         importers.import_source(root, "bad", blocks="many")

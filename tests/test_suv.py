@@ -254,7 +254,7 @@ def make(folder, chosen):
     drafts.card(draft, "dicom")
     dicom_tree.take(draft, None, "all", "all", None, None)
     card, cohort = cards.read_card(folder / "data" / "card.yaml"), cards.read_csv(folder / "data" / "cohort.csv")
-    link = pd.DataFrame(draft.link_table).set_index("pseudonym")["original"]
+    link = {alias: who for who, alias in draft.aliases.items() if who != alias}
     names = {p["patient_id"]: p["trap"] for p in people}
     cohort["trap"] = cohort["patient_id"].map(link).map(names)
     return datasets.Dataset("traps", folder / "data", card, cohort)
