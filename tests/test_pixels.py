@@ -302,7 +302,7 @@ def test_import_of_nrrd_and_detached_headers(workspace):
             write(workspace / suffix / "labels" / f"v{i}.{suffix}", mask, (1, -3, 2))
         pd.DataFrame({"id": ["v0", "v1", "v2"], "label": list("aba")}).to_csv(workspace / "t.csv", index=False)
         table = str(workspace / "t.csv")
-        data = importers.import_source(workspace / suffix, suffix, tables=table, key="id", label="label")
+        data = importers.import_source(workspace / suffix, suffix, tables=table, key="id", label="label", positive="a")
         assert data.cohort["label"].tolist() == ["a", "b", "a"]
         for i, row in data.cohort.iterrows():
             image = datasets.read(data, row)
@@ -599,5 +599,5 @@ def test_check_tells_of_mixed_scales(workspace):
         (workspace / "src" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
         pixels = rng.integers(0, 250 if i % 2 else 60000, (20, 20)).astype(np.uint8 if i % 2 else np.uint16)
         Pillow.fromarray(pixels).save(workspace / "src" / "ab"[i % 2] / f"{i}.png")
-    importers.import_source(workspace / "src", "d")
+    importers.import_source(workspace / "src", "d", yes=True)
     assert any("different scales" in text for level, text in checks.check("d") if level == "warning")
