@@ -15,9 +15,10 @@ def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(prog="medlab", description="Research workbench for medical imaging and "
                                      "survival analysis. Research use only.")
     commands = parser.add_subparsers(dest="command", required=True)
-    importing = commands.add_parser("import", help="make a dataset folder data/NAME from SOURCE", epilog=
-                                    "Further options depend on the kind of source: --key ID, --mask-classes liver:1, "
-                                    "--split-as val:test, --roi 'GTV*:tumour'; see medlab/intake/importers.py")
+    importing = commands.add_parser("import", allow_abbrev=False, help="make a dataset folder data/NAME from SOURCE",
+                                    epilog="Further options depend on the kind of source: --key ID, "
+                                    "--mask-classes liver:1, --split-as val:test, --roi 'GTV*:tumour'; see "
+                                    "medlab/intake/importers.py")
     importing.add_argument("source", help="a folder, a file, or synthetic:thorax")
     importing.add_argument("name", help="name of the dataset")
     importing.add_argument("--kind", help="kind of source, where it is not detected: folders, masks, voc, coco, "
@@ -49,31 +50,28 @@ def main(arguments=None) -> int:
 
 
 def read_options(words) -> dict:
-    """Options ``--some-name value`` as keyword arguments; a value is read as YAML, a lone option is true.
+    """Options ``--some-name value`` as keyword arguments: values are text, a lone option is true.
+
+    What is a number or takes no value is known to the importers, so that a column may be called No and a sheet 2021.
 
     Examples
     --------
-    >>> read_options(["--mask-classes", "liver:1", "--fold=3", "--all"])
-    {'mask_classes': 'liver:1', 'fold': 3, 'all': True}
+    >>> read_options(["--mask-classes", "liver:1", "--seed=3", "--key", "No", "--overwrite"])
+    {'mask_classes': 'liver:1', 'seed': '3', 'key': 'No', 'overwrite': True}
     """
     options, name = {}, None
     for word in words:
-        if word.startswith("--"):
-            name, _, value = word[2:].partition("=")
+        if word.startswith("--") and len(word) > 2:
+            name, told, value = word[2:].partition("=")
             name = name.replace("-", "_")
-            options[name] = _value(value) if value else True
+            if name in options:
+                raise ValueError(f"--{name.replace('_', '-')} is given twice; several values are one list: a,b")
+            options[name] = value if told else True
         elif name and options[name] is True:
-            options[name] = _value(word)
+            options[name] = word
         else:
             raise ValueError(f"unexpected argument {word!r}; options are written --name value")
     return options
-
-
-def _value(word):
-    """Numbers, true and false by YAML; what begins like one of its marks (a template, a pattern) stays text."""
-    import yaml
-
-    return word if word[:1] in "{[*&#!?|>%@`" else yaml.safe_load(word)
 
 
 def _import(known, further):

@@ -5,11 +5,13 @@ the lower right of every figure a small mark that says what it must not be used 
 """
 
 import json
+import re
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib import scale, ticker
 
 # Okabe & Ito 2008 without the yellow, which is lost on white paper
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#5B6776", "#000000")
@@ -21,6 +23,7 @@ STYLE = {
     "ytick.color": "#3b4654", "legend.frameon": False, "legend.fontsize": 9, "lines.linewidth": 1.6,
     "image.cmap": "gray", "image.interpolation": "nearest", "svg.hashsalt": "medlab",
     "axes.prop_cycle": mpl.cycler(color=COLOURS),
+    "text.parse_math": False,  # a dollar sign in the name of a column or a class is a dollar sign
 }
 _mark = "research use only"
 
@@ -41,6 +44,24 @@ def setup(folder=None, synthetic=None) -> None:
     _mark = "synthetic data · research use only" if synthetic else "research use only"
     mpl.rcParams.update(STYLE)
     mpl.rcParams["figure.hooks"] = ["medlab.plots:mark"]
+    scale.register_scale(_LogScale)
+    pd.set_option("display.html.use_mathjax", False)
+
+
+class _Powers(ticker.LogFormatterSciNotation):
+    """Labels of a logarithmic axis such as 10⁻², which need no mathematical typesetting."""
+
+    def __call__(self, x, pos=None):
+        text = re.sub(r"[${}]|\\mathdefault", "", super().__call__(x, pos)).replace(r"\times", " × ")
+        power = str.maketrans("-0123456789.", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹·")
+        return re.sub(r"\^([-0-9.]+)", lambda found: found[1].translate(power), text)
+
+
+class _LogScale(scale.LogScale):
+    def set_default_locators_and_formatters(self, axis):
+        super().set_default_locators_and_formatters(axis)
+        axis.set_major_formatter(_Powers(self.base))
+        axis.set_minor_formatter(_Powers(self.base, labelOnlyBase=self.subs is not None))
 
 
 def mark(figure) -> None:

@@ -30,6 +30,81 @@ def read_if_sound(path) -> dict:
     return found if isinstance(found, dict) else {}
 
 
+def read_yaml(path, as_text=()) -> dict:
+    """Lines ``name: value`` of a YAML file as a dictionary; names and the words of some of them stay as written.
+
+    Parameters
+    ----------
+    as_text : collection of str
+        Names whose values are text, lists of text, or names of text: ``no``, ``1e3`` and ``2024-01-31`` stay words.
+
+    Raises
+    ------
+    ValueError
+        Saying what is wrong: no UTF-8, no YAML, no lines ``name: value``, a name that occurs twice, a part that
+        repeats another (``*a``; a few lines of them fill any memory).
+    """
+    import yaml
+
+    kind = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig")
+        _flat(yaml.parse(text, kind))
+        loader = kind(text)
+        try:
+            node = loader.get_single_node()
+            if node is not None and not isinstance(node, yaml.MappingNode):
+                raise ValueError(f"found a {node.id}, expected lines 'name: value'")
+            names = [_as_written(key).value for key, _ in node.value] if node else []
+            twice = [name for i, name in enumerate(names) if name in names[:i]]
+            if twice:
+                raise ValueError(f"{str(twice[0])!r} occurs twice; expected each name once")
+            for name, (_, value) in zip(names, node.value if node else [], strict=True):
+                _names_as_written(value)
+                if name in as_text and not (isinstance(value, yaml.ScalarNode) and value.tag.endswith(":null")):
+                    _as_written(value)
+            return loader.construct_document(node) if node else {}
+        finally:
+            loader.dispose()
+    except UnicodeDecodeError as error:
+        found = f"byte {error.start} ({error.object[error.start]:#x})"
+        raise ValueError(f"{found} is not UTF-8; save it as UTF-8") from None
+    except (yaml.YAMLError, RecursionError, OverflowError) as error:
+        raise ValueError(f"not readable as YAML ({' '.join(str(error).split())[:300]})") from None
+
+
+def _flat(events, deepest=50):
+    """Refuse repeated parts and deep nesting, which the parser would answer with a crash."""
+    depth = 0
+    for event in events:
+        name = type(event).__name__
+        depth += name.endswith("StartEvent") - name.endswith("EndEvent")
+        if depth > deepest:
+            raise ValueError(f"brackets or indents are more than {deepest} deep; expected lines 'name: value'")
+        if name == "AliasEvent":
+            raise ValueError("a part repeats another (*name); write it out")
+
+
+def _as_written(node):
+    """Let all words below a YAML node be text."""
+    if isinstance(node.value, list):
+        for inner in node.value:
+            for one in inner if isinstance(inner, tuple) else (inner,):
+                _as_written(one)
+    else:
+        node.tag = "tag:yaml.org,2002:str"
+    return node
+
+
+def _names_as_written(node):
+    """Let the names of all mappings below a YAML node be text."""
+    for inner in node.value if isinstance(node.value, list) else ():
+        key, value = inner if isinstance(inner, tuple) else (None, inner)
+        if key is not None:
+            _as_written(key)
+        _names_as_written(value)
+
+
 def fresh(folder, *parts) -> Path:
     """The folder as a path, with its subfolders made; ValueError where it already holds something."""
     folder = Path(folder)

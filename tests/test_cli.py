@@ -6,7 +6,7 @@ from medlab import cli
 
 
 @pytest.mark.parametrize("words, expected", [
-    (["--patients", "240", "--seed", "0"], {"patients": 240, "seed": 0}),
+    (["--patients", "240", "--seed", "0"], {"patients": "240", "seed": "0"}),
     (["--time-unit=months", "--overwrite"], {"time_unit": "months", "overwrite": True}),
     (["--patient-pattern", "(?P<patient_id>[A-Z]+_..)_.*"], {"patient_pattern": "(?P<patient_id>[A-Z]+_..)_.*"}),
     (["--mask", "{key}.npz::mask"], {"mask": "{key}.npz::mask"}),

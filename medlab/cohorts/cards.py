@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from medlab.cohorts import vocabulary
+from medlab import storage
+from medlab.cohorts import meanings, vocabulary
 
 SPLITS = ("train", "val", "test")
 CARD_KEYS = {
@@ -30,18 +30,16 @@ TEXT = ("patient_id", "image", "label", "mask", "valid_mask", "events", "split",
 def read_card(path) -> dict:
     """Read ``card.yaml``; an unknown key is refused with the nearest known one."""
     try:
-        card = yaml.load(Path(path).read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"card.yaml: not readable as YAML in UTF-8 ({' '.join(str(error).split())})") from None
-    if not isinstance(card, dict):
-        raise ValueError(f"card.yaml: found a {type(card).__name__}, expected 'key: value' lines")
+        card = storage.read_yaml(path, {k for k, kind in CARD_KEYS.items() if kind in (str, list)} | {"event_coding"})
+    except ValueError as error:
+        raise ValueError(f"card.yaml: {error}") from None
     for key, value in card.items():
         if key not in CARD_KEYS:
             near = difflib.get_close_matches(str(key), CARD_KEYS, 1)
             raise ValueError(f"card.yaml: unknown key {key!r}"
                              + (f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(CARD_KEYS)}"))
         if value is not None and not isinstance(value, CARD_KEYS[key]):
-            raise ValueError(f"card.yaml: {key} is {value!r}, expected {CARD_KEYS[key]}; correct the card")
+            raise ValueError(f"card.yaml: {key} is {str(value)[:80]!r}, expected {_kind(key)}; correct the card")
     for key, legal in {"intensity": ("HU", "SUV", "arbitrary"), "patients": ("known", "unknown")}.items():
         if card.get(key) not in (None, *legal):
             raise ValueError(f"card.yaml: {key} is {card[key]!r}, expected one of {', '.join(legal)}")
@@ -54,6 +52,11 @@ def read_card(path) -> dict:
         raise ValueError(f"card.yaml: mask_classes is {card['mask_classes']}, expected names with one number each, the "
                          "value of the class in the mask files, such as 'tumour: 2'")
     return card
+
+
+def _kind(key):
+    names = {str: "text", list: "a list", bool: "true or false", dict: "'name: value' lines"}
+    return " or ".join(names[k] for k in (CARD_KEYS[key] if isinstance(CARD_KEYS[key], tuple) else (CARD_KEYS[key],)))
 
 
 def read_csv(path, text=()) -> pd.DataFrame:
@@ -146,7 +149,18 @@ def validate(cohort, card, folder) -> list[str]:
         cohort["time_days"], zero = positive_times(cohort["time_days"])
         notes += [f"{len(zero)} rows with time_days = 0 set to {cohort['time_days'].min():g} days (half the "
                   f"smallest positive time): rows {zero[:20]}"] if zero else []
-    return notes
+    return notes + (_positive(cohort, card) if "label" in cohort else [])
+
+
+def _positive(cohort, card):
+    """Name the positive class of two where the card does not, and say by which rule."""
+    found = card.get("classes") or sorted(cohort["label"].dropna().unique())
+    if len(found) != 2 or card.get("positive"):
+        return []
+    known = meanings.positive(found)
+    card["positive"] = known or found[-1]
+    return [f"positive class {card['positive']}: " + ("by its meaning" if known else "the last of two")
+            + "; the card may say another (positive)"]
 
 
 def _no_labels(cohort, classes):

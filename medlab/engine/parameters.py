@@ -10,9 +10,11 @@ import fnmatch
 import json
 import re
 from functools import lru_cache
+from math import inf
 from pathlib import Path
 
 from medlab import notebooks_dir, reports_dir
+from medlab.storage import read_yaml
 
 RUN = r"[A-Za-z0-9_-]+"  # the name of a run becomes a folder
 
@@ -175,13 +177,19 @@ def check_parameters(given, where) -> dict:
             hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(sorted(known))}"
             raise ValueError(f"{where}: unknown parameter '{key}'; {hint}")
         expected = type(known[key])
-        if expected is float and type(value) is int:
+        if expected is float and type(value) is int and abs(value) < 1e300:
             value = float(value)
-        if known[key] is not None and type(value) is not expected:
-            raise ValueError(f"{where}: '{key}' is {value!r} ({type(value).__name__}), expected "
+        if known[key] is not None and type(value) is not expected or value != value or value in (inf, -inf):
+            raise ValueError(f"{where}: '{key}' is {_short(value)} ({type(value).__name__}), expected "
                              f"{expected.__name__} such as {known[key]!r}")
         checked[key] = value
     return checked
+
+
+def _short(value):
+    """A value as an error shows it; a number of thousands of digits is not written out."""
+    huge = isinstance(value, int) and value.bit_length() > 200
+    return f"a number of about {int(value.bit_length() * 0.301)} digits" if huge else repr(value)[:80]
 
 
 def runs() -> list[str]:
@@ -241,16 +249,13 @@ def read_params(run) -> dict:
     ValueError
         If the file is not flat YAML, has an unknown key or a value of the wrong type.
     """
-    import yaml
-
-    path = run_folder(run) / "params.yaml"
+    path, where = run_folder(run) / "params.yaml", f"reports/{run}/params.yaml"
+    texts = {key for key, default in known_parameters().items() if isinstance(default, str)}
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"reports/{run}/params.yaml is not valid YAML: {error}") from None
-    if not isinstance(given or {}, dict):
-        raise ValueError(f"reports/{run}/params.yaml: expected lines 'name: value', found {given!r}")
-    return check_parameters(given or {}, f"reports/{run}/params.yaml")
+        given = read_yaml(path, texts) if path.exists() else {}
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    return check_parameters(given, where)
 
 
 def effective(name, params, run) -> dict:

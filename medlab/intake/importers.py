@@ -8,6 +8,7 @@ in ``COMMON``, the others are the keyword arguments of the function of the kind.
 import difflib
 import inspect
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -79,13 +80,14 @@ def import_source(source, name, kind=None, **options) -> datasets.Dataset | None
     kind = kind or ("table" if "image" in options else detect_kind(source, options.get("mask")))
     if kind not in KINDS:
         raise ValueError(f"kind {kind!r}: expected one of {', '.join(KINDS)}")
-    own = [p.name for p in inspect.signature(KINDS[kind]).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    own = {p.name: p.default for p in inspect.signature(KINDS[kind]).parameters.values() if p.kind is p.KEYWORD_ONLY}
     for option in options:
         if option not in (*COMMON, *own):
             near = difflib.get_close_matches(option, (*COMMON, *own), 1)
             raise ValueError(f"unknown option --{option.replace('_', '-')} for kind {kind}"
                              + (f"; did you mean --{near[0].replace('_', '-')}?" if near else
                                 f"; known: {', '.join(sorted((*COMMON, *own)))}"))
+    options = {o: _typed(o, v, own.get(o)) for o, v in options.items() if v is not None}
     useless = [o for o, kinds in UNUSED.items() if o in options and kind in kinds]
     if useless:
         raise ValueError(f"--{useless[0].replace('_', '-')} says nothing to kind {kind}: leave it out")
@@ -96,9 +98,9 @@ def import_source(source, name, kind=None, **options) -> datasets.Dataset | None
         draft = drafts.Draft(_source_folder(source, kind), staging, {k: v for k, v in options.items() if k in COMMON})
         KINDS[kind](draft, source, **{k: v for k, v in options.items() if k in own})
         readings.show(draft, name)
+        datasets.load_folder(staging, name)
         if options.get("dry_run"):
             return None
-        datasets.load_folder(staging, name)
         readings.confirm(draft, name, options.get("yes"))
         _rename(staging, place)
     finally:
@@ -106,6 +108,26 @@ def import_source(source, name, kind=None, **options) -> datasets.Dataset | None
     dataset = datasets.load(name)
     _summary(dataset, draft)
     return dataset
+
+
+FLAGS = ("yes", "dry_run", "overwrite", "pseudonyms", "classes_ordered")  # options of all kinds without a value
+WHOLE = ("blocks", "patients")  # whole numbers, as are options of a kind whose default is one
+
+
+def _typed(option, value, default):
+    """The value of an option as what it is: a flag, a whole number, else text (a list, a dictionary)."""
+    name = f"--{option.replace('_', '-')}"
+    if option in FLAGS or isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} takes no value; found {value!r}")
+        return value
+    if isinstance(value, bool) or value == "":
+        raise ValueError(f"{name}: expected a value, as in {name} VALUE")
+    if option in WHOLE or isinstance(default, int):
+        if not re.fullmatch(r"[-+]?[0-9]{1,18}", str(value).strip()):
+            raise ValueError(f"{name} {value!r}: expected a whole number")
+        return int(value)
+    return str(value) if isinstance(value, (int, float)) else value
 
 
 def detect_kind(source, mask=None) -> str:
