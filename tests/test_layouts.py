@@ -120,7 +120,8 @@ def test_layouts_of_the_field(workspace, name, capsys):
     assert ("split" in cohort) == any(s in name for s in ("split", "train set"))
     told = {r["what"]: r["read_as"] for r in card["understood"]}
     assert told["files"].startswith(f"{images} images") and told["kind"] == card["import"]["kind"]
-    assert ("classes" in told) == bool(classes) and "questions" not in card
+    assert ("classes" in told) == bool(classes)
+    assert all(q["option"].startswith("--positive") for q in card.get("questions", []))
     for _, row in cohort.iterrows():
         if masks and isinstance(row["mask"], str):
             assert 0 < datasets.read_mask(data, row).mean() < 0.5
@@ -151,7 +152,8 @@ def test_options_answer(workspace, capsys):
     for level, classes in label.items():
         data = importers.import_source(workspace / "src", f"toy{level}", class_level=level, yes=True)
         assert sorted(data.cohort["label"].unique() if "label" in data.cohort else []) == classes
-    data = importers.import_source(workspace / "src", "both", class_level=2, patient_level=1, yes=True)
+    data = importers.import_source(workspace / "src", "both", class_level=2, patient_level=1, keep="patient_id",
+                                  yes=True)
     assert set(data.cohort["patient_id"]) == {"north", "south"}
     with pytest.raises(ValueError, match="--class-level 3: expected none or one of the levels level 1: north"):
         importers.import_source(workspace / "src", "bad", class_level=3)
