@@ -70,7 +70,7 @@ def read_yaml(path, as_text=()) -> dict:
         found = f"byte {error.start} ({error.object[error.start]:#x})"
         raise ValueError(f"{found} is not UTF-8; save it as UTF-8") from None
     except (yaml.YAMLError, RecursionError, OverflowError) as error:
-        raise ValueError(f"not readable as YAML ({' '.join(str(error).split())[:300]})") from None
+        raise ValueError(f"not valid YAML ({' '.join(str(error).split())[:300]})") from None
 
 
 def _flat(events, deepest=50):

@@ -307,8 +307,8 @@ def test_wrong_options_are_named(workspace, capsys, words, said):
 @pytest.mark.parametrize("content, said", [
     (b"word: &a [x]\nsteps: *a\n", "repeats another"),
     (b"word: \xe4", "not UTF-8"), (b"word: " + b"[" * 100000, "deep"), (b"seed: 1\nseed: 2", "occurs twice"),
-    (b"- a", "expected lines"), (b"word: a: b", "not readable as YAML"), (b"seed: " + b"9" * 5000, "params.yaml"),
-    (b"seed: !!python/name:os.system", "not readable as YAML"), (b"seed: x\x00", "not readable as YAML")])
+    (b"- a", "expected lines"), (b"word: a: b", "not valid YAML"), (b"seed: " + b"9" * 5000, "params.yaml"),
+    (b"seed: !!python/name:os.system", "not valid YAML"), (b"seed: x\x00", "not valid YAML")])
 def test_a_broken_parameter_file_is_a_message(bench, content, said):
     (bench / "reports" / "try" / "params.yaml").write_bytes(content)
     with pytest.raises(ValueError, match="reports/try/params.yaml") as error:
