@@ -6,6 +6,7 @@ expected and the next step.
 
 import difflib
 import re
+import reprlib
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,8 @@ def read_card(path) -> dict:
     """Read ``card.yaml``; an unknown key is refused with the nearest known one."""
     try:
         card = yaml.load(Path(path).read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"card.yaml: not readable as YAML in UTF-8 ({' '.join(str(error).split())})") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # no UTF-8, no date, thousands of digits
+        raise ValueError(f"card.yaml: not readable as YAML in UTF-8 ({' '.join(str(error).split())[:300]})") from None
     if not isinstance(card, dict):
         raise ValueError(f"card.yaml: found a {type(card).__name__}, expected 'key: value' lines")
     for key, value in card.items():
@@ -43,11 +44,14 @@ def read_card(path) -> dict:
                              + (f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(CARD_KEYS)}"))
         if value is not None and not isinstance(value, CARD_KEYS[key]):
             legal = CARD_KEYS[key] if isinstance(CARD_KEYS[key], tuple) else (CARD_KEYS[key],)
-            raise ValueError(f"card.yaml: {key} is {str(value)!r}, expected {' or '.join(KINDS[k] for k in legal)}; "
+            raise ValueError(f"card.yaml: {key} is {reprlib.repr(value)[:200]}, expected "
+                             f"{' or '.join(KINDS[k] for k in legal)}; "
                              f"correct the card (text that looks like something else stands in quotes)")
     for key, legal in {"intensity": ("HU", "SUV", "arbitrary"), "patients": ("known", "unknown")}.items():
         if card.get(key) not in (None, *legal):
             raise ValueError(f"card.yaml: {key} is {card[key]!r}, expected one of {', '.join(legal)}")
+    if any(not isinstance(c, (str, int, float)) for c in card.get("classes") or []):
+        raise ValueError("card.yaml: classes holds something else than names; expected a list such as [no, yes]")
     if card.get("classes"):
         card["classes"] = [str(c) for c in card["classes"]]
         if card.get("positive") not in (None, *card["classes"]):

@@ -9,6 +9,7 @@ import difflib
 import fnmatch
 import json
 import re
+import reprlib
 from functools import lru_cache
 from pathlib import Path
 
@@ -175,10 +176,10 @@ def check_parameters(given, where) -> dict:
             hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(sorted(known))}"
             raise ValueError(f"{where}: unknown parameter '{key}'; {hint}")
         expected = type(known[key])
-        if expected is float and type(value) is int:
+        if expected is float and type(value) is int and abs(value) < 1e300:
             value = float(value)
         if known[key] is not None and type(value) is not expected:
-            raise ValueError(f"{where}: '{key}' is {value!r} ({type(value).__name__}), expected "
+            raise ValueError(f"{where}: '{key}' is {reprlib.repr(value)[:200]} ({type(value).__name__}), expected "
                              f"{expected.__name__} such as {known[key]!r}")
         checked[key] = value
     return checked
@@ -246,10 +247,10 @@ def read_params(run) -> dict:
     path = run_folder(run) / "params.yaml"
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"reports/{run}/params.yaml is not valid YAML: {error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise ValueError(f"reports/{run}/params.yaml is not valid YAML in UTF-8: {str(error)[:300]}") from None
     if not isinstance(given or {}, dict):
-        raise ValueError(f"reports/{run}/params.yaml: expected lines 'name: value', found {given!r}")
+        raise ValueError(f"reports/{run}/params.yaml: expected lines 'name: value', found {reprlib.repr(given)[:200]}")
     return check_parameters(given or {}, f"reports/{run}/params.yaml")
 
 
