@@ -157,7 +157,7 @@ def test_members_of_an_npz_are_read_from_their_headers(tmp_path):
     ({"cohort.csv": "patient_id,label\na,\nb,\n"}, "none of 2 rows has one"),
     ({"import_log.csv": "a,b\n1,2\n"}, "2 rows of 2 patients"),
     ({"truth.csv": ""}, "truth.csv: not readable"),
-    ({"card.yaml": "title: 2020-01-01\n"}, "title is '2020-01-01', expected text"),
+    ({"card.yaml": "title: 2020-01-01\n"}, "title is datetime.date(2020, 1, 1), expected text"),
     ({"card.yaml": "title: " + "[" * 3000}, "card.yaml: not readable as YAML"),
     ({"boxes.csv": "image,x_min,y_min,x_max,y_max\n1.png,a,2,3,4\n",
       "cohort.csv": "patient_id,image\na,1.png\n"}, "column 'x_min' holds 'a'"),
@@ -170,6 +170,20 @@ def test_check_of_a_dataset_broken_by_hand(files, said, workspace, capsys):
     assert cli.main(["check", "toy"]) in (0, 1)
     printed = capsys.readouterr()
     assert said in printed.out + printed.err and "Traceback" not in printed.out + printed.err
+
+
+@pytest.mark.parametrize("words, said", [
+    (b"dataset: f\xfcr\n", "not valid YAML in UTF-8"), (b"seed: 1" + b"0" * 5000, "params.yaml"),
+    (b"dataset: " + b"[" * 3000, "not valid YAML"), (b"- x\n", "expected lines 'name: value'"),
+    (b"dataset:\n - &a [x,x,x,x,x,x,x,x,x]\n" + b"".join(
+        b" - &%c [%s]\n" % (98 + i, b",".join([b"*%c" % (97 + i)] * 9)) for i in range(9)), "'dataset' is [['x',"),
+])
+def test_parameters_of_a_run(words, said, workspace, capsys):
+    (workspace / "reports" / "r").mkdir()
+    (workspace / "reports/r/params.yaml").write_bytes(words)
+    assert cli.main(["run", "r"]) == 2
+    error = capsys.readouterr().err
+    assert said in error and "Traceback" not in error and "MEDLAB_DEBUG" not in error and len(error) < 2500
 
 
 def test_help_lists_every_option_of_every_kind_once_described(capsys):
