@@ -171,9 +171,9 @@ def test_twelve_identical_groups_straddle_the_split_of_brain_tumor(workspace, da
     found = screening.duplicates(datasets.scan(data, progress=False))
     assert len(screening.straddling(data, found, "exact")) == 12
     both = screening.straddling(data, found)
-    assert 45 <= len(both) <= 56, "12 identical and about 39 re-encoded, all seen by eye to be copies"
-    assert found.groupby("group").size().max() <= 8, "no chains"
-    assert screening.label_conflicts(data, found).empty
+    assert 75 <= len(both) <= 85, "12 identical, the others re-encoded, mirrored or turned: copies, seen by eye"
+    assert found.groupby("group").size().max() <= 18, "one slice, brightened and mirrored so often; no chain"
+    assert screening.label_conflicts(data, found)["labels"].tolist() == [["meningioma", "pituitary"]], "a mirrored copy"
 
 
 @pytest.mark.realdata

@@ -111,7 +111,7 @@ LAYOUTS = {
 def test_layouts_of_the_field(workspace, name, capsys):
     files, images, masks, classes, patients = LAYOUTS[name]
     make(workspace / "src", files)
-    data = importers.import_source(workspace / "src", "toy")
+    data = importers.import_source(workspace / "src", "toy", yes=True)
     cohort, card = data.cohort, data.card
     assert len(cohort) == images
     assert (cohort["mask"].notna().sum() if "mask" in cohort else 0) == masks
@@ -120,7 +120,8 @@ def test_layouts_of_the_field(workspace, name, capsys):
     assert ("split" in cohort) == any(s in name for s in ("split", "train set"))
     told = {r["what"]: r["read_as"] for r in card["understood"]}
     assert told["files"].startswith(f"{images} images") and told["kind"] == card["import"]["kind"]
-    assert ("classes" in told) == bool(classes) and "questions" not in card
+    assert ("classes" in told) == bool(classes)
+    assert all(q["option"].startswith("--positive") for q in card.get("questions", []))
     for _, row in cohort.iterrows():
         if masks and isinstance(row["mask"], str):
             assert 0 < datasets.read_mask(data, row).mean() < 0.5
@@ -149,9 +150,10 @@ def test_options_answer(workspace, capsys):
     make(workspace / "src", each("<s>/<c>/<s><i>.png", s=["north", "south"], c=["ill", "well"], i=range(2)))
     label = {"1": ["north", "south"], "2": ["ill", "well"], "none": []}
     for level, classes in label.items():
-        data = importers.import_source(workspace / "src", f"toy{level}", class_level=level)
+        data = importers.import_source(workspace / "src", f"toy{level}", class_level=level, yes=True)
         assert sorted(data.cohort["label"].unique() if "label" in data.cohort else []) == classes
-    data = importers.import_source(workspace / "src", "both", class_level=2, patient_level=1)
+    data = importers.import_source(workspace / "src", "both", class_level=2, patient_level=1, keep="patient_id",
+                                  yes=True)
     assert set(data.cohort["patient_id"]) == {"north", "south"}
     with pytest.raises(ValueError, match="--class-level 3: expected none or one of the levels level 1: north"):
         importers.import_source(workspace / "src", "bad", class_level=3)
@@ -202,7 +204,7 @@ def test_masks_without_an_image_are_none(workspace):
     make(workspace / "src", "a/x.png =a/x_mask.png =a/y_mask.png b/z.png =b/z_mask.png")
     make(workspace / "more", "1.png =masks/1.png 2.png =masks/3.png")
     for name, orphan in (("src", "a/y_mask.png"), ("more", "masks/3.png")):
-        data = importers.import_source(workspace / name, name)
+        data = importers.import_source(workspace / name, name, yes=True)
         assert len(data.cohort) == 2
         assert log(data).set_index("file").loc[orphan, "reason"] == "a mask without an image of its name"
 

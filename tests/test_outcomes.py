@@ -26,7 +26,7 @@ def table(workspace, name="t.csv", n=12, **columns):
 def survival(workspace, **options):
     """Import of the table with a follow-up: the dataset, and its readings by name."""
     data = importers.import_source(workspace / "t.csv", "d", overwrite=True,
-                                   **{"key": "id", "time": "time", "event": "event"} | options)
+                                   **{"key": "id", "keep": "id", "time": "time", "event": "event"} | options)
     return data, {r["what"]: r["read_as"] for r in data.card["understood"]}
 
 

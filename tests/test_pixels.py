@@ -302,7 +302,8 @@ def test_import_of_nrrd_and_detached_headers(workspace):
             write(workspace / suffix / "labels" / f"v{i}.{suffix}", mask, (1, -3, 2))
         pd.DataFrame({"id": ["v0", "v1", "v2"], "label": list("aba")}).to_csv(workspace / "t.csv", index=False)
         table = str(workspace / "t.csv")
-        data = importers.import_source(workspace / suffix, suffix, tables=table, key="id", label="label", positive="a")
+        data = importers.import_source(workspace / suffix, suffix, tables=table, key="id", label="label", positive="a",
+                                       keep="id")
         assert data.cohort["label"].tolist() == ["a", "b", "a"]
         for i, row in data.cohort.iterrows():
             image = datasets.read(data, row)

@@ -273,7 +273,7 @@ def test_no_byte_names_a_person(make, workspace, capfd):
     source = workspace / "src" / options.pop("_source", "")
     assert hits(source if source.is_dir() else source.parent, secret), "the scan finds what was hidden"
     link = workspace / "links.csv"
-    data = importers.import_source(source, "toy", link_table=str(link), **options)
+    data = importers.import_source(source, "toy", link_table=str(link), **{"yes": True} | options)
     out = "".join(capfd.readouterr())
     assert len(data.cohort) and not hits(data.folder, [*secret, "Zylberstein"])
     assert not [s for s in secret if s.lower() in out.lower()]
@@ -375,7 +375,7 @@ def test_ages(column, values, capped):
 def test_pseudonyms_cannot_be_computed_from_the_ids(workspace, monkeypatch):
     ids = [f"MRN{n}" for n in range(7000, 7024)]
     pd.DataFrame({"id": ids, "x": range(24), "label": list("ab") * 12}).to_csv(workspace / "t.csv", index=False)
-    data = importers.import_source(workspace / "t.csv", "one", key="id", label="label")
+    data = importers.import_source(workspace / "t.csv", "one", key="id", label="label", yes=True)
     found = data.cohort.set_index("x")["patient_id"].sort_index()
     ranks = [sorted(ids, key=key) for key in (str, lambda i: hashlib.sha256(i.encode()).digest(),
                                               lambda i: hashlib.md5(i.encode()).digest())]
@@ -387,10 +387,10 @@ def test_pseudonyms_cannot_be_computed_from_the_ids(workspace, monkeypatch):
     right = [sum(guess[i] == found[n] for n, i in enumerate(ids)) for guess in guesses]
     assert max(right) <= 4, "no better than chance"
     assert found.tolist() == [pseudonyms.of([i])[i] for i in ids]
-    again = importers.import_source(workspace / "t.csv", "two", key="id", label="label")
+    again = importers.import_source(workspace / "t.csv", "two", key="id", label="label", yes=True)
     assert again.cohort.set_index("x")["patient_id"].sort_index().equals(found), "the same key, the same pseudonyms"
     monkeypatch.setenv("MEDLAB_KEY", str(workspace / "other"))
-    other = importers.import_source(workspace / "t.csv", "three", key="id", label="label")
+    other = importers.import_source(workspace / "t.csv", "three", key="id", label="label", yes=True)
     assert not set(other.cohort["patient_id"]) & set(found)
     assert (data.folder / "import_log.csv").read_text().count("MRN") == 0
 

@@ -129,7 +129,8 @@ def test_brain_tumours_stop_at_the_leak_and_run_when_it_is_resolved(place):
     page = place.page("brain", "01")
     assert "12 of them with identical images on both sides" in page and "number of patients unknown" in page
     failed = place.page("brain", "02")
-    assert " failed Failed 20" in failed and "51 groups of identical or near-identical images" in failed
+    assert " failed Failed 20" in failed
+    assert re.search(r"\b(7[5-9]|8[0-5]) groups of identical or near-identical images", failed)
     assert "parameter leaks: 'drop-train'" in failed and failed.count("images/testing/") >= 5
     done = place.run("brain", "brain", f"{QUICK}leaks: drop-train\nimage_size: 48\n")
     assert done.returncode == 0, done.stderr[-3000:]

@@ -474,7 +474,7 @@ def options_named(folder):
 
 
 def test_every_option_that_a_message_names_exists():
-    known = {"kind", *importers.COMMON}
+    known = {"kind", "help", *importers.COMMON}
     for kind in importers.KINDS.values():
         known |= {p.name for p in inspect.signature(kind).parameters.values() if p.kind is p.KEYWORD_ONLY}
     root = Path(medlab.__file__).parent

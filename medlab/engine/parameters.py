@@ -44,9 +44,11 @@ def contract(name: str) -> dict:
     "?" in the metadata, files that are written only where the data or the parameters ask for them; and ``results``,
     a list of dict: ``file`` (JSON in which ``x``, ``x_low``, ``x_high`` stand together), ``heading``, ``labels`` (of
     measures, where the name itself is not what a page should say), and for what a comparison of runs compares
-    ``kind``, ``rows`` (parquet of the predictions) and ``models`` (their names in the order of a page).
+    ``kind``, ``rows`` (parquet of the predictions) and ``models`` (their names in the order of a page); and ``legal``,
+    by parameter the values it may have: ``[lowest, highest]`` (null: no limit) or a list of all.
     """
-    given = {"reads": [], "writes": [], "needs": [], "results": []} | source(name)["metadata"].get("medlab", {})
+    given = {"reads": [], "writes": [], "needs": [], "results": [], "legal": {}}
+    given |= source(name)["metadata"].get("medlab", {})
     optional = [item.removesuffix("?") for item in given["writes"] if item.endswith("?")]
     return given | {"writes": [item.removesuffix("?") for item in given["writes"]], "optional": optional}
 
@@ -169,6 +171,7 @@ def check_parameters(given, where) -> dict:
         Naming the key, what was found, what was expected and the nearest known key.
     """
     known, checked = known_parameters(), {}
+    legal = {key: what for name in notebooks() for key, what in contract(name)["legal"].items()}
     for key, value in given.items():
         if key == "run":
             raise ValueError(f"{where}: 'run' is the name of the folder and cannot be set; remove the line")
@@ -182,8 +185,27 @@ def check_parameters(given, where) -> dict:
         if known[key] is not None and type(value) is not expected or value != value or value in (inf, -inf):
             raise ValueError(f"{where}: '{key}' is {_short(value)} ({type(value).__name__}), expected "
                              f"{expected.__name__} such as {known[key]!r}")
+        if legal.get(key) and not _is_legal(value, legal[key]):
+            raise ValueError(f"{where}: '{key}' is {_short(value)}, expected {_in_words(legal[key])}")
         checked[key] = value
     return checked
+
+
+def _is_legal(value, legal):
+    """Whether a value is one of a list, or within ``[lowest, highest]`` (None: no limit)."""
+    if _is_range(legal):
+        return (legal[0] is None or value >= legal[0]) and (legal[1] is None or value <= legal[1])
+    return value in legal
+
+
+def _is_range(legal):
+    return len(legal) == 2 and not any(isinstance(limit, str) for limit in legal)
+
+
+def _in_words(legal):
+    if not _is_range(legal):
+        return f"one of {', '.join(map(str, legal))}"
+    return f"{legal[0]} or more" if legal[1] is None else f"{legal[0]} to {legal[1]}"
 
 
 def _short(value):

@@ -181,10 +181,12 @@ def _summary(dataset, params, run):
                       (("n_images", "images"), ("n_patients", "patients")) if dataset.get(key) is not None)
     patients = [] if dataset.get("n_patients") is not None or not dataset else [
         ("patients", UNKNOWN)]
-    changed = ", ".join(f"{key} = {value!r}" for key, value in params.items()) or "all at their default"
+    numbers = {key: ", ".join(name[:2] for name in notebooks() if key in declared(name)) for key in params}
+    changed = ", ".join(f"{key} = {value!r} (of {numbers[key]})" for key, value in params.items())
     title = card.get("title", "not read yet") if params.get("dataset", True) else "none: this run compares others"
     rows = [("dataset", title), ("modality", card.get("modality", "")),
-            ("size", sizes), *patients, ("licence", card.get("licence", "")), ("parameters", changed),
+            ("size", sizes), *patients, ("licence", card.get("licence", "")),
+            ("parameters", changed or "all at their default"),
             ("test part", looks_in_words(run)),
             ("code", code_version())]
     return [(key, value) for key, value in rows if value]

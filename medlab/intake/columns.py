@@ -19,7 +19,7 @@ COMMA = r"[-+]?(?:\d+|[1-9]\d{0,2}(?:\.\d{3})+)?(?:,\d+)?(?:[eE][-+]?\d+)?"
 POINT = r"[-+]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?"
 NUMBER = r"[-+]?(?:\d[\d.,]*|[.,]\d+)(?:[eE][-+]?\d+)?"
 BOUND = re.compile(rf"(?:<|>|<=|>=|=<|=>|≤|≥|&lt;|&gt;)\s*({NUMBER})\s*(.*)|({NUMBER})\+")
-UNIT = re.compile(rf"({NUMBER})\s*([A-Za-zµμ°%‰²³/][^\d<>=,;]*\d?\S{{0,8}})")
+UNIT = re.compile(rf"({NUMBER})(?!.*(?:\s\d|\d{{4}}))\s*([A-Za-zµμ°%‰²³/][^\d<>=,;]*\d?\S{{0,8}})")  # a year is no unit
 UNIT_WORD = re.compile(r"[\[(]?(?=.*[A-Za-zµμ°%‰#])[A-Za-zµμ°%‰#²³·*^/\-\d. ]{1,20}[\])]?")
 FEW = 10  # different whole numbers that, beside words, are codes
 GROUPED = re.compile(r"([-+]?\d{1,3})((?:[ '’]\d{3})+)([.,]\d+)?")

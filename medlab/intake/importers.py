@@ -168,6 +168,8 @@ def _typed(option, value, default):
             raise ValueError(f"{name} {value!r}: expected a whole number")
         return int(value)
     return str(value) if isinstance(value, (int, float)) else value
+
+
 def _check_pattern(options):
     pattern = options.get("patient_pattern", "")
     try:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from medlab.cohorts import identifiers, twins
-from medlab.intake import nameless, orientation, roles, row_filter, tables
+from medlab.intake import dates, nameless, orientation, roles, row_filter, tables
 from medlab.intake.drafts import OTHERS, SPLIT_NAMES, card, finish, listing, mapping, take, words
 from medlab.intake.outcomes import follow_up
 
@@ -159,7 +159,7 @@ def _days(draft, table, left_out):
     start = draft.options.get("start")
     if start is None:
         return table.iloc[:, :0]
-    days = identifiers.as_days(table, left_out, tables.parse_dates(table[start], draft.options.get("date_format")))
+    days = identifiers.as_days(table, left_out, dates.parse_dates(table[start], draft.options.get("date_format")))
     days = days.loc[:, [c for c in days if c not in table]]
     if len(days.columns):
         draft.understand("dates", f"days since {start}: {', '.join(days)}")

@@ -3,8 +3,8 @@
     python tests/benchmarks/duplicates.py                      # all collections, some minutes
     python tests/benchmarks/duplicates.py drive brain --n 20   # some, with so many planted copies of each kind
 
-Each kind of copy is planted on its own, beside the whole collection. A pair counts as false where it joins files that
-are neither planted on each other nor alike in the collection as it came. Groups of that are told by
+Each kind of copy is planted on its own, beside the whole collection. A pair counts as false where it joins files
+that are neither planted on each other nor alike in the collection as it came. Groups of that are told by
 number; what they are only a person can say (in `brain` 12 are identical, more are re-encoded).
 """
 
