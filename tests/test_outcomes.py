@@ -356,4 +356,4 @@ def test_dollar_signs_are_drawn_as_they_are():
 def test_a_draft_tells_patients_and_parts(workspace):
     table(workspace, part=["train"] * 8 + ["test"] * 3 + [None])
     _, read = survival(workspace, split="part")
-    assert read["split"] == "train (8), test (3); 1 in none" and read["patients"] == "12 of 12 rows"
+    assert read["split"] == "train (8), test (3); 1 in none" and read["patients"] == "12 in 12 rows"

@@ -253,7 +253,7 @@ def _understood(draft, cohort):
     """Patients, masks and columns for the table of how the source was read."""
     o, n = draft.options, cohort["_patient"].nunique()
     rule = "--patient-pattern" if "patient_id" in str(o.get("patient_pattern")) else "PatientID"
-    draft.understand("patients", f"{n} from {rule}, written as p00001, ...; {len(cohort)} images")
+    draft.understand("patients", f"{n} from {rule}; {len(cohort)} images")
     masks = int(cohort["mask"].notna().sum()) if "mask" in cohort else 0
     draft.understand("masks", f"{masks} of {len(cohort)} images" + (
         f", classes {', '.join(draft.card['mask_classes'])}" if draft.card.get("mask_classes") else ""))

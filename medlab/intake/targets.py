@@ -27,7 +27,7 @@ def settle(draft, cohort, said) -> None:
         _positive(draft, draft.card["classes"])
     if "time_days" in cohort and cohort["time_days"].notna().any():
         _survival(draft, cohort.drop_duplicates("patient_id"))
-    draft.understand("patients", f"{cohort['patient_id'].nunique()} of {len(cohort)} rows"
+    draft.understand("patients", f"{cohort['patient_id'].nunique()} in {len(cohort)} rows"
                      if draft.card["patients"] == "known" else f"unknown; {len(cohort)} rows")
     if "split" in cohort:
         _parts(draft, cohort["split"])
