@@ -165,6 +165,10 @@ def test_what_cannot_be_measured_is_said_in_a_sentence(workspace):
         execute(folder, analysis_mask_class="liver")
     for path in (workspace / "data" / "made").glob("m*.npy"):
         np.save(path, np.zeros((48, 48), np.uint8))
+    with pytest.raises(ValueError, match="has changed since notebook 01"):
+        execute(folder)
+    facts = json.loads((folder / "dataset.json").read_text())
+    storage.write_json(folder / "dataset.json", facts | {"fingerprint": datasets.fingerprint(datasets.load("made"))})
     with pytest.raises(ValueError, match="are all masks empty"):
         execute(folder)
 
