@@ -264,7 +264,9 @@ def take(draft: Draft, rows: list) -> pd.DataFrame:
         taken.append(row)
     if not taken:
         reasons = Counter(e["reason"] for e in draft.log).most_common(3)
-        raise ValueError(f"no image could be taken from {draft.source.name}: {reasons}; say the kind with --kind")
+        advice = "save the masks on the grid of their images, or leave their folder out" if all(
+            r.startswith("its mask") for r, _ in reasons) else "say the kind with --kind"
+        raise ValueError(f"no image could be taken from {draft.source.name}: {reasons}; {advice}")
     for how, n in hows.items():
         draft.understand("masks", f"{n} of {sum('mask' in r for r in taken)}: {how}")
     orientation.tell(draft, taken)
@@ -296,7 +298,7 @@ def _read(draft, row):
     what = ""
     try:
         image = _image_of(draft, row, row["source"])
-        row |= {"_two": label_maps.two_valued(image.pixels)}
+        row |= {"_two": label_maps.two_valued(image.pixels), "_few": label_maps.few_numbers(image.pixels)}
         orientation.image_read(row, image, draft.options)
         for column, key in OTHERS.items():
             if row.get(key):

@@ -37,7 +37,9 @@ def tables(draft, cohort, boxes, truth, known) -> tuple:
         for table in (t for t in (cohort, truth) if t is not None and "patient_id" in t):
             table["patient_id"] = table["patient_id"].map(lambda who: alias.get(str(who), str(who)))
         draft.understand("patient ids", "kept as they are (--keep)" if draft.keeps_ids else
-                         f"pseudonyms, such as {cohort['patient_id'].iloc[0]} (--keep patient_id keeps the ids)")
+                         f"pseudonyms, such as {cohort['patient_id'].iloc[0]} ("
+                         + ("--link-table FILE writes the pairs)" if draft.options.get("_hide") else
+                            "--keep patient_id keeps the ids)"))
     reason = _why(draft)
     if reason:
         renamed = _rename(draft, cohort, known)
