@@ -37,9 +37,17 @@ def placed(draft, rows, files, names=()) -> list:
         Of channels, where the source says them.
     """
     found = layouts.trusted(draft, layouts.marks([r["source"] for r in rows]))
-    rows = layouts.attach(draft, rows, found)
+    rows = [r for r in layouts.attach(draft, rows, found) if _fits(draft, r)]
     rows = channels.beside(draft, rows, names)
     return levels.read(draft, rows)
+
+
+def _fits(draft, row):
+    """Whether the path fits --patient-pattern, before files become channels of one image."""
+    fits = drafts.name_groups(draft, row["source"]) is not None
+    if not fits:
+        draft.say(row["source"], "refused", "its name does not fit --patient-pattern")
+    return fits
 
 
 def named_files(draft, rows, files, kind, boxes=None, **known) -> None:
@@ -62,7 +70,7 @@ def named_files(draft, rows, files, kind, boxes=None, **known) -> None:
         stem = re.sub(r"(\.nii)?\.[^.]+$", "", relative.split("/")[-1])
         groups = drafts.name_groups(draft, relative)
         if groups is None:
-            draft.say(row["source"], "refused", "its name does not fit --patient-pattern")
+            _fits(draft, row)
             continue
         row |= {"_stem": stem, "_source": relative} | groups
         template = {**row, "stem": stem, "folder": relative.rpartition("/")[0], "file": relative.split("/")[-1]}

@@ -234,8 +234,8 @@ def unlike(draft, cohort) -> None:
     called = [f for f in cohort.loc[few, "_source"] if says(stem(f)) or _in_folder(f)]
     if called and not few.all():
         raise ValueError(f"{draft.source.name}: {len(called)} files are called masks and hold few numbers, but belong "
-                         f"to no single image, such as {called[0]}. Say which mask an image has with --mask, a "
-                         "template such as '{folder}/aggregated_seg.nii.gz', and which files are images with --patient-pattern, "
+                         f"to no image, such as {called[0]}. Say which mask an image has with --mask, a template "
+                         "such as '{folder}/aggregated_seg.nii.gz', and which files are images with --patient-pattern, "
                          "such as '(?P<patient_id>[^/]+)/imaging'")
     if two.all() or not two.any():
         return

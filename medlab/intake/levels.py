@@ -17,6 +17,8 @@ NOTHING = {*layouts.IMAGES, "anat", "func", "png", "jpg", "jpeg", "tif", "tiff",
 PEOPLE = r"^(p|pt|pat|patient|patientid|sub|subj|subject|case|person|id|vol|volume|scan|study|exam|animal)\W*_*$"
 GRADES = r"^(grade|class|stage|kl|birads|score|level|label|category|cat|type|dr|group|g|c)\W*_*$"
 BATCH = r"(.*[-_ .])?(images|imgs|part|batch|chunk|shard|archive)[-_ .]*\d+"  # of a collection in several archives
+VISITS = (r"(baseline|screening|follow[-_ ]?up|month|visit|week|year|day|session|ses|time[-_ ]?point|tp|pre|post|"
+          r"before|after|left|right|od|os|frontal|lateral|cc|mlo)[-_ ]?\d*")  # times, sides, views: no classes
 MOST = 30  # folders of words that can still be classes
 
 
@@ -109,7 +111,7 @@ def levels(paths, stems) -> list[Level]:
 def _kind(names, ids):
     """What folders of these names hold: "class", "patient", "sequence", or "either"; `ids`: files begin with them."""
     lower = {n.lower() for n in names}
-    if all(re.fullmatch(layouts.SEQUENCES, n) for n in lower):
+    if all(re.fullmatch(layouts.SEQUENCES, n) for n in lower) or all(re.fullmatch(VISITS, n) for n in lower):
         return "sequence"
     with_digit = [n for n in lower if re.search(r"\d", n)]
     shapes = {re.sub(r"[a-z]+", "a", re.sub(r"\d+", "0", n)) for n in lower}

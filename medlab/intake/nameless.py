@@ -150,11 +150,10 @@ def _move(draft, renamed):
 
 def _say_no_names(draft):
     """Log, notes and questions with pseudonyms for ids and files; the pairs go into the link table."""
-    known = {who: alias for who, alias in draft.aliases.items() if len(who) > 2 and re.search(r"[^\W\d]|\d{5}", who)}
+    known = {who: alias for who, alias in draft.aliases.items() if _tells(who)}
     for source, name in draft.names.items():
         path = PurePosixPath(source)
-        known |= {source: name, path.name: name, path.name.partition(".")[0]: name} if len(path.name) > 4 else {
-            source: name}
+        known |= {source: name} | {n: name for n in (path.name, path.name.partition(".")[0]) if _tells(n)}
         draft.link_table.append({"original": source, "pseudonym": name})
     files = {e["file"].partition("::")[0] for e in draft.log} - draft.names.keys()
     known |= {f: draft.mark(f) for f in sorted(files) if re.fullmatch(r"[^,]*\.\w{1,5}|.*/.*", f)}
@@ -162,6 +161,11 @@ def _say_no_names(draft):
         row |= {k: _scrubbed(v, known) for k, v in row.items() if k != "status"}
     draft.notes[:] = [_scrubbed(n, known) for n in draft.notes]
     draft.log.sort(key=lambda e: (e["status"], e["file"]))  # the order of names would tell them
+
+
+def _tells(word):
+    """Whether a word is more than a short number, which may stand in any sentence."""
+    return len(word) > 2 and bool(re.search(r"[^\W\d]|\d{5}", word))
 
 
 def _scrubbed(text, known):
