@@ -103,6 +103,17 @@ LAYOUTS = {
     "LiTS": (each("volume-<i>.nii.gz =segmentation-<i>.nii.gz", i=range(3)), 3, 3, "", None),
     "frames": (each("patient<i>/patient<i>_frame01.nii.gz =patient<i>/patient<i>_frame01_gt.nii.gz",
                     i=range(101, 104)), 3, 3, "", 3),
+    "superpixels": (each("in/I<i>.png in/I<i>_superpixels.png =gt/I<i>_segmentation.png", i=range(3)), 3, 3, "", None),
+    "archives in parts": (each("pics_part_<p>/S<p><i>.png", p=[1, 2], i=range(3)), 6, 0, "", None),
+    "GlaS": (each("<s>_<i>.bmp =<s>_<i>_anno.bmp", s=["train", "testA"], i=range(2)), 4, 4, "", None),
+    "DSB2018": (each("stage1_train/<h>/images/<h>.png =stage1_train/<h>/masks/0.png", h=["0a" * 12, "1b" * 9, "2c" * 9])
+                + " stage1_test/3d3d3d3d/images/x.png", 3, 3, "", None),
+    "nuclei": (each("<h>/images/<h>.png =<h>/masks/0.png =<h>/masks/1.png", h=["0a" * 12, "1b" * 12]), 2, 2, "", None),
+    "two collections": (each("NCT-HE-100K/<c>/<c>-A<i>.png CRC-VAL-7K/<c>/<c>-T<i>.png", c=["ADI", "TUM"], i="12"), 8, 0,
+                        "ADI TUM", None),
+    "FreeSurfer": (each("OAS<i>/mri/OAS<i>_x.nii.gz =OAS<i>/fs/OAS<i>_x_fseg.nii.gz", i=range(1, 4)), 3, 3, "", 3),
+    "visits": (each("P0<p>/<v>/x.png", p=range(1, 4), v=["baseline", "month12"]), 6, 0, "", 3),
+    "eyes": (each("<s>/<i>.png", s=["left", "right"], i=range(3)), 6, 0, "", None),
     "NIfTI classes": (each("<c>/<c>_<i>.nii.gz", c=["AD", "CN"], i=range(2)), 4, 0, "AD CN", None),
 }
 
@@ -133,6 +144,9 @@ def test_layouts_of_the_field(workspace, name, capsys):
      "which folders are the classes.*level 1: north .4., south .4.; level 2: ill .4., well .4..*--class-level NUMBER"),
     (each("A<p>/<i>.png", p=range(1, 5), i=range(3)), "level 1: A1 .3..*--patient-level NUMBER if they are patients"),
     (each("pics/<i>.png =lesions/<i>.png", i=range(3)), "3 files hold two values only.*lesions/0.png beside pics/"),
+    (each("case_<i>/imaging.nii.gz =case_<i>/one_seg.nii.gz =case_<i>/segmentations/liver.nii.gz", i=range(3)),
+     "6 files are called masks.*--patient-pattern"),
+    (each("sub-<i>/anat/sub-<i>_<s>.nii.gz", i=range(3), s=["T1w", "T2w"]), "1 open question.*channels none"),
     (each("x<i>.png =x<i>_boundary.png", i=range(3)), "x0_boundary.png beside x0.png.*--mask"),
     (each("images/<i>.png =masks/<i>/liver.png =masks/<i>/spleen.png", i=range(2)), "classes in files of their own"),
     (each("<i>/images/x.png =<i>/masks/liver.png =<i>/masks/spleen.png", i="pq"), "classes in files of their own"),
@@ -144,6 +158,43 @@ def test_what_could_be_read_in_two_ways_is_refused_or_asked(workspace, files, sa
     with pytest.raises(ValueError, match=said):
         importers.import_source(workspace / "src", "toy")
     assert not (workspace / "data/toy").exists()
+
+
+def test_one_sequence_of_bids_by_its_name(workspace):
+    make(workspace / "src", each("sub-<i>/anat/sub-<i>_T1w.nii.gz sub-<i>/anat/sub-<i>_T2w.nii.gz", i=range(3)))
+    pattern = "(?P<patient_id>sub-[0-9]+).*_T1w[.]"
+    data = importers.import_source(workspace / "src", "toy", patient_pattern=pattern)
+    assert len(data.cohort) == 3 and "channels" not in data.card
+    both = importers.import_source(workspace / "src", "both", channels="none")
+    assert both.cohort.groupby("patient_id")["sequence"].agg(set).map(len).tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("column, asked", [("Patient ID", False), ("lesion_id", True)])
+def test_patients_of_images_by_a_column(workspace, column, asked, capsys):
+    make(workspace / "src", each("images_00<p>/<p>_<i>.png", p=[1, 2], i=range(4)))
+    rows = [f"{p}_{i}.png,{p}{i // 2},{'ab'[i % 2]}" for p in (1, 2) for i in range(4)]
+    (workspace / "src/t.csv").write_text("\n".join([f"file,{column},dx", *rows]))
+    o = {"tables": "t.csv", "key": "file", "label": "dx", "positive": "b"}
+    if asked:
+        with pytest.raises(ValueError, match="--patient lesion_id or --patient file"):
+            importers.import_source(workspace / "src", "toy", **o)
+        o["patient"] = column
+    data = importers.import_source(workspace / "src", "toy", **o)
+    assert data.cohort["patient_id"].value_counts().tolist() == [2, 2, 2, 2] and len(data.cohort) == 8
+
+
+def test_images_of_train_alone_are_no_split(workspace):
+    make(workspace / "src", each("<s>_images/<s><i>.png", s=["train", "test"], i=range(3)))
+    (workspace / "src/t.csv").write_text("id,dx\ntrain0,a\ntrain1,b\ntrain2,b\n")
+    data = importers.import_source(workspace / "src", "toy", tables="t.csv", key="id", label="dx", positive="b")
+    assert len(data.cohort) == 3 and "split" not in data.cohort
+
+
+def test_numbers_of_files_are_no_words_of_what_is_told(workspace):
+    make(workspace / "src", each("<c>/pat<p>/<i>.png", c=["ill", "well"], p=range(100, 103), i=range(3)))
+    data = importers.import_source(workspace / "src", "toy", patient_level="2", class_level="1")
+    told = {r["what"]: r["read_as"] for r in data.card["understood"]}
+    assert told["classes"].endswith("from folder level 1")
 
 
 def test_options_answer(workspace, capsys):

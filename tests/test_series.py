@@ -93,6 +93,23 @@ SEQUENCES = [("T1 ax post KM", "SE", 10.0), ("FLAIR tra", "IR", 120.0), ("t2_tse
              ("Miller knee", "GR", 5.0)]
 
 
+def test_folders_of_classes_and_parts_above_dicom_are_told(workspace):
+    for part in ("train", "test"):
+        for kind in ("benign", "malignant"):
+            for i in range(2):
+                who = f"{part}{kind}{i}"
+                stack(workspace / "src" / part / kind, 40, name=who, PatientID=who, StudyInstanceUID=f"1.{len(who)}.{i}",
+                      SeriesInstanceUID=f"1.{part == 'test'}.{kind == 'benign'}.{i}".replace("True", "1").replace(
+                          "False", "2"))
+    data = importers.import_source(workspace / "src", "toy")
+    told = [r["read_as"] for r in data.card["understood"] if r["what"] == "folders"]
+    assert len(told) == 2 and "'^[^/]+/(?P<label>[^/]+)/'" in told[0] and "test, train" in told[1]
+    assert "label" not in data.cohort and "--keep patient_id" not in str(data.card["understood"])
+    said = importers.import_source(workspace / "src", "said",
+                                   patient_pattern="^(?P<split>train|test)/(?P<label>[^/]+)/")
+    assert said.cohort.groupby(["split", "label"]).size().tolist() == [2, 2, 2, 2]
+
+
 @pytest.fixture
 def sequences(workspace):
     for n, (name, kind, echo) in enumerate(SEQUENCES, 1):

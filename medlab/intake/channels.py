@@ -99,6 +99,8 @@ def together(draft, rows, form, names=()) -> list:
 
 def volumes(path) -> int:
     """Number of volumes in a NIfTI file of four axes; 1 for any other, and for one that cannot be read."""
+    if not str(path).lower().endswith((".nii", ".nii.gz")):
+        return 1
     try:
         with open(path, "rb") as file:
             zipped = file.read(2) == b"\x1f\x8b"

@@ -22,6 +22,8 @@ from medlab.intake import (
     drafts,
     joins,
     label_maps,
+    layouts,
+    levels,
     orientation,
     selection,
     structures,
@@ -44,6 +46,7 @@ def take(draft, table, which, series, boxes, truth, roi=None, segmentation=None,
             [f"{n} {m}: give a folder that holds their images as well" for m, n in Counter(
                 i["modality"] for i in segmentations).items()]))
     groups = _chosen(draft, studies.group(headers), which, series, modality, echo)
+    _folders(draft, [i["file"] for g in groups for i in g["items"]])
     alias = draft.alias(g["patient"] for g in groups)
     rows = _written(draft, groups, alias)
     cohort = pd.DataFrame(rows)
@@ -69,6 +72,21 @@ def _chosen(draft, groups, which, series, modality, echo):
     groups = studies.choose(draft, groups, which, series)
     draft.understand("series", f"{len(groups)} of {found} taken: {descriptions.in_words(groups)}")
     return selection.split(draft, groups, echo, draft.options.get("frame"))
+
+
+def _folders(draft, files):
+    """Say that folders seem to hold classes or parts, which are read by --patient-pattern alone; no name is shown."""
+    if draft.options.get("patient_pattern"):
+        return
+    found = levels.levels([f.split("/")[:-1] for f in files], [layouts.stem(f) for f in files])
+    for level in (v for v in found if v.kind == "class"):
+        form = "[^/]+/" * (level.number - 1) + "(?P<label>[^/]+)/"
+        draft.understand("folders", f"level {level.number} ({len(level.names)} folders) may hold classes: not read; "
+                         f"--patient-pattern '^{form}' takes their names")
+    parts = sorted(set(levels.parts_of(files)) - {None})
+    if len(parts) > 1:
+        draft.understand("folders", f"parts of the source ({', '.join(parts)}): not read; --patient-pattern "
+                         "'(?P<split>NAME|NAME)/' takes these names of folders")
 
 
 def _written(draft, groups, alias):

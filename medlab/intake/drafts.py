@@ -282,10 +282,13 @@ def _image_of(draft, row, source):
 def _why_none(draft):
     """The most frequent reasons why nothing was taken, and the options that may help."""
     reasons = Counter(e["reason"] for e in draft.log if e["status"] == "refused").most_common(3)
-    several = any("give frame" in reason for reason, _ in reasons)
-    return "; ".join(f"{reason} ({n} file{'s' * (n > 1)})" for reason, n in reasons) + "; " + (
-        "--frame N takes one volume of each, --channels NAME,NAME all as channels, --kind bold runs of functional MRI"
-        if several else "say the kind with --kind")
+    if any("give frame" in reason for reason, _ in reasons):
+        advice = "--frame N takes one volume of each, --channels NAME,NAME all as channels, --kind bold functional runs"
+    elif reasons and all(reason.startswith("its mask") for reason, _ in reasons):
+        advice = "save the masks on the grid of their images, or leave their folder out"
+    else:
+        advice = "say the kind with --kind"
+    return "; ".join(f"{reason} ({n} file{'s' * (n > 1)})" for reason, n in reasons) + f"; {advice}"
 
 
 OTHERS = {"mask": "mask_source", "valid_mask": "valid_source"}
@@ -304,7 +307,7 @@ def _read(draft, row):
     what = ""
     try:
         image = _image_of(draft, row, row["source"])
-        row |= {"_two": label_maps.two_valued(image.pixels)}
+        row |= {"_two": label_maps.two_valued(image.pixels), "_few": label_maps.few_numbers(image.pixels)}
         orientation.image_read(row, image, draft.options)
         for column, key in OTHERS.items():
             if row.get(key):

@@ -5,7 +5,7 @@
 
 import math
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ def folders(draft, source) -> None:
     """
     files = drafts.listing(draft.source)
     rows = []
-    for relative in files:
+    for relative in layouts.without_drawings(draft, files):
         if relative.lower().endswith((*drafts.PICTURES, *drafts.NIFTI, ".gif")):
             rows.append({"source": relative})
         else:
@@ -37,9 +37,17 @@ def placed(draft, rows, files, names=()) -> list:
         Of channels, where the source says them.
     """
     found = layouts.trusted(draft, layouts.marks([r["source"] for r in rows]))
-    rows = layouts.attach(draft, rows, found)
+    rows = [r for r in layouts.attach(draft, rows, found) if _fits(draft, r)]
     rows = channels.beside(draft, rows, names)
     return levels.read(draft, rows)
+
+
+def _fits(draft, row):
+    """Whether the path fits --patient-pattern, before files become channels of one image."""
+    fits = drafts.name_groups(draft, row["source"]) is not None
+    if not fits:
+        draft.say(row["source"], "refused", "its name does not fit --patient-pattern")
+    return fits
 
 
 def named_files(draft, rows, files, kind, boxes=None, **known) -> None:
@@ -62,7 +70,7 @@ def named_files(draft, rows, files, kind, boxes=None, **known) -> None:
         stem = re.sub(r"(\.nii)?\.[^.]+$", "", relative.split("/")[-1])
         groups = drafts.name_groups(draft, relative)
         if groups is None:
-            draft.say(row["source"], "refused", "its name does not fit --patient-pattern")
+            _fits(draft, row)
             continue
         row |= {"_stem": stem, "_source": relative} | groups
         template = {**row, "stem": stem, "folder": relative.rpartition("/")[0], "file": relative.split("/")[-1]}
@@ -80,6 +88,8 @@ def named_files(draft, rows, files, kind, boxes=None, **known) -> None:
                          "look at --patient-pattern and --kind")
     if draft.options.get("blocks"):
         _blocks(draft, kept)
+    seek = not any("patient_id" in r for r in kept)
+    draft.options |= {"_patient": draft.options["patient"]} if draft.options.get("patient") else {"_seek": seek}
     table = joins.outcomes(draft, once=draft.options.get("key"))
     drafts.card(draft, kind, **known)
     frames.one_of_several(draft, kept)
@@ -87,12 +97,15 @@ def named_files(draft, rows, files, kind, boxes=None, **known) -> None:
     cohort = drafts.take(draft, kept)
     if kind != "npz":
         layouts.unlike(draft, cohort)
-    ids = {"file": [Path(i.partition("::")[0]).name for i in cohort["image"]], "stem": list(cohort["_stem"])}
+    ids = {"file": [Path(i).name for i in cohort["_source"]], "stem": list(cohort["_stem"])}
     ids |= {"patient": list(cohort["patient_id"])} if "patient_id" in cohort else {}
     cohort = joins.attach(draft, cohort.drop(columns="_stem"), table, ids)
     if table is not None and "patient_id" not in cohort:
         cohort.insert(0, "patient_id", [ids["stem"][i] for i in cohort.index])
     cohort = cohort.reset_index(drop=True)
+    if draft.options.get("_split_rule") and "split" in cohort and cohort["split"].nunique(dropna=False) == 1:
+        part = cohort.pop("split").iloc[0]
+        draft.understand("parts", f"{part} is the only part of which images are taken: it is no split")
     found = boxes(draft, cohort) if boxes else layouts.boxes(draft, cohort)
     layouts.tell(draft, kind, cohort)
     drafts.finish(draft, cohort, boxes=found)
@@ -133,10 +146,45 @@ def nifti(draft, source) -> None:
     if bids and not draft.options.get("patient_pattern"):
         draft.options["patient_pattern"] = r"(?P<patient_id>sub-[A-Za-z0-9]+)"
         draft.options |= {"_bids": True, "_patient_rule": "from BIDS names (sub-...)"}
+    values = _of_headers(draft, rows)
     for file in files:
-        if not file.lower().endswith((*drafts.NIFTI, "dataset.json")):
+        if file in values:
+            draft.say(file, "taken", "values of a header beside it")
+        elif not file.lower().endswith((*drafts.NIFTI, "dataset.json")):
             draft.say(file, "refused", "no NIfTI file")
-    named_files(draft, placed(draft, rows, files, said.get("channels", ())), files, "nifti", **said.get("card", {}))
+    rows = placed(draft, rows, files, said.get("channels", ()))
+    if draft.options.get("_bids"):
+        _sequences(draft, rows)
+    named_files(draft, rows, files, "nifti", **said.get("card", {}))
+
+
+def _of_headers(draft, rows):
+    """Files in which the values of .mhd and .nhdr lie."""
+    from medlab.imaging import dicom, itk
+
+    found = set()
+    for file in (r["source"] for r in rows if r["source"].lower().endswith((".mhd", ".nhdr"))):
+        try:
+            with dicom.guard(file, "its header cannot be read"):
+                found |= {f"{file.rpartition('/')[0]}/{n}".lstrip("/") for n in itk.data_files(draft.source / file)}
+        except dicom.BadImage:
+            continue  # refused by name when it is read
+    return found
+
+
+def _sequences(draft, rows):
+    """Column ``sequence`` of BIDS files whose last words (T1w, FLAIR) differ; that they are mixed is asked."""
+    words = [re.sub(r"(\.nii)?\.[^.]+$", "", r["source"]).rpartition("_")[2] for r in rows]
+    counts = Counter(words)
+    if len(counts) < 2 or any("_channels" in r for r in rows):
+        return
+    for row, word in zip(rows, words, strict=True):
+        row["sequence"] = word
+    if not draft.options.get("channels"):
+        told = ", ".join(f"{w} ({n})" for w, n in sorted(counts.items()))
+        draft.ask(f"images of {len(counts)} sequences in one dataset: {told}; each is an image, told apart by the "
+                  "column sequence", "--channels none; one alone by --patient-pattern "
+                  f"'(?P<patient_id>sub-[A-Za-z0-9]+).*_{counts.most_common(1)[0][0]}[.]'")
 
 
 def npz(draft, source, *, member=None, frames=False, patient_member=None, label_member=None) -> None:

@@ -44,6 +44,7 @@ COMMON = {  # options of all kinds, with a line of help
     "spacing_mm": "mm between pixels along the axes, where the files do not say",
     "tables": "tables of outcomes, a.csv,b.xlsx, below the source or here",
     "key": "column that names the patient or the file",
+    "patient": "column of the patient, where the key names the image",
     "time": "column of the follow-up", "time_unit": "minutes, hours, days, weeks, months or years",
     "event": "column of the event", "event_values": "its values that mean that the event was seen",
     "censored_values": "those that mean that it was not; any other is then not known",
@@ -74,6 +75,7 @@ OTHER_WORDS = {"pet": "--kind dicom --modality PT", "ct": "--kind dicom --modali
                "mr": "--kind dicom --modality MR", "mri": "--kind dicom --modality MR"}
 UNUSED = {"frame": ("table", "npz", "bold", "medmnist", "synthetic"),
           "blocks": ("table", "dicom", "medmnist", "synthetic"),
+          "patient": ("dicom", "bold", "medmnist", "synthetic"),
           "valid": ("coco", "dicom", "medmnist", "synthetic"),
           "mask": ("coco", "medmnist", "synthetic"), "mask_classes": ("coco", "medmnist", "synthetic")}
 

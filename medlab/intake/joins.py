@@ -102,11 +102,34 @@ def outcomes(draft, once=None, raw=True) -> pd.DataFrame | None:
             draft.say(name if o.get("_hide") else f"{name}, {o['key']} {draft.who(key)}", "unmatched", reason)
     else:
         table = next(iter(found.values()))
+    _seek_patient(draft, table)
     return _code(draft, row_filter.chosen(draft, table, once, "the joined tables") if late else table, readings, raw)
 
 
+PERSON = r"(patient|subject|person|participant|pat|subj)[-_ .]?(id|no|nr|number|key|code|identifier)?"
+GROUP = r"(lesion|nodule|eye|exam|study|case|slide|specimen)[-_ .]?(id|no|nr|number|key)"
+
+
+def _seek_patient(draft, table):
+    """Where the key names images, the column that names their patients: taken if it says so, asked if it may."""
+    key = draft.options.get("key")
+    if not draft.options.get("_seek") or key not in table or not table[key].is_unique:
+        return
+    for form in (PERSON, GROUP):
+        found = [c for c in table if c != key and re.fullmatch(form, str(c).strip(), re.I)
+                 and table[c].notna().all() and table[c].nunique() < len(table)]
+        if found and form == PERSON:
+            draft.options["_patient"] = found[0]
+            draft.options["_patient_rule"] = f"from the column {found[0]} (--patient names another)"
+            return
+        if found:
+            draft.ask(f"column {found[0]} groups {len(table)} rows into {table[found[0]].nunique()}: each row is taken "
+                      "as a patient of its own", f"--patient {found[0]} or --patient {key}")
+
+
 def _code(draft, table, readings, raw):
-    o, used, refused = draft.options, {o for o in [draft.options.get("key")] if o}, {}
+    o, refused = draft.options, {}
+    used = {o[k] for k in ("key", "_patient") if o.get(k)}
     coded = pd.DataFrame(index=table.index)
     if any(o.get(k) is not None for k in ("time", "start", "end", "event")):
         coded, refused, columns = follow_up(draft, table)
@@ -192,7 +215,9 @@ def attach(draft, cohort: pd.DataFrame, table: pd.DataFrame | None, ids) -> pd.D
         cohort = cohort.drop(index=i)
     for key in sorted(known - set(keys)):
         draft.say("a row of the table" if hide else f"{draft.options['key']} {draft.who(key)}", "unmatched", "no image")
-    extra = table.set_index("_key").drop(columns=[c for c in ("_raw", "_patient") if c in table])
+    extra = table.set_index("_key").drop(columns="_raw", errors="ignore").rename(columns={"_patient": "patient_id"})
+    if "patient_id" in extra:
+        extra["patient_id"] = extra["patient_id"].fillna(extra.index.to_series())
     extra = extra.loc[:, [c for c in extra if c not in cohort]]
     return cohort.join(extra.reindex(keys[cohort.index]).set_axis(cohort.index))
 

@@ -138,6 +138,14 @@ def two_valued(pixels) -> bool:
     return bool(low < high and ((pixels == low) | (pixels == high)).all())
 
 
+def few_numbers(pixels, most=16) -> bool:
+    """Whether an image holds few whole numbers only, as a map of labels; a few pixels are looked at first."""
+    if pixels.shape[-1] > 1 or len(np.unique(pixels.reshape(-1)[::max(1, pixels.size // 500)])) > most:
+        return False
+    values = np.unique(pixels)
+    return 1 < len(values) <= most and bool(values[0] == 0 and (values == np.round(values)).all())
+
+
 def _opened(path):
     """Of a picture file, upright: its ``format``, ``numbers`` behind a palette, its ``alpha``; {} of another file."""
     from PIL import Image as pil

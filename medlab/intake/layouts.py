@@ -18,8 +18,9 @@ MASKS = ("mask", "masks", "label", "labels", "labelstr", "labelsts", "1st_manual
          "groundtruth", "ground_truth", "ground truth", "segmentation", "segmentations", "seg", "annotation",
          "annotations")
 VALID = ("fov", "field_of_view", "fov_mask", "fov_masks")
-MASK = ("masks?|seg|segm|segmentations?|labels?|labelmap|gt|ground[-_ ]?truth|annotations?|lesion|roi|contour|"
-        "delineation")
+MASK = ("masks?|msk|[adfp]?seg|segm|segmentations?|labels?|labelmap|gt|ground[-_ ]?truth|anno|annotations?|lesion|roi|"
+        "contour|delineation")
+DRAWN = r"(?P<base>.+?)[-_. ]+(?:superpixels?|overlays?|overlaid|heatmaps?|annotated|thumb(?:nail)?s?|previews?)"
 FIELD = "fov(?:[-_ ]masks?)?|field[-_ ]of[-_ ]view"
 READER = (r"(?:1st|2nd|3rd|first|second|third)[-_ ]?(?:ho|manual|observer|reader|expert|rater)|"
           r"(?:manual|reader|rater|annotator|observer|expert)[-_ ]?(?:\d|[ab])")
@@ -97,6 +98,20 @@ def marks(files) -> dict:
         if near and len({(f.rpartition("/")[0], case(f)) for f in near}) == 1:
             found[file] = Mark(min(near), role, reader)
     return found
+
+
+def without_drawings(draft, files) -> list:
+    """Files without pictures that are drawn from another of their folder (``X_overlay.png`` beside ``X.png``)."""
+    there, kept = defaultdict(set), []
+    for file in files:
+        there[file.rpartition("/")[0]].add(stem(file))
+    for file in files:
+        found = re.fullmatch(DRAWN, stem(file))
+        if found and found["base"] in there[file.rpartition("/")[0]]:
+            draft.say(file, "refused", "drawn from the image whose name it bears")
+        else:
+            kept.append(file)
+    return kept
 
 
 def _others(candidates, file, taken):
@@ -203,19 +218,25 @@ def boxes(draft, cohort) -> pd.DataFrame | None:
 
 
 def unlike(draft, cohort) -> None:
-    """Refuse images that look like masks: two values only, and the name and size of another image.
+    """Refuse images that look like masks: two values only, and the name and size of another image; or called masks.
 
     Parameters
     ----------
     cohort : DataFrame
-        Of `drafts.take`, with ``_source``, ``_two`` (only two values) and ``_shape``.
+        Of `drafts.take`, with ``_source``, ``_two`` (only two values), ``_few`` (few numbers) and ``_shape``.
 
     Raises
     ------
     ValueError
         Naming the first of them.
     """
-    two = cohort["_two"].fillna(False).astype(bool) if "_two" in cohort else pd.Series(False, cohort.index)
+    two, few = (cohort.get(c, pd.Series(False, cohort.index)).fillna(False).astype(bool) for c in ("_two", "_few"))
+    called = [f for f in cohort.loc[few, "_source"] if says(stem(f)) or _in_folder(f)]
+    if called and not few.all():
+        raise ValueError(f"{draft.source.name}: {len(called)} files are called masks and hold few numbers, but belong "
+                         f"to no image, such as {called[0]}. Say which mask an image has with --mask, a template "
+                         "such as '{folder}/aggregated_seg.nii.gz', and which files are images with --patient-pattern, "
+                         "such as '(?P<patient_id>[^/]+)/imaging'")
     if two.all() or not two.any():
         return
     others, pairs = defaultdict(list), []

@@ -16,6 +16,9 @@ NOTHING = {*layouts.IMAGES, "anat", "func", "png", "jpg", "jpeg", "tif", "tiff",
            "nifti", "nii", "data", "pictures", "photos", "scans", "slices", "all"}
 PEOPLE = r"^(p|pt|pat|patient|patientid|sub|subj|subject|case|person|id|vol|volume|scan|study|exam|animal)\W*_*$"
 GRADES = r"^(grade|class|stage|kl|birads|score|level|label|category|cat|type|dr|group|g|c)\W*_*$"
+BATCH = r"(.*[-_ .])?(images|imgs|part|batch|chunk|shard|archive)[-_ .]*\d+"  # of a collection in several archives
+VISITS = (r"(baseline|screening|follow[-_ ]?up|month|visit|week|year|day|session|ses|time[-_ ]?point|tp|pre|post|"
+          r"before|after|left|right|od|os|frontal|lateral|cc|mlo)[-_ ]?\d*")  # times, sides, views: no classes
 MOST = 30  # folders of words that can still be classes
 
 
@@ -90,7 +93,7 @@ def levels(paths, stems) -> list[Level]:
     for i in range(max(map(len, paths), default=0)):
         there = [p for p in paths if len(p) > i]
         names = Counter(p[i] for p in there)
-        words = {n for n in names if not (_part(n) or _fold(n) or n.lower() in NOTHING)}
+        words = {n for n in names if not (_part(n) or _fold(n) or n.lower() in NOTHING or re.fullmatch(BATCH, n, re.I))}
         if len({n.lower() for n in words}) < 2 or sum(names[n] for n in words) < len(paths) / 2:
             continue
         parents = defaultdict(set)
@@ -108,11 +111,13 @@ def levels(paths, stems) -> list[Level]:
 def _kind(names, ids):
     """What folders of these names hold: "class", "patient", "sequence", or "either"; `ids`: files begin with them."""
     lower = {n.lower() for n in names}
-    if all(re.fullmatch(layouts.SEQUENCES, n) for n in lower):
+    if all(re.fullmatch(layouts.SEQUENCES, n) for n in lower) or all(re.fullmatch(VISITS, n) for n in lower):
         return "sequence"
     with_digit = [n for n in lower if re.search(r"\d", n)]
     shapes = {re.sub(r"[a-z]+", "a", re.sub(r"\d+", "0", n)) for n in lower}
     each = sum(names.values()) / len(names)
+    if each < 2 and (ids and with_digit or all(re.fullmatch("[0-9a-f]{16,}", n) for n in lower)):
+        return "patient"
     if len(with_digit) == len(lower) and len(shapes) <= max(1, len(lower) // 10):
         words = {re.sub(r"\d+", "", n).strip() for n in lower}
         numbers = sorted({int(re.findall(r"\d+", n)[-1]) for n in lower})
@@ -121,6 +126,8 @@ def _kind(names, ids):
         graded = all(re.match(GRADES, w) for w in words)
         if each < 2 or len(words) == 1 and re.match(PEOPLE, *words) or ids and not graded and min(map(len, lower)) > 2:
             return "patient"
+        if len(lower) < 5 and len(words) == len(lower) > 1:  # NCT-CRC-HE-100K, CRC-VAL-HE-7K: two collections
+            return "either"
         if small and grades and len(words) == 1 and (not any(words) or graded):
             return "class"
         return "either" if small else "patient"
@@ -198,9 +205,19 @@ def _part(name):
     return None
 
 
-def part_of(file) -> str | None:
-    """Part of the source that the folders of a file name: train, val or test."""
-    return next((p[0] for name in file.split("/")[:-1] if (p := _part(name)) and not p[1]), None)
+def parts_of(files) -> list:
+    """Part of the source that the folders of each file name: train, val or test; None where they name none."""
+    paths = [f.split("/")[:-1] for f in files]
+    whole = _whole(paths)
+    return [next((p[0] for n in path if (p := _part(n)) and p[1] in whole), None) for path in paths]
+
+
+def _whole(paths):
+    """What is left of names of folders beside a part: nothing, or the same beside several parts."""
+    rests = defaultdict(set)
+    for part in (p for path in paths for n in path if (p := _part(n))):
+        rests[part[1]].add(part[0])
+    return {r for r, parts in rests.items() if not r or len(parts) > 1}  # a class called test_tube is no part
 
 
 def _fold(name):
@@ -209,12 +226,7 @@ def _fold(name):
 
 def _parts(draft, rows, paths):
     """Column ``split``; rows whose path names several parts are refused, ``benign_train`` becomes ``benign``."""
-    kept, rests = [], defaultdict(set)
-    for row in rows:
-        for p in paths[row["source"]]:
-            if part := _part(p):
-                rests[part[1]].add(part[0])
-    whole = {r for r, parts in rests.items() if not r or len(parts) > 1}  # a class called test_tube is no part
+    kept, whole = [], _whole(paths[r["source"]] for r in rows)
     for row in rows:
         path = paths[row["source"]]
         parts = [(i, *part) for i, p in enumerate(path) if (part := _part(p)) and part[1] in whole]

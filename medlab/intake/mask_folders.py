@@ -70,7 +70,8 @@ def masks(draft, source) -> None:
         raise ValueError(f"{draft.source.name}: folders {', '.join(sorted(there)) or 'none'}; expected one of images "
                          "(image, images, imagesTr) and one of masks (--mask FOLDER)")
     said = decathlon.read(draft, files)
-    parts = _parts(draft, [f for f in files if f != f"{said.get('folder')}dataset.json"], found)
+    pictures = layouts.without_drawings(draft, [f for f in files if f != f"{said.get('folder')}dataset.json"])
+    parts = _parts(draft, pictures, found)
     decathlon.absent(draft, said, files)
     rows, places = _cases(draft, parts, channels.named(draft, said.get("channels")))
     for role, key in (("mask", "mask_source"), ("valid", "valid_source")):
@@ -107,7 +108,7 @@ def _first_reader(draft, masks):
 
 def _with_masks(draft, rows):
     """Rows without a part of the source of which no image has a mask: such a test part can test nothing."""
-    parts = [levels.part_of(r["source"]) for r in rows]
+    parts = levels.parts_of([r["source"] for r in rows])
     marked = {p for p, r in zip(parts, rows, strict=True) if r.get("mask_source")}
     bare = {p for p in set(parts) - marked if p}
     for part, row in zip(parts, rows, strict=True):

@@ -37,7 +37,9 @@ def tables(draft, cohort, boxes, truth, known) -> tuple:
         for table in (t for t in (cohort, truth) if t is not None and "patient_id" in t):
             table["patient_id"] = table["patient_id"].map(lambda who: alias.get(str(who), str(who)))
         draft.understand("patient ids", "kept as they are (--keep)" if draft.keeps_ids else
-                         f"pseudonyms, such as {cohort['patient_id'].iloc[0]} (--keep patient_id keeps the ids)")
+                         f"pseudonyms, such as {cohort['patient_id'].iloc[0]} ("
+                         + ("--link-table FILE writes the pairs)" if draft.options.get("_hide") else
+                            "--keep patient_id keeps the ids)"))
     reason = _why(draft)
     if reason:
         renamed = _rename(draft, cohort, known)
@@ -148,11 +150,10 @@ def _move(draft, renamed):
 
 def _say_no_names(draft):
     """Log, notes and questions with pseudonyms for ids and files; the pairs go into the link table."""
-    known = {who: alias for who, alias in draft.aliases.items() if len(who) > 2 and re.search(r"[^\W\d]|\d{5}", who)}
+    known = {who: alias for who, alias in draft.aliases.items() if _tells(who)}
     for source, name in draft.names.items():
         path = PurePosixPath(source)
-        known |= {source: name, path.name: name, path.name.partition(".")[0]: name} if len(path.name) > 4 else {
-            source: name}
+        known |= {source: name} | {n: name for n in (path.name, path.name.partition(".")[0]) if _tells(n)}
         draft.link_table.append({"original": source, "pseudonym": name})
     files = {e["file"].partition("::")[0] for e in draft.log} - draft.names.keys()
     known |= {f: draft.mark(f) for f in sorted(files) if re.fullmatch(r"[^,]*\.\w{1,5}|.*/.*", f)}
@@ -160,6 +161,11 @@ def _say_no_names(draft):
         row |= {k: _scrubbed(v, known) for k, v in row.items() if k != "status"}
     draft.notes[:] = [_scrubbed(n, known) for n in draft.notes]
     draft.log.sort(key=lambda e: (e["status"], e["file"]))  # the order of names would tell them
+
+
+def _tells(word):
+    """Whether a word is more than a short number, which may stand in any sentence."""
+    return len(word) > 2 and bool(re.search(r"[^\W\d]|\d{5}", word))
 
 
 def _scrubbed(text, known):
