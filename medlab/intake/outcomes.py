@@ -81,7 +81,7 @@ def _by_words(name, codes, spelling):
     if known is not None:
         return known
     pair, word, found = meanings.yes_no(set(codes)), meanings.lives(name), counted(codes, spelling)
-    example = spelling[sorted(codes)[0 if word else -1]]
+    example = spelling[_example(set(codes), word)]
     if pair is not None and word is None:
         return pair
     if pair is not None:
@@ -89,6 +89,15 @@ def _by_words(name, codes, spelling):
                          f"was not seen; say which values mean that it was, for example --event-values {example}")
     raise ValueError(f"event column {name!r}: found the values {found}, expected one coding such as 0/1 or alive/dead"
                      f"{_hint(set(codes))}; say which mean that the event was seen, such as --event-values {example}")
+
+
+def _example(codes, word):
+    """A code that likely means that the event was seen: by its word, else the 1, or the 0 where the name says so."""
+    bad = meanings.DEAD | meanings.WORSE
+    told = [c for c in sorted(codes) if bad & {meanings.spelt(c), *meanings.spelt(c).split()[:1]}]
+    usual = [c for c in (("0", "no", "n", "false") if word else ("1", "yes", "y", "true")) if c in codes]
+    rest = [c for c in sorted(codes) if c not in NOT_KNOWN and c not in meanings.LIVING]
+    return [*told, *usual, *(rest[:1] if word else rest[::-1]), *sorted(codes)][0]
 
 
 def _hint(values):

@@ -16,7 +16,7 @@ def read(draft, path) -> pd.DataFrame:
     table = tables.read_table(
         path, o.get("key"), o.get("sheet"), o.get("decimal"), o.get("encoding"), exact=named["time"],
         text={*_columns(o, "text"), *named["split"], *named["start"], *named["end"], *named["_patient"]},
-        numbers=_columns(o, "numbers"), verbatim=named["label"] | named["event"] | named["cause"])
+        numbers=_columns(o, "numbers"), missing=_missing(o), verbatim=named["label"] | named["event"] | named["cause"])
     draft.understand(f"table {path.name}", table.attrs["told"])
     for row, reason in table.attrs["left_out"]:
         draft.say(f"{path.name}, row {row} below the header", "refused", reason)
@@ -28,12 +28,20 @@ def _columns(options, name):
     return {c.strip() for c in drafts.words(options.get(name))}
 
 
+def _missing(options):
+    """Pairs of a column, or None for all, and a value of the option --missing."""
+    return [(column.strip() or None, value.strip()) for column, _, value in
+            (w.rpartition(":") for w in drafts.words(options.get("missing")))]
+
+
 def collect(draft, found: dict) -> dict:
     """Readings of the columns of all tables by the name that a column has after the join; checks --text, --numbers."""
     names = {c for table in found.values() for c in table}
     for option in ("text", "numbers"):
         for column in _columns(draft.options, option):
             tables.find_column(pd.DataFrame(columns=sorted(names)), column)
+    for column in (c for c, _ in _missing(draft.options) if c):
+        tables.find_column(pd.DataFrame(columns=sorted(names)), column)
     readings = {}
     for file, table in found.items():
         for column, reading in table.attrs["readings"].items():
@@ -45,6 +53,7 @@ def collect(draft, found: dict) -> dict:
 def tell(draft, covariates, readings: dict) -> None:
     """Say how the columns that are taken were read: one line where there is something to say, the others by type."""
     plain, told = {}, 0
+    _ask_strays(draft, {c: readings[c][1] for c in (*covariates, draft.options.get("time")) if c in readings})
     for column in covariates:
         file, reading = readings.get(column, (None, None))
         if reading is None:
@@ -65,6 +74,16 @@ def tell(draft, covariates, readings: dict) -> None:
         draft.understand({"number": "numbers"}.get(kind, kind), ", ".join(names[:MOST]) + more)
     if told > MOST:
         draft.understand("columns", f"{told - MOST} more with missing or odd cells")
+
+
+def _ask_strays(draft, readings):
+    """One question for all numbers that may stand for missing."""
+    found = [(column, *stray) for column, reading in readings.items() for stray in reading.strays]
+    if found:
+        shown = "; ".join(f"{column} {value} ({n} cells, others {others})" for column, value, n, others in found[:12])
+        draft.ask(f"numbers that often stand for missing, read as values: {shown}"
+                  + (f"; and {len(found) - 12} more" if len(found) > 12 else ""),
+                  f"--missing {','.join(f'{column}:{value}' for column, value, *_ in found)} or --missing none")
 
 
 def codes(covariates) -> list:

@@ -20,7 +20,7 @@ UNITS = {"unit", "units", "einheit", "einheiten", "unité", "unités", "unidad",
 
 
 def read_table(path, key=None, sheet=None, decimal=None, encoding=None, text=(), numbers=(), exact=(),
-               verbatim=()) -> pd.DataFrame:
+               verbatim=(), missing=()) -> pd.DataFrame:
     """Read a CSV or Excel table; unreadable structure is a ValueError naming the line.
 
     Parameters
@@ -35,6 +35,7 @@ def read_table(path, key=None, sheet=None, decimal=None, encoding=None, text=(),
     text, numbers, exact : names of columns
         Ids, classes and codes that stay as they are written (the key is one); numbers although some cells are none;
         numbers of which a bound such as ``<30`` is no value.
+    missing : pairs of a column (None: all) and a value that stands for missing in it
     verbatim : names of columns whose words for missing stay, since another rule reads them (classes, events)
 
     Returns
@@ -54,7 +55,7 @@ def read_table(path, key=None, sheet=None, decimal=None, encoding=None, text=(),
     out = _units_row(raw, key) | _last_rows(raw, key)
     raw = raw.drop(index=list(out)).reset_index(drop=True)
     raw = raw[[c for c in raw if not c.startswith("unnamed_") or raw[c].map(_filled).notna().any()]]
-    table = _typed(raw, path.name, decimal, {*text, key}, set(numbers), set(exact), set(verbatim))
+    table = _typed(raw, path.name, decimal, {*text, key}, set(numbers), set(exact), set(verbatim), missing)
     table.attrs |= {"told": f"{told}: {len(table)} rows, {table.shape[1]} columns",
                     "left_out": [(row + 1, reason) for row, reason in out.items()]}
     return table
@@ -157,7 +158,7 @@ def _sums(above, filled):
     return len(values) > 0
 
 
-def _typed(raw, name, decimal, text, numbers, exact, verbatim):
+def _typed(raw, name, decimal, text, numbers, exact, verbatim, missing):
     """Types of all columns (`columns.typed`), knowing which decimal sign the file uses elsewhere."""
     done, readings, cells = {}, {}, {}
     for c in raw:
@@ -176,7 +177,8 @@ def _typed(raw, name, decimal, text, numbers, exact, verbatim):
     elsewhere = {s for c, cell in cells.items() if c not in text for s in columns.signs(cell.texts)}
     for c, cell in cells.items():
         done[c], readings[c] = columns.typed(cell, f"{name}, column {c!r}", decimal, elsewhere, c in text,
-                                             c in numbers, c in exact)
+                                             c in numbers, c in exact,
+                                             {value for column, value in missing if column in (None, c)})
     table = pd.DataFrame({c: done[c] for c in raw})
     table.attrs["readings"] = readings
     return table
