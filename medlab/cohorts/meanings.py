@@ -49,20 +49,23 @@ LIVING = {"alive", "living", "censored", "no event", "event free", "disease free
 PAIRS = tuple({"yes": yes, "no": no} for yes, no in (
     ("1", "0"), ("true", "false"), ("yes", "no"), ("y", "n"), ("ja", "nein"), ("j", "n"), ("oui", "non"), ("o", "n"),
     ("si", "no"), ("s", "n"), ("wahr", "falsch"), ("vrai", "faux"), ("verdadero", "falso"), ("+", "-"),
-    ("sim", "nao"), ("tak", "nie"), ("ja", "nee"), ("ja", "nej"), ("evet", "hayır"), ("да", "нет"), ("是", "否"),
+    ("sim", "nao"), ("tak", "nie"), ("ja", "nee"), ("ja", "nej"), ("evet", "hayır"),
+    ("да", "нет"), ("是", "否"),
     ("有", "无"), ("有", "無"), ("あり", "なし"), ("はい", "いいえ")))
 NOT = {"no", "non", "not", "without", "never", "free", "negative", "neg", "absent", "absence", "none", "nil",
        "kein", "keine", "nicht", "ohne", "frei", "negativ", "sans", "absente", "negatif", "sin", "libre", "negativo",
-       "negativa", "ausente", "ausencia", "false", "0", "nein", "falsch", "faux", "falso", "un", "n"}
+       "negativa", "ausente", "ausencia", "false", "0", "nein", "falsch", "faux", "falso", "un", "n", "否", "无", "無", "нет"}
 WELL = {"normal", "normals", "benign", "healthy", "control", "controls", "alive", "living", "unaffected", "uninfected",
         "wildtype", "low", "mild", "gesund", "gutartig", "kontrolle", "kontrollen", "sain", "saine", "benin", "benigne",
-        "temoin", "temoins", "sano", "sana", "benigno", "benigna"}
+        "temoin", "temoins", "sano", "sana", "benigno", "benigna", "survived", "survivor", "survivors", "良性", "正常",
+        "阴性", "陰性", "健康", "норма", "доброкачественная", "доброкачественныи"}
 ILL = {"yes", "y", "true", "positive", "pos", "present", "presence", "malignant", "malign", "abnormal", "diseased",
        "disease", "sick", "ill", "case", "cases", "patient", "patients", "affected", "infected", "dead", "deceased",
        "cancer", "tumor", "tumour", "lesion", "mutant", "mutated", "high", "severe", "ja", "positiv", "bosartig",
        "krank", "fall", "falle", "oui", "positif", "malin", "maligne", "malade", "malades", "cas", "si", "positivo",
        "positiva", "maligno", "maligna", "enfermo", "enferma", "caso", "casos", "wahr", "vrai", "verdadero",
-       "pathologic", "pathological", "+"}
+       "pathologic", "pathological", "+", "died", "恶性", "悪性", "阳性", "陽性", "是", "有", "да", "злокачественная",
+       "злокачественныи"}
 
 
 def spelt(name) -> str:

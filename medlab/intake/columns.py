@@ -20,7 +20,7 @@ POINT = r"[-+]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?"
 NUMBER = r"[-+]?(?:\d[\d.,]*|[.,]\d+)(?:[eE][-+]?\d+)?"
 BOUND = re.compile(rf"(?:<|>|<=|>=|=<|=>|≤|≥|&lt;|&gt;)\s*({NUMBER})\s*(.*)|({NUMBER})\+")
 UNIT = re.compile(rf"({NUMBER})(?!.*(?:\s\d|\d{{4}})|\s*/(?:[A-Za-z]+/)?\d)"  # no year, fraction or date 1/2/20
-                  r"\s*([A-Za-zµμ°%‰²³/][^\d<>=,;]*\d?\S{0,8})")
+                  r"\s*([A-Za-zµμ°%‰²³/][^\d<>=,;]*\d?\S{0,8}|[岁歳才세天周週]|[个ヶか]月|[а-я]{2,5}(?:/[а-я]{1,3})?)")
 CODE = re.compile("-1|-?9{1,6}|-?8{2,6}|-?7{2,6}")  # numbers that often stand for missing
 RANGE = re.compile(rf"{NUMBER}\s*(?:[-–—]|to|bis|à)\s*{NUMBER}")
 UNIT_WORD = re.compile(r"[\[(]?(?=.*[A-Za-zµμ°%‰#])[A-Za-zµμ°%‰#²³·*^/\-\d. ]{1,20}[\])]?")
@@ -38,6 +38,7 @@ class Reading:
     questions: list = field(default_factory=list)
     spoiled: list = field(default_factory=list)
     strays: list = field(default_factory=list)
+    unit: str | None = None
 
     def __str__(self) -> str:
         gaps = self.missing.total()
@@ -216,6 +217,8 @@ def _as_number(column, filled, where, decimal, elsewhere, told, exact, reading):
     if values.isna().all() and not told and not any(UNIT.fullmatch(t) or BOUND.fullmatch(t) for t in odd[:50]):
         return None
     parsed = {i: _odd(t, sign) for i, t in odd.items()}
+    if exact and len({u.casefold() for _, _, u in parsed.values()} - {""}) > 1:
+        raise ValueError(f"{where}: several units, expected one; write all its times in one unit")
     if not (told or exact) and not _worth(values, counts, parsed, pure, reading, where):
         return None
     for i, t in filled[words].items():
@@ -309,6 +312,7 @@ def _name(column, filled, parsed, exact, reading, where):
         if n:
             reading.notes.append(f"{filled[rows[0]]!r} in row {column.row(rows[0])} {words}" + (
                 f" (and {n - 1} more)" if n > 1 else ""))
-    reading.notes += [f"unit {units.most_common(1)[0][0]}"] if units else []
+    reading.unit = units.most_common(1)[0][0] if units else None
+    reading.notes += [f"unit {reading.unit}"] if units else []
     reading.notes += [f"{cell[:20]!r} in row {row} is no number" + (f" (and {n - 1} more)" if n > 1 else "")
                       for row, cell, n in reading.spoiled[:3]]

@@ -139,6 +139,7 @@ def follow_up(draft, table) -> tuple[pd.DataFrame, dict[int, str], set]:
         bad.setdefault(i, "time is not a number" if pd.isna(days[i]) and pd.notna(raw[i]) else
                        "time without event" if pd.isna(seen[i]) else "event without time")
     good = ~table.index.isin(bad)
+    _both_sides(o, seen, good)
     days[good], zero = cards.positive_times(days[good])
     if zero:
         draft.notes.append(f"{len(zero)} rows with time 0 set to half the smallest positive time "
@@ -146,6 +147,16 @@ def follow_up(draft, table) -> tuple[pd.DataFrame, dict[int, str], set]:
     draft.card["event_coding"] = coding
     return (pd.DataFrame({"time_days": days, "event": seen}), bad,
             {o[k] for k in ("time", "event", "start", "end") if o.get(k)})
+
+
+def _both_sides(options, seen, good):
+    """Refuse where the rows without a time are all those of one outcome, as where times of death stand alone."""
+    before, after = set(seen.dropna()), set(seen[good].dropna())
+    if len(before) == 2 and len(after) == 1:
+        gone = (before - after).pop()
+        raise ValueError(f"{options.get('time') or options['end']!r}: none of {int((seen == gone).sum())} patients "
+                         f"{'with' if gone else 'without'} the event has a time that can be used, expected the time of "
+                         f"{'the event' if gone else 'their last follow-up'}: bring both into one column")
 
 
 def _one_sided(draft, coding, reading):

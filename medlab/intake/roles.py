@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from medlab.cohorts import vocabulary
+from medlab.cohorts import meanings, vocabulary
 from medlab.intake import drafts, tables
 
 MOST = 40  # lines and names of columns that are shown
@@ -18,10 +18,24 @@ def read(draft, path) -> pd.DataFrame:
         text={*_columns(o, "text"), *named["split"], *named["start"], *named["end"], *named["_patient"]},
         numbers=_columns(o, "numbers"), missing=_missing(o), verbatim=named["label"] | named["event"] | named["cause"])
     draft.understand(f"table {path.name}", table.attrs["told"])
+    reading, unit = table.attrs["readings"].get(o.get("time")), table.attrs["units"].get(o.get("time"))
+    _unit_of_time(draft, unit if unit is not None else reading and reading.unit)
     for row, reason in table.attrs["left_out"]:
         draft.say(f"{path.name}, row {row} below the header", "refused", reason)
         draft.understand("left out", f"row {row} of {path.name}: {reason}")
     return table
+
+
+def _unit_of_time(draft, unit):
+    """The unit of the time of the outcome where the table states it, in a row of units or in the cells."""
+    found, said = unit and meanings.unit(unit), draft.options.get("time_unit")
+    if said and found and said != found:
+        raise ValueError(f"--time-unit {said}: the table says {unit!r}; say --time-unit {found}, or correct the table")
+    if unit and not said and not found:
+        draft.ask(f"the time is in {unit!r}, which is no unit of time that is known", "--time-unit")
+    if found and not said:
+        draft.options["time_unit"] = found
+        draft.understand("time unit", f"{found}: the table says {unit!r}")
 
 
 def _columns(options, name):
@@ -78,7 +92,9 @@ def tell(draft, covariates, readings: dict) -> None:
 
 def _ask_strays(draft, readings):
     """One question for all numbers that may stand for missing."""
-    found = [(column, *stray) for column, reading in readings.items() for stray in reading.strays]
+    time = draft.options.get("time")  # a negative one is refused anyway
+    found = [(column, *stray) for column, reading in readings.items() for stray in reading.strays
+             if column != time or not stray[0].startswith("-")]
     if found:
         shown = "; ".join(f"{column} {value} ({n} cells, others {others})" for column, value, n, others in found[:12])
         draft.ask(f"numbers that often stand for missing, read as values: {shown}"

@@ -41,9 +41,11 @@ def read_table(path, key=None, sheet=None, decimal=None, encoding=None, text=(),
     Returns
     -------
     DataFrame
-        With ``attrs``: ``readings`` ({column: `columns.Reading`}), ``told`` (of the file), ``left_out`` (list of row
-        and reason).
+        With ``attrs``: ``readings`` ({column: `columns.Reading`}), ``told`` (of the file), ``units`` ({column: word}
+        of a row of units), ``left_out`` (list of row and reason).
     """
+    if decimal not in (None, ".", ","):
+        raise ValueError(f"--decimal {decimal!r}: expected . or ,")
     path, key = Path(path), None if key is None else csv_files.clean(str(key))
     excel = path.suffix.lower() in (".xlsx", ".xls", ".xlsm")
     raw, told = (_excel(path, sheet), "Excel") if excel else csv_files.read(path, encoding)
@@ -53,10 +55,11 @@ def read_table(path, key=None, sheet=None, decimal=None, encoding=None, text=(),
     names = _header(raw.iloc[:last + 1].map(_filled), path.name)
     raw = raw.iloc[last + 1:].reset_index(drop=True).set_axis(names, axis=1)
     out = _units_row(raw, key) | _last_rows(raw, key)
+    units = raw.loc[0].map(_filled).dropna().to_dict() if 0 in out else {}
     raw = raw.drop(index=list(out)).reset_index(drop=True)
     raw = raw[[c for c in raw if not c.startswith("unnamed_") or raw[c].map(_filled).notna().any()]]
     table = _typed(raw, path.name, decimal, {*text, key}, set(numbers), set(exact), set(verbatim), missing)
-    table.attrs |= {"told": f"{told}: {len(table)} rows, {table.shape[1]} columns",
+    table.attrs |= {"units": units, "told": f"{told}: {len(table)} rows, {table.shape[1]} columns",
                     "left_out": [(row + 1, reason) for row, reason in out.items()]}
     return table
 
@@ -168,7 +171,9 @@ def _typed(raw, name, decimal, text, numbers, exact, verbatim, missing):
             readings[c] = columns.Reading("yes/no" if kinds == {bool} else "dates")
             continue
         if c in verbatim:
+            told = {value for column, value in missing if column in (None, c)}
             done[c] = raw[c].astype(object).where(raw[c] != "")
+            done[c] = done[c].mask(done[c].map(canonical, na_action="ignore").isin(told))
             continue
         if c in text and any(abs(v) >= 1e15 for v in raw[c] if isinstance(v, (int, float)) and pd.notna(v)):
             raise ValueError(f"{name}, column {c!r}: numbers of more than 15 digits, which Excel rounds; "
