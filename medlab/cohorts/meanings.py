@@ -54,7 +54,8 @@ PAIRS = tuple({"yes": yes, "no": no} for yes, no in (
     ("有", "无"), ("有", "無"), ("あり", "なし"), ("はい", "いいえ")))
 NOT = {"no", "non", "not", "without", "never", "free", "negative", "neg", "absent", "absence", "none", "nil",
        "kein", "keine", "nicht", "ohne", "frei", "negativ", "sans", "absente", "negatif", "sin", "libre", "negativo",
-       "negativa", "ausente", "ausencia", "false", "0", "nein", "falsch", "faux", "falso", "un", "n", "否", "无", "無", "нет"}
+       "negativa", "ausente", "ausencia", "false", "0", "nein", "falsch", "faux", "falso", "un", "n",
+       "否", "无", "無", "нет"}
 WELL = {"normal", "normals", "benign", "healthy", "control", "controls", "alive", "living", "unaffected", "uninfected",
         "wildtype", "low", "mild", "gesund", "gutartig", "kontrolle", "kontrollen", "sain", "saine", "benin", "benigne",
         "temoin", "temoins", "sano", "sana", "benigno", "benigna", "survived", "survivor", "survivors", "良性", "正常",
