@@ -375,7 +375,7 @@ def test_ages(column, values, capped):
 def test_pseudonyms_cannot_be_computed_from_the_ids(workspace, monkeypatch):
     ids = [f"MRN{n}" for n in range(7000, 7024)]
     pd.DataFrame({"id": ids, "x": range(24), "label": list("ab") * 12}).to_csv(workspace / "t.csv", index=False)
-    data = importers.import_source(workspace / "t.csv", "one", key="id", label="label", yes=True)
+    data = importers.import_source(workspace / "t.csv", "one", key="id", label="label", keep="x", yes=True)
     found = data.cohort.set_index("x")["patient_id"].sort_index()
     ranks = [sorted(ids, key=key) for key in (str, lambda i: hashlib.sha256(i.encode()).digest(),
                                               lambda i: hashlib.md5(i.encode()).digest())]
@@ -387,7 +387,7 @@ def test_pseudonyms_cannot_be_computed_from_the_ids(workspace, monkeypatch):
     right = [sum(guess[i] == found[n] for n, i in enumerate(ids)) for guess in guesses]
     assert max(right) <= 4, "no better than chance"
     assert found.tolist() == [pseudonyms.of([i])[i] for i in ids]
-    again = importers.import_source(workspace / "t.csv", "two", key="id", label="label", yes=True)
+    again = importers.import_source(workspace / "t.csv", "two", key="id", label="label", keep="x", yes=True)
     assert again.cohort.set_index("x")["patient_id"].sort_index().equals(found), "the same key, the same pseudonyms"
     monkeypatch.setenv("MEDLAB_KEY", str(workspace / "other"))
     other = importers.import_source(workspace / "t.csv", "three", key="id", label="label", yes=True)

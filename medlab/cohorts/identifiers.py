@@ -2,7 +2,7 @@
 
 One rule for every source: numbers and words of few kinds may pass; what is named like an identifier, or holds dates,
 numbers of telephones or documents, addresses, names with a title, free text, or another value in every row, may not.
-The words are English, German, French, Spanish, Italian and Chinese (characters and pinyin).
+The words are English, German, French, Spanish, Italian, Chinese (characters and pinyin), the plainest of others.
 """
 
 import re
@@ -17,31 +17,41 @@ SAMPLE = 5000  # values of a column that are looked at, evenly spread
 
 NAMES = set("""surname forename firstname lastname givenname fullname maiden initials vorname nachname familienname
 geburtsname nom prenom nombre apellido apellidos nome cognome xingming xing mingzi kuerzel initialen initiales iniciales
-iniziali patientname pname ptname""".split())
+iniziali patientname pname ptname naam voornaam achternaam namn fornamn förnamn efternamn imie imię nazwisko
+sobrenome soyad adi isim фио фамилия имя отчество spouse ehepartner employer arbeitgeber""".split())
 BIRTH = set("""birth birthday birthdate dob born geburt geburtstag geburtsdatum geburtsjahr geb gebdat gebjahr
-naissance nee nacimiento nascita shengri chusheng yob birthyear""".split())
+naissance nee nacimiento nascita shengri chusheng yob birthyear jahrgang geboortedatum
+fodelsedatum födelsedatum urodzenia nascimento рождения""".split())
 PLACE = set("""address addresses adresse anschrift addr street strasse straße str rue calle direccion indirizzo dizhi
 zip zipcode postcode postal plz postleitzahl city town village wohnort ort ville ciudad citta comune youbian
-latitude longitude gps county gemeinde domicile residence""".split())
+latitude longitude gps county gemeinde domicile residence
+woonplaats adres endereco lon lng longitud breitengrad laengengrad längengrad адрес город""".split())
 CONTACT = set("""phone phones tel telephone telefon telefono handy mobile mobil fax dianhua shouji email mail emails url
-website facebook wechat weixin whatsapp contactperson angehoerige""".split())
+website facebook wechat weixin whatsapp contactperson angehoerige
+телефон почта""".split())
 DOCUMENT = set("""mrn ssn nhs accession passport ausweis kvnr vsnr versichertennummer versicherungsnummer fallnummer
 fallnr patientennummer patientid patid pid kis krankenaktennummer insee dni nie nif curp cpf nss shenfenzheng shenfen
-zhuyuanhao binglihao uid uuid guid kennzeichen ipaddress ip""".split())
+zhuyuanhao binglihao uid uuid guid kennzeichen ipaddress ip
+pesel bsn personnummer serial serialnumber seriennummer license licence снилс полис паспорт""".split())
 STAFF = set("""physician physicians doctor doctors arzt aerztin hausarzt zuweiser medecin medico yisheng referring
-referrer surgeon""".split())
+referrer surgeon radiologist radiologe radiologue pathologist oncologist cardiologist anesthetist technician nurse
+operateur operator chirurg untersucher behandler clinician lekarz huisarts lakare läkare врач хирург""".split())
 TEXT = set("""comment comments remark remarks note notes freetext freitext bemerkung bemerkungen kommentar kommentare
 commentaire commentaires comentario comentarios commenti osservazioni notizen anmerkung anmerkungen beizhu memo
-narrative report befund anamnese""".split())
+narrative report befund anamnese opmerking opmerkingen uwagi
+observacoes anotacoes комментарий примечание примечания""".split())
 DOCUMENTS = "the number of a document"
 WORDS = {word: reason for words, reason in (
     (NAMES, "a name"), (BIRTH, "a date of birth"), (PLACE, "a place"), (CONTACT, "a contact"), (DOCUMENT, DOCUMENTS),
     (STAFF, "a member of staff"), (TEXT, "free text")) for word in words}
-CHINESE = {"姓名": "a name", "名字": "a name", "出生": "a date of birth",
+CHINESE = {**dict.fromkeys(("姓名", "名字", "氏名", "患者名", "名前", "이름", "성명"), "a name"),
+          "생년": "a date of birth", "生年": "a date of birth", "出生": "a date of birth",
            "生日": "a date of birth", "电话": "a contact",
            "手机": "a contact", "邮箱": "a contact", "地址": "a place", "住址": "a place", "邮编": "a place",
-           "医生": "a member of staff", "医师": "a member of staff", "备注": "free text", "日期": "a date",
-           **dict.fromkeys(("身份证", "病历号", "住院号", "门诊号", "病案号"), DOCUMENTS)}
+           **dict.fromkeys(("医生", "医师", "担当医", "主治", "의사"), "a member of staff"),
+           "住所": "a place", "주소": "a place", "전화": "a contact", "電話": "a contact",
+           "备注": "free text", "日期": "a date",
+           **dict.fromkeys(("身份证", "病历", "住院号", "门诊号", "病案号", "カルテ", "保険証", "등록번호"), DOCUMENTS)}
 THINGS = set("""file class drug gene model scanner protocol device hospital site study series sequence modality variable
 feature organ roi structure region department software manufacturer vendor treatment regimen disease diagnosis tumor
 tumour label category cohort dataset image kernel institution coil segment lesion scale trial event""".split())
@@ -50,12 +60,23 @@ OWNERS = set("""patient patients pat pt person subject insurance chart case reco
 versicherten fall krankenkasse member policy account identity personal encounter""".split())
 BORN_WITH = {"weight", "order", "height", "length", "gewicht", "size"}  # of birth, but no date
 
+GIVEN = set("""anna maria hans peter thomas michael andreas wolfgang klaus juergen jürgen guenter günter stefan
+christian petra ursula monika karin renate helga sabine ingrid uwe karl heinz werner gerhard manfred olga natalia ivan
+sergei dmitri elena tatiana john james robert william david richard joseph charles mary patricia jennifer linda
+elizabeth barbara susan jessica sarah karen nancy daniel paul george kenneth edward brian jean pierre michel philippe
+marie nathalie isabelle sylvie catherine jose juan carlos luis antonio francisco javier carmen josefa isabel giuseppe
+giovanni francesca paolo giulia jan piet kees johannes lars sven erik ingeborg katarzyna agnieszka andrzej krzysztof
+mehmet ahmet mustafa fatma ayse mohammed muhammad ahmed ali fatima wei li ming yuki hiroshi takashi min-jun sofia
+laura julia martin
+иван сергей елена анна мария ольга наталья александр
+дмитрий татьяна""".split())
+
 MONTHS = (r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|jän|mär|maer|mrz|mai|okt|dez|janv|févr?|fevr?|avr|juin|"
           r"juil|août|aout|déc|ene|abr|ago|dic|gen|mag|giu|lug|set|ott)[a-zäéûô]*\.?")
 CLOCK = r"(?:[T ,]+\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?\s*(?:Z|[AaPp]\.?[Mm]\.?|[+-]\d{2}:?\d{2})?)?"
 DAY = re.compile("|".join(f"(?:{form}{CLOCK})" for form in (
     r"(?:19|20)\d\d[-/.](?:0?[1-9]|1[0-2])[-/.](?:0?[1-9]|[12]\d|3[01])", r"\d{1,2}[-/.]\d{1,2}[-/.](?:19|20)\d\d",
-    rf"\d{{1,2}}\.?(?:st|nd|rd|th|er)?[ -]*(?:de )?{MONTHS}(?: de)?[ ,-]*(?:(?:19|20)?\d\d)",
+    rf"\d{{1,2}}\.?(?:st|nd|rd|th|er)?[ /-]*(?:de )?{MONTHS}(?: de)?[ ,/-]*(?:(?:19|20)?\d\d)",
     rf"{MONTHS}[ -]*\d{{1,2}}(?:st|nd|rd|th)?[ ,-]+(?:19|20)\d\d", r"(?:19|20)\d\d年\d{1,2}月(?:\d{1,2}日)?")), re.I)
 LOOSE = re.compile("|".join(f"(?:{form}{CLOCK})" for form in (
     r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\d{4}(?:\d\d)?)?(?:\.0+)?",
@@ -97,7 +118,7 @@ def by_name(name) -> str | None:
     if words & {"name", "names"} and not words & THINGS or re.fullmatch(
             r"(?:first|last|given|family|full|maiden|patients?|user|contact|father|mother)names?", whole):
         return "a name"
-    if words & NUMBERED and words & OWNERS:
+    if words & NUMBERED and words & OWNERS or whole in ("pat", "patient", "patientin", "患者", "病人", "환자"):
         return DOCUMENTS
     found = sorted({WORDS[w] for w in (*words, whole) if w in WORDS}) or [
         WORDS[part] for part in INSIDE if part in whole]
@@ -155,6 +176,8 @@ def _words(filled, text, cells):
     for what, pattern in MOSTLY.items():
         if _share(text, pattern) > 0.5 and ("bank" not in what or text.map(_iban).mean() > 0.2):
             return f"holds {what}"
+    if _persons(text):
+        return "holds names"
     several = text.nunique()
     if several > 2 and text.str.split().str.len().median() >= 4 and several > 0.5 * len(text):
         return "free text"
@@ -163,6 +186,13 @@ def _words(filled, text, cells):
     if len(filled) > 10 and filled.nunique() == len(filled):
         return "another text in every row"
     return "another text in nearly every row" if filled.nunique() > max(20, 0.5 * len(filled)) else None
+
+
+def _persons(text):
+    """Whether a third of the cells hold a given name as a word with a capital, and not always the same one."""
+    named = text.map(lambda v: next((w for w in re.findall(r"[^\W\d_-]{2,}", v) if w.casefold() in GIVEN and
+                                     w[0].isupper()), None))
+    return named.notna().mean() > 0.3 and named.nunique() > 1
 
 
 def _written(value):
@@ -181,6 +211,9 @@ def _numbers(filled, text, name):
         return None
     if len(text) > 4 and text.map(_checksum).mean() > 0.8:
         return "holds numbers of documents"
+    first = values.min()
+    if len(filled) > 10 and first in (0, 1) and filled.nunique() == len(filled) == values.max() - first + 1:
+        return "counts the rows"
     length = text[whole].str.len()
     if length.min() >= 8 and length.nunique() <= 2 and filled.nunique() > 0.5 * len(filled) and len(filled) > 4:
         return "long numbers, another in nearly every row"
@@ -250,7 +283,7 @@ def read_dates(column) -> pd.Series | None:
     return None
 
 
-AGE = {"age", "ages", "alter", "edad", "eta", "nianling", "leeftijd", "patientage"}
+AGE = {"age", "ages", "alter", "edad", "eta", "nianling", "leeftijd", "patientage", "idade", "wiek", "ålder", "возраст"}
 NO_AGE = {"gestational", "bone", "group", "brain", "predicted", "gap", "score", "stage", "biological", "menarche"}
 OLD = {"months": 12, "month": 12, "mo": 12, "weeks": 52.18, "week": 52.18, "days": 365.25, "day": 365.25}
 
@@ -260,7 +293,7 @@ def cap_ages(table, most=90) -> list:
     found = []
     for column in table:
         words = vocabulary.words_of(column)
-        named = words & AGE or "年龄" in str(column)
+        named = words & AGE or any(word in str(column) for word in ("年龄", "年齢", "나이", "연령"))
         if not named or words & NO_AGE or not pd.api.types.is_numeric_dtype(table[column]):
             continue
         unit = next((OLD[w] for w in words if w in OLD), 1)

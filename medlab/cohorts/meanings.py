@@ -9,11 +9,16 @@ import unicodedata
 UNITS = {"minutes": 1 / 1440, "hours": 1 / 24, "days": 1.0, "weeks": 7.0, "months": 365.25 / 12, "years": 365.25}
 UNIT_WORDS = {
     "minutes": {"minutes", "minute", "minuten", "minutos", "minuto"},
-    "hours": {"hours", "hour", "hrs", "stunden", "stunde", "heures", "heure", "horas", "hora"},
-    "days": {"days", "day", "tage", "tagen", "jours", "jour", "dias", "dia"},
-    "weeks": {"weeks", "week", "wks", "wochen", "woche", "semaines", "semaine", "semanas", "semana"},
-    "months": {"months", "month", "mo", "mos", "mth", "mths", "monate", "monaten", "monat", "mois", "meses", "mes"},
-    "years": {"years", "year", "yrs", "yr", "jahre", "jahren", "jahr", "annees", "annee", "ans", "anos", "ano"},
+    "hours": {"hours", "hour", "hrs", "stunden", "stunde", "uren", "часов", "часы", "小时", "heures", "heure", "horas",
+              "hora"},
+    "days": {"days", "day", "tage", "tagen", "jours", "jour", "dias", "dia", "giorni", "giorno",
+             "dagen", "dagar", "dni", "дни", "днеи", "день", "сутки", "天", "日"},
+    "weeks": {"weeks", "week", "wks", "wochen", "woche", "semaines", "semaine", "semanas", "semana",
+              "settimane", "weken", "veckor", "tygodnie", "недель", "недели", "нед", "周", "週"},
+    "months": {"months", "month", "mo", "mos", "mth", "mths", "monate", "monaten", "monat", "mois", "meses", "mes",
+               "mesi", "mese", "maanden", "maand", "manader", "miesiace", "месяц", "месяцы", "месяцев", "мес", "月"},
+    "years": {"years", "year", "yrs", "yr", "jahre", "jahren", "jahr", "annees", "annee", "ans", "anos", "ano",
+              "anni", "anno", "jaren", "jaar", "lata", "год", "годы", "года", "лет", "年"},
 }
 # words of a column in which "yes" may mean that the event was not seen
 LIVES = re.compile(
@@ -21,36 +26,47 @@ LIVES = re.compile(
     r"|cured?|recover\w*|healed|healthy|well|discharged|noevents?|nonevents?|nodeath"
     r"|ue?berleb\w*|lebt|leben\w*|zens\w*|\w*frei|ohne|kein\w*|geheilt\w*|gesund\w*"
     r"|survie|survecu\w*|vivante?s?|vie|sans|libre\w*|gueri\w*"
-    r"|supervivencia|superviviente\w*|sobreviv\w*|viv[oa]s?|vida|sin|curad[oa]s?)\b")
+    r"|supervivencia|superviviente\w*|sobreviv\w*|viv[oa]s?|vida|sin|curad[oa]s?|livre|sem|sopravv\w*|liber[oa]|senza"
+    r"|good|favou?rable|viable|control|controlled|patent|patency|lt?fu|leeft|levend\w*|overlev\w*|zonder|zyje|przezyl\w*"
+    r"|hayatta|yasiyor|\w*(?:жив|выжи|цензур)\w*|без"
+    r"|\w*(?:生存|存活|健在|无|無|未|删失|打ち切り|打切|缓解|寛解|治愈|治癒|出院|退院|失访)\w*)\b")
 SURVIVAL = re.compile(r"\b(survival|ue?berlebens?\w*|survie|supervivencia)\b")
 ENDS = re.compile(r"\b(events?|death|dead|died|deceased|relapse|recurrence|progression|ereignis|tod|evenement|deces"
                   r"|evento|muerte)$")
 STRONGER = re.compile(r"\b(alive|cens\w*|zens\w*|no|not|non|never|without|of|ohne|kein\w*|sans|sin|libre|vital\w*)\b")
 DEAD = {"dead", "deceased", "death", "died", "expired", "exitus", "dead of disease", "died of disease",
         "tot", "verstorben", "gestorben", "tod", "decede", "decedee", "mort", "morte", "deces",
-        "fallecido", "fallecida", "muerto", "muerta", "muerte"}
+        "fallecido", "fallecida", "muerto", "muerta", "muerte", "morto", "morta", "deceduto", "deceduta", "obito",
+        "overleden", "zmarl", "zmarla", "zgon", "умер", "умерла", "смерть", "死亡", "已死亡"}
 WORSE = {"event", "relapse", "relapsed", "progression", "progressed", "recurrence", "recurred", "recurred progressed",
          "rezidiv", "ereignis", "recidive", "evenement", "recidiva", "evento"}
 LIVING = {"alive", "living", "censored", "no event", "event free", "disease free", "diseasefree", "relapse free",
           "progression free", "lost to follow up", "lebt", "lebend", "lebendig", "am leben", "zensiert",
-          "kein ereignis", "vivant", "vivante", "en vie", "censure", "censuree", "vivo", "viva", "con vida",
+          "kein ereignis", "levend", "in leven", "жив", "жива", "生存", "存活", "健在", "删失",
+          "打ち切り", "vivant", "vivante", "en vie", "censure", "censuree", "vivo", "viva", "con vida",
           "censurado", "censurada"}
 # pairs of codes that only say yes and no: which means that the event was seen is said by the column
 PAIRS = tuple({"yes": yes, "no": no} for yes, no in (
     ("1", "0"), ("true", "false"), ("yes", "no"), ("y", "n"), ("ja", "nein"), ("j", "n"), ("oui", "non"), ("o", "n"),
-    ("si", "no"), ("s", "n"), ("wahr", "falsch"), ("vrai", "faux"), ("verdadero", "falso"), ("+", "-")))
+    ("si", "no"), ("s", "n"), ("wahr", "falsch"), ("vrai", "faux"), ("verdadero", "falso"), ("+", "-"),
+    ("sim", "nao"), ("tak", "nie"), ("ja", "nee"), ("ja", "nej"), ("evet", "hayır"),
+    ("да", "нет"), ("是", "否"),
+    ("有", "无"), ("有", "無"), ("あり", "なし"), ("はい", "いいえ")))
 NOT = {"no", "non", "not", "without", "never", "free", "negative", "neg", "absent", "absence", "none", "nil",
        "kein", "keine", "nicht", "ohne", "frei", "negativ", "sans", "absente", "negatif", "sin", "libre", "negativo",
-       "negativa", "ausente", "ausencia", "false", "0", "nein", "falsch", "faux", "falso", "un", "n"}
+       "negativa", "ausente", "ausencia", "false", "0", "nein", "falsch", "faux", "falso", "un", "n",
+       "否", "无", "無", "нет"}
 WELL = {"normal", "normals", "benign", "healthy", "control", "controls", "alive", "living", "unaffected", "uninfected",
         "wildtype", "low", "mild", "gesund", "gutartig", "kontrolle", "kontrollen", "sain", "saine", "benin", "benigne",
-        "temoin", "temoins", "sano", "sana", "benigno", "benigna"}
+        "temoin", "temoins", "sano", "sana", "benigno", "benigna", "survived", "survivor", "survivors", "良性", "正常",
+        "阴性", "陰性", "健康", "норма", "доброкачественная", "доброкачественныи"}
 ILL = {"yes", "y", "true", "positive", "pos", "present", "presence", "malignant", "malign", "abnormal", "diseased",
        "disease", "sick", "ill", "case", "cases", "patient", "patients", "affected", "infected", "dead", "deceased",
        "cancer", "tumor", "tumour", "lesion", "mutant", "mutated", "high", "severe", "ja", "positiv", "bosartig",
        "krank", "fall", "falle", "oui", "positif", "malin", "maligne", "malade", "malades", "cas", "si", "positivo",
        "positiva", "maligno", "maligna", "enfermo", "enferma", "caso", "casos", "wahr", "vrai", "verdadero",
-       "pathologic", "pathological", "+"}
+       "pathologic", "pathological", "+", "died", "恶性", "悪性", "阳性", "陽性", "是", "有", "да", "злокачественная",
+       "злокачественныи"}
 
 
 def spelt(name) -> str:
@@ -83,7 +99,7 @@ def lives(name) -> str | None:
 
 def unit(name) -> str | None:
     """The unit of time that the name of a column states (``os_months``), or None for none or several."""
-    words = set(spelt(name).split())
+    words = {re.sub(r".*([天日周週月年])[数數]?$", r"\1", word) for word in spelt(name).split()}
     found = [one for one, known in UNIT_WORDS.items() if words & known]
     return found[0] if len(found) == 1 else None
 

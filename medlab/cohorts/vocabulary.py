@@ -36,7 +36,10 @@ MISSING = {
     "#n/a", "#na", "#null!", "#div/0!", "#value!", "#ref!", "#num!", "#name?", "#wert!", "#bezug!", "#zahl!",  # Excel
     "-", "--", "\u2013", "\u2014", "?", "??", "unknown", "unk", "not available", "not reported", "not known",
     "not done", "missing", "unbekannt", "k.a.", "k. a.", "keine angabe", "inconnu", "desconocido", "sconosciuto",
-    "onbekend", "\u4e0d\u660e", "\u672a\u77e5", "\u4e0d\u8be6",
+    "onbekend", "'--", "blank(s)", "not allowed to collect", "non disponible", "non renseigné", "brak danych",
+    "nieznane", "okänt", "ukjent", "não informado", "неизвестно", "нет данных", "н/д", "\u6b20\u6e2c",
+    "\u4e0d\u8a73", "\u672a\u6e2c\u5b9a", "\u672a\u67e5", "\u672a\u6d4b", "\ubbf8\uc0c1", "\u4e0d\u660e",
+    "\u672a\u77e5", "\u4e0d\u8be6",
     "[not available]", "[not applicable]", "[not evaluated]", "[unknown]", "[discrepancy]"}  # codes of TCGA
 AMONG_NUMBERS = {"na", "none"}  # Na is sodium and None a finding where the column holds words
 

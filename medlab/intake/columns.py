@@ -19,7 +19,10 @@ COMMA = r"[-+]?(?:\d+|[1-9]\d{0,2}(?:\.\d{3})+)?(?:,\d+)?(?:[eE][-+]?\d+)?"
 POINT = r"[-+]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?"
 NUMBER = r"[-+]?(?:\d[\d.,]*|[.,]\d+)(?:[eE][-+]?\d+)?"
 BOUND = re.compile(rf"(?:<|>|<=|>=|=<|=>|≤|≥|&lt;|&gt;)\s*({NUMBER})\s*(.*)|({NUMBER})\+")
-UNIT = re.compile(rf"({NUMBER})(?!.*(?:\s\d|\d{{4}}))\s*([A-Za-zµμ°%‰²³/][^\d<>=,;]*\d?\S{{0,8}})")  # a year is no unit
+UNIT = re.compile(rf"({NUMBER})(?!.*(?:\s\d|\d{{4}})|\s*/(?:[A-Za-z]+/)?\d)"  # no year, fraction or date 1/2/20
+                  r"\s*([A-Za-zµμ°%‰²³/][^\d<>=,;]*\d?\S{0,8}|[岁歳才세天周週]|[个ヶか]月|[а-я]{2,5}(?:/[а-я]{1,3})?)")
+CODE = re.compile("-1|-?9{1,6}|-?8{2,6}|-?7{2,6}")  # numbers that often stand for missing
+RANGE = re.compile(rf"{NUMBER}\s*(?:[-–—]|to|bis|à)\s*{NUMBER}")
 UNIT_WORD = re.compile(r"[\[(]?(?=.*[A-Za-zµμ°%‰#])[A-Za-zµμ°%‰#²³·*^/\-\d. ]{1,20}[\])]?")
 FEW = 10  # different whole numbers that, beside words, are codes
 GROUPED = re.compile(r"([-+]?\d{1,3})((?:[ '’]\d{3})+)([.,]\d+)?")
@@ -27,13 +30,15 @@ GROUPED = re.compile(r"([-+]?\d{1,3})((?:[ '’]\d{3})+)([.,]\d+)?")
 
 @dataclass
 class Reading:
-    """How a column was read: its type, words taken as missing with counts, notes, what is open or left out."""
+    """How a column was read: type, words taken as missing, notes, what is open, left out, or may stand for missing."""
 
     type: str
     missing: Counter = field(default_factory=Counter)
     notes: list = field(default_factory=list)
     questions: list = field(default_factory=list)
     spoiled: list = field(default_factory=list)
+    strays: list = field(default_factory=list)
+    unit: str | None = None
 
     def __str__(self) -> str:
         gaps = self.missing.total()
@@ -142,7 +147,7 @@ def decimal_sign(texts, counts, where, decimal, elsewhere, reading) -> str:
 
 
 def typed(column: Cells, where, decimal=None, elsewhere=(), text=False, number=False,
-          exact=False) -> tuple[pd.Series, Reading]:
+          exact=False, missing=()) -> tuple[pd.Series, Reading]:
     """A column with its type, and how it was read.
 
     Parameters
@@ -157,6 +162,8 @@ def typed(column: Cells, where, decimal=None, elsewhere=(), text=False, number=F
         Told to be one: cells that are none are missing.
     exact : bool
         A bound (``<30``) is no value here: the time of an outcome.
+    missing : set of text
+        Values that are told to stand for missing (``none``: there are none).
 
     Returns
     -------
@@ -165,7 +172,8 @@ def typed(column: Cells, where, decimal=None, elsewhere=(), text=False, number=F
     """
     texts, counts = column.texts, column.counts
     numbers = to_numbers(texts)
-    gaps = _gaps(texts, numbers)
+    gaps = _gaps(texts, numbers) | texts.isin(list(missing)) | numbers.isin(pd.to_numeric(
+        pd.Series(sorted(missing), dtype=object), errors="coerce").dropna())
     reading = Reading("text")
     for i in np.flatnonzero(gaps):
         reading.missing[texts[i]] += int(counts[i])
@@ -179,6 +187,7 @@ def typed(column: Cells, where, decimal=None, elsewhere=(), text=False, number=F
     if not text and not code:
         result = _as_number(column, filled, where, decimal, elsewhere, number, exact, reading)
         if result is not None:
+            reading.strays = [] if "none" in missing else reading.strays
             return result, reading
     if code and not text:
         reading.notes.append(f"kept as text: {code}")
@@ -208,7 +217,9 @@ def _as_number(column, filled, where, decimal, elsewhere, told, exact, reading):
     if values.isna().all() and not told and not any(UNIT.fullmatch(t) or BOUND.fullmatch(t) for t in odd[:50]):
         return None
     parsed = {i: _odd(t, sign) for i, t in odd.items()}
-    if not (told or exact) and not _worth(values, counts, parsed, reading, where):
+    if exact and len({u.casefold() for _, _, u in parsed.values()} - {""}) > 1:
+        raise ValueError(f"{where}: several units, expected one; write all its times in one unit")
+    if not (told or exact) and not _worth(values, counts, parsed, pure, reading, where):
         return None
     for i, t in filled[words].items():
         reading.missing[t] += int(counts[i])
@@ -217,6 +228,7 @@ def _as_number(column, filled, where, decimal, elsewhere, told, exact, reading):
             values[i] = value
     _name(column, filled, parsed, exact, reading, where)
     reading.type = "number"
+    reading.strays = strays(values, counts)
     result = pd.Series(np.nan, index=column.texts.index)
     result[values.index] = values
     if exact and values.isna().any():  # the rows are refused with what stands there
@@ -224,6 +236,27 @@ def _as_number(column, filled, where, decimal, elsewhere, told, exact, reading):
     spread = column.spread(result)
     whole = sign == "." and not parsed and pure.str.fullmatch(r"[-+]?\d+").all() and spread.notna().all()
     return spread.astype("int64") if whole else spread
+
+
+def strays(values, counts) -> list:
+    """Numbers such as 9, 99, 999 and -1, -9, -99 that lie apart from all others of a column: (number, cells, others).
+
+    Parameters
+    ----------
+    values : Series
+        The different numbers of the column; `counts` says how often each occurs, by the same index.
+    """
+    cells = counts[values.index].groupby(values).sum()  # sorted by number
+    mark = cells.index.map(lambda v: bool(CODE.fullmatch(f"{v:.12g}")))
+    rest = cells.index[~mark]
+    if len(rest) < 2 or cells.sum() < 8:
+        return []
+    low, high, found = rest.min(), rest.max(), []
+    for v in cells.index[mark]:
+        few = v == 9 and cells[v] > 1 and 1 < high <= 5 and (rest % 1 == 0).all()
+        if few or v < 0 <= low and high > 1 or v > 9 and v - high > high - min(low, 0):
+            found.append((f"{v:g}", int(cells[v]), f"{low:g} to {high:g}"))
+    return found
 
 
 def _odd(text, sign):
@@ -238,19 +271,22 @@ def _odd(text, sign):
     return value, kind if pd.notna(value) else None, re.sub(r"\s+", "", unit)
 
 
-def _worth(values, counts, parsed, reading, where):
+def _worth(values, counts, parsed, texts, reading, where):
     """Whether the column is one of numbers in spite of its odd cells; what is open becomes a question."""
     name = where.rpartition("column ")[2].strip("'\"")
     good = values.dropna()
     cells = int(counts[good.index].sum())
     units = {unit.casefold() for _, _, unit in parsed.values() if unit}
-    words = int(counts[[i for i, (_, kind, _) in parsed.items() if not kind]].sum())
+    odd = [i for i, (_, kind, _) in parsed.items() if not kind]
+    words = int(counts[odd].sum())
     bounds = int(counts[[i for i, (_, kind, _) in parsed.items() if kind]].sum())
     few = len(good) <= FEW and (good % 1 == 0).all() and cells >= 2 * len(good) and len(good) > 0
     if not words and (not units or len(units) == 1 and not (few and max(map(len, units)) == 1 and units != {"%"})):
         return True
     if few or cells + bounds < words:
         return False
+    if odd and all(RANGE.fullmatch(texts[i]) for i in odd):
+        return False  # groups such as 50-70
     if len(units) > 1:
         reading.questions.append((f"{where}: several units ({', '.join(sorted(units)[:4])}), read as text",
                                   f"--drop {name}, --text {name}"))
@@ -276,6 +312,7 @@ def _name(column, filled, parsed, exact, reading, where):
         if n:
             reading.notes.append(f"{filled[rows[0]]!r} in row {column.row(rows[0])} {words}" + (
                 f" (and {n - 1} more)" if n > 1 else ""))
-    reading.notes += [f"unit {units.most_common(1)[0][0]}"] if units else []
+    reading.unit = units.most_common(1)[0][0] if units else None
+    reading.notes += [f"unit {reading.unit}"] if units else []
     reading.notes += [f"{cell[:20]!r} in row {row} is no number" + (f" (and {n - 1} more)" if n > 1 else "")
                       for row, cell, n in reading.spoiled[:3]]

@@ -6,7 +6,8 @@ import pandas as pd
 FORMATS = (  # pattern, format, the order of day and month is in doubt
     (r"\d{4}-\d{1,2}-\d{1,2}(?:[T ].*)?", "%Y-%m-%d"), (r"(?:19|20)\d{6}", "%Y%m%d"),
     (r"\d{1,2}\.\d{1,2}\.\d{4}", "%d.%m.%Y"), (r"\d{4}/\d{1,2}/\d{1,2}", "%Y/%m/%d"),
-    (r"\d{1,2}[-/]\d{1,2}[-/]\d{4}", "slashed"), (r"\d{1,2}[- ][A-Za-z]{3}[- ]\d{4}", "%d-%b-%Y"),
+    (r"\d{4}年\d{1,2}月\d{1,2}日", "%Y年%m月%d日"), (r"\d{1,2}[-/]\d{1,2}[-/]\d{4}", "slashed"),
+    (r"\d{1,2}[- ][A-Za-z]{3}[- ]\d{4}", "%d-%b-%Y"),
     (r"\d{1,2} [A-Za-z]{4,} \d{4}", "%d %B %Y"), (r"[A-Za-z]{4,} \d{1,2}, \d{4}", "%B %d, %Y"))
 
 
@@ -44,7 +45,8 @@ def parse_dates(column, date_format=None) -> pd.Series:
             raise ValueError(f"--date-format {form!r}: {error}; expected such as '%d/%m/%Y'") from None
     if len(values) and found.isna().all():
         raise ValueError(f"date column {column.name!r}: no date could be read, such as {values.iloc[0]!r}; say how "
-                         "they are written with --date-format '%d.%m.%Y', and look whether such a day exists")
+                         "they are written with --date-format '%d.%m.%Y' (%y where years have two digits), "
+                         "and look whether such a day exists")
     return pd.Series(np.append(found.to_numpy(), np.datetime64("NaT"))[codes], index=column.index, name=column.name)
 
 

@@ -23,6 +23,7 @@ SINGLE = ("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1257", "iso8859-2
           "mac_roman", "cp850", "cp852", "cp866", "iso8859-5", "cp1255", "cp1256", "cp874")
 DOUBLE = {"gb18030": ("gb2312", (0xB0, 0xD7)), "big5": ("big5", (0xA4, 0xC6)), "cp949": ("euc_kr", (0xB0, 0xC8)),
           "cp932": ("shift_jis", (0x82, 0x98)), "euc_jp": ("euc_jp", (0xA4, 0xCF))}  # first bytes of usual characters
+OLD = dict.fromkeys(("mac_roman", "cp850", "cp852"), 0.75)  # no program of today writes them
 SIGNS = set("°µμ²³±€£§·×÷–—‘’“”„…«»®™©½¼¾‰•、。，；：（）「」・ー\u00a0\u202f\u3000\u2028\u0085")
 
 
@@ -87,7 +88,7 @@ def _guessed(data, name):
             text = sample.decode(encoding)
         except UnicodeDecodeError:
             continue
-        score = _double(text, encoding) if encoding in DOUBLE else _single(text)
+        score = _double(text, encoding) if encoding in DOUBLE else _single(text) * OLD.get(encoding, 1)
         if score and all(text != other for _, other in readings.values()):
             readings[encoding] = score, text
     best = sorted(readings, key=lambda e: -readings[e][0])

@@ -55,6 +55,7 @@ COMMON = {  # options of all kinds, with a line of help
     "label": "column of the class", "split": "column of the split", "split_as": "rename its parts, as val:test",
     "decimal": "decimal sign of the tables, . or ,", "sheet": "sheet of an Excel file",
     "encoding": "encoding of text tables, such as cp1252, gb18030, cp932",
+    "missing": "numbers or words that stand for missing, of all columns or of one: age:999,-9; none: there are none",
     "text": "columns of codes that are no numbers", "numbers": "columns of numbers although some cells are none",
     "rename": "rename columns, old:new", "covariates": "columns to take, no other", "drop": "columns to leave out",
     "keep": "columns to take although they look like identifiers; patient_id: ids and names of files as they are; "

@@ -81,7 +81,7 @@ def _by_words(name, codes, spelling):
     if known is not None:
         return known
     pair, word, found = meanings.yes_no(set(codes)), meanings.lives(name), counted(codes, spelling)
-    example = spelling[sorted(codes)[0 if word else -1]]
+    example = spelling[_example(set(codes), word)]
     if pair is not None and word is None:
         return pair
     if pair is not None:
@@ -89,6 +89,15 @@ def _by_words(name, codes, spelling):
                          f"was not seen; say which values mean that it was, for example --event-values {example}")
     raise ValueError(f"event column {name!r}: found the values {found}, expected one coding such as 0/1 or alive/dead"
                      f"{_hint(set(codes))}; say which mean that the event was seen, such as --event-values {example}")
+
+
+def _example(codes, word):
+    """A code that likely means that the event was seen: by its word, else the 1, or the 0 where the name says so."""
+    bad = meanings.DEAD | meanings.WORSE
+    told = [c for c in sorted(codes) if bad & {meanings.spelt(c), *meanings.spelt(c).split()[:1]}]
+    usual = [c for c in (("0", "no", "n", "false") if word else ("1", "yes", "y", "true")) if c in codes]
+    rest = [c for c in sorted(codes) if c not in NOT_KNOWN and c not in meanings.LIVING]
+    return [*told, *usual, *(rest[:1] if word else rest[::-1]), *sorted(codes)][0]
 
 
 def _hint(values):
@@ -130,6 +139,7 @@ def follow_up(draft, table) -> tuple[pd.DataFrame, dict[int, str], set]:
         bad.setdefault(i, "time is not a number" if pd.isna(days[i]) and pd.notna(raw[i]) else
                        "time without event" if pd.isna(seen[i]) else "event without time")
     good = ~table.index.isin(bad)
+    _both_sides(o, seen, good)
     days[good], zero = cards.positive_times(days[good])
     if zero:
         draft.notes.append(f"{len(zero)} rows with time 0 set to half the smallest positive time "
@@ -137,6 +147,16 @@ def follow_up(draft, table) -> tuple[pd.DataFrame, dict[int, str], set]:
     draft.card["event_coding"] = coding
     return (pd.DataFrame({"time_days": days, "event": seen}), bad,
             {o[k] for k in ("time", "event", "start", "end") if o.get(k)})
+
+
+def _both_sides(options, seen, good):
+    """Refuse where the rows without a time are all those of one outcome, as where times of death stand alone."""
+    before, after = set(seen.dropna()), set(seen[good].dropna())
+    if len(before) == 2 and len(after) == 1:
+        gone = (before - after).pop()
+        raise ValueError(f"{options.get('time') or options['end']!r}: none of {int((seen == gone).sum())} patients "
+                         f"{'with' if gone else 'without'} the event has a time that can be used, expected the time of "
+                         f"{'the event' if gone else 'their last follow-up'}: bring both into one column")
 
 
 def _one_sided(draft, coding, reading):

@@ -103,10 +103,10 @@ def once(draft, table, column, name, most=20) -> pd.DataFrame:
         hide = draft.options.get("_hide")
         shown = [("rows " if hide else f"{v!r} in rows ") + " and ".join(r) for v, r in list(places.items())[:most]]
         more = f"; and {len(places) - most} more" if len(places) > most else ""
-        values = f"{len(places)} value{'s' * (len(places) > 1)} of {column!r}"
-        raise ValueError(f"{name}: {values} occur in several rows that differ (counted below "
+        values = f"{len(places)} values of {column!r} occur" if len(places) > 1 else f"1 value of {column!r} occurs"
+        raise ValueError(f"{name}: {values} in several rows that differ (counted below "
                          f"the header): {'; '.join(shown)}{more}; expected one row each; say --on-duplicate first or "
-                         "--on-duplicate refuse (takes none of them)")
+                         "--on-duplicate refuse (takes none of them), or choose rows by another column with --where")
     out = several & (key.where(several).duplicated() if how == "first" else True)
     for i in np.flatnonzero(copies | out):
         draft.say(name_of(draft, table, i), *(

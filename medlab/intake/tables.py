@@ -19,7 +19,7 @@ UNITS = {"unit", "units", "einheit", "einheiten", "unité", "unités", "unidad",
 
 
 def read_table(path, key=None, sheet=None, decimal=None, encoding=None, text=(), numbers=(), exact=(),
-               verbatim=()) -> pd.DataFrame:
+               verbatim=(), missing=()) -> pd.DataFrame:
     """Read a CSV or Excel table; unreadable structure is a ValueError naming the line.
 
     Parameters
@@ -34,14 +34,17 @@ def read_table(path, key=None, sheet=None, decimal=None, encoding=None, text=(),
     text, numbers, exact : names of columns
         Ids, classes and codes that stay as they are written (the key is one); numbers although some cells are none;
         numbers of which a bound such as ``<30`` is no value.
+    missing : pairs of a column (None: all) and a value that stands for missing in it
     verbatim : names of columns whose words for missing stay, since another rule reads them (classes, events)
 
     Returns
     -------
     DataFrame
-        With ``attrs``: ``readings`` ({column: `columns.Reading`}), ``told`` (of the file), ``left_out`` (list of row
-        and reason).
+        With ``attrs``: ``readings`` ({column: `columns.Reading`}), ``told`` (of the file), ``units`` ({column: word}
+        of a row of units), ``left_out`` (list of row and reason).
     """
+    if decimal not in (None, ".", ","):
+        raise ValueError(f"--decimal {decimal!r}: expected . or ,")
     path, key = Path(path), None if key is None else csv_files.clean(str(key))
     excel = path.suffix.lower() in (".xlsx", ".xls", ".xlsm")
     raw, told = (_excel(path, sheet), "Excel") if excel else csv_files.read(path, encoding)
@@ -51,10 +54,11 @@ def read_table(path, key=None, sheet=None, decimal=None, encoding=None, text=(),
     names = _header(raw.iloc[:last + 1].map(_filled), path.name)
     raw = raw.iloc[last + 1:].reset_index(drop=True).set_axis(names, axis=1)
     out = _units_row(raw, key) | _last_rows(raw, key)
+    units = raw.loc[0].map(_filled).dropna().to_dict() if 0 in out else {}
     raw = raw.drop(index=list(out)).reset_index(drop=True)
     raw = raw[[c for c in raw if not c.startswith("unnamed_") or raw[c].map(_filled).notna().any()]]
-    table = _typed(raw, path.name, decimal, {*text, key}, set(numbers), set(exact), set(verbatim))
-    table.attrs |= {"told": f"{told}: {len(table)} rows, {table.shape[1]} columns",
+    table = _typed(raw, path.name, decimal, {*text, key}, set(numbers), set(exact), set(verbatim), missing)
+    table.attrs |= {"units": units, "told": f"{told}: {len(table)} rows, {table.shape[1]} columns",
                     "left_out": [(row + 1, reason) for row, reason in out.items()]}
     return table
 
@@ -156,7 +160,7 @@ def _sums(above, filled):
     return len(values) > 0
 
 
-def _typed(raw, name, decimal, text, numbers, exact, verbatim):
+def _typed(raw, name, decimal, text, numbers, exact, verbatim, missing):
     """Types of all columns (`columns.typed`), knowing which decimal sign the file uses elsewhere."""
     import pyarrow as pa
 
@@ -168,7 +172,9 @@ def _typed(raw, name, decimal, text, numbers, exact, verbatim):
             readings[c] = columns.Reading("yes/no" if kinds == {bool} else "dates")
             continue
         if c in verbatim:
+            told = {value for column, value in missing if column in (None, c)}
             done[c] = raw[c].astype(object).where(raw[c] != "")
+            done[c] = done[c].mask(done[c].map(canonical, na_action="ignore").isin(told))
             continue
         if c in text and any(abs(v) >= 1e15 for v in raw[c] if isinstance(v, (int, float)) and pd.notna(v)):
             raise ValueError(f"{name}, column {c!r}: numbers of more than 15 digits, which Excel rounds; "
@@ -176,8 +182,9 @@ def _typed(raw, name, decimal, text, numbers, exact, verbatim):
         cells[c] = columns.cells(raw.pop(c))  # a large table is not held twice
     elsewhere = {s for c, cell in cells.items() if c not in text for s in columns.signs(cell.texts)}
     for c in list(cells):
+        told = {value for column, value in missing if column in (None, c)}
         done[c], readings[c] = columns.typed(cells.pop(c), f"{name}, column {c!r}", decimal, elsewhere, c in text,
-                                             c in numbers, c in exact)
+                                             c in numbers, c in exact, told)
     table = pd.DataFrame({c: done.pop(c) for c in order}, copy=False)
     table.attrs["readings"] = readings
     pa.default_memory_pool().release_unused()

@@ -40,6 +40,8 @@ def _labels(draft, cohort, said):
     found = sorted(w for w in counts.index if w not in gaps)
     listed = ", ".join(f"{w} ({n})" for w, n in gaps.items())
     classes = said or found
+    if not said:
+        _doubtful(draft, found, counts)
     if set(found) - set(classes):
         raise ValueError(f"classes {classes}: the images also carry {sorted(set(found) - set(classes))}")
     if gaps and len(found) < 2:
@@ -53,6 +55,21 @@ def _labels(draft, cohort, said):
     draft.understand("label", ", ".join(f"{c} ({counts.get(c, 0)})" for c in classes)
                      + (f"; {empty} without" if empty else "") + (f", {listed} among them" if gaps else ""))
     draft.card["classes"] = classes
+
+
+def _doubtful(draft, found, counts):
+    """Ask about classes that may be a code for missing, or one class in two spellings."""
+    listed, column = ",".join(found), draft.options.get("label") or "label"
+    codes = [w for w in found if w.lstrip("-") in ("9", "99", "999") or w == "-1"]
+    rest = set(found) - set(codes)
+    if codes and len(rest) > 1 and rest <= set("012345"):
+        draft.ask(f"label {codes[0]} ({counts[codes[0]]}) often stands for missing, read as a class",
+                  f"--missing {column}:{codes[0]} or --classes {listed}")
+    alike = Counter(w.casefold() for w in found)
+    twice = [f"{w} ({counts[w]})" for w in found if alike[w.casefold()] > 1]
+    if twice:
+        draft.ask(f"labels {', '.join(twice)} differ in capitals only, read as different classes; where they are one, "
+                  "write it in one way", f"--classes {listed}")
 
 
 def _positive(draft, classes):
