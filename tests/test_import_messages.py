@@ -55,7 +55,10 @@ DATES = ["--key", "id", "--start", "s", "--end", "e", "--event", "ev"]
      ["--member", "x", "--frames", "--label-member", "y"], "2 values of label for 3 images"),
     ("a.json", deep, [], "a.json: not readable as json"),
     ("a.json", digits, [], "a.json: not readable as json"),
-    ("t.csv", lambda p: write(p, "id,s,e,ev\n1,foo,bar,1\n2,baz,qux,0\n"), DATES, "none of the 2 rows"),
+    ("t.csv", lambda p: write(p, "id,s,e,ev\n1,foo,bar,1\n2,baz,qux,0\n"), DATES,
+     "no date could be read, such as 'foo'"),
+    ("t.csv", lambda p: write(p, "id,t,ev\n1,-5,1\n2,-6,0\n"), ["--key", "id", "--time", "t", "--event", "ev"],
+     "no row of 2 can be used: time -5 days is negative"),
     ("t.csv", lambda p: write(p, "id,a\n1,x\n"), ["--tables", "t.csv", "--image", "{id:zz}.png"],
      "does not fit '{id:zz}'"),
     ("t.xlsx", lambda p: p.write_bytes(b"PK\3\4junk"), [], "t.xlsx: not readable as Excel"),
@@ -110,7 +113,7 @@ def test_everything_that_is_left_out_of_a_folder_is_in_the_log(workspace, capsys
     os.rename(root / "a/two\nlines.png", root / "a/\x1b[31m.png")
     picture(root / "a/u.png", 8)
     os.rename(root / "a/u.png", os.fsencode(root) + b"/a/f\xfcr.png")
-    data = importers.import_source(root, "toy")
+    data = importers.import_source(root, "toy", yes=True)
     assert len(data.cohort) == 5, "four pictures and the link to one"
     said = log(data).query("status == 'left out'").set_index("file")["reason"]
     wanted = {"a/pipe.png": "FIFO", "a/out.png": "leads out", "loop": "leads nowhere", "again": "a link to a folder",
@@ -118,7 +121,7 @@ def test_everything_that_is_left_out_of_a_folder_is_in_the_log(workspace, capsys
               "a/f\\xfcr.png": "not UTF-8"}
     assert set(said.index) == set(wanted) and all(words in said[name] for name, words in wanted.items())
     assert "left out 1: an empty folder" in capsys.readouterr().out
-    data = importers.import_source(root, "other", pseudonyms=True)
+    data = importers.import_source(root, "other", pseudonyms=True, yes=True)
     assert set(log(data).query("status == 'left out'")["file"]) == {"(not named)"}
     with pytest.raises(ValueError, match="left out 1: a link that leads out"):
         (workspace / "links").mkdir()
@@ -157,8 +160,8 @@ def test_members_of_an_npz_are_read_from_their_headers(tmp_path):
     ({"cohort.csv": "patient_id,label\na,\nb,\n"}, "none of 2 rows has one"),
     ({"import_log.csv": "a,b\n1,2\n"}, "2 rows of 2 patients"),
     ({"truth.csv": ""}, "truth.csv: not readable"),
-    ({"card.yaml": "title: 2020-01-01\n"}, "title is '2020-01-01', expected text"),
-    ({"card.yaml": "title: " + "[" * 3000}, "card.yaml: not readable as YAML"),
+    ({"card.yaml": "classes: 5\n"}, "classes is '5', expected a list"),
+    ({"card.yaml": "title: " + "[" * 3000}, "brackets or indents are more than 50 deep"),
     ({"boxes.csv": "image,x_min,y_min,x_max,y_max\n1.png,a,2,3,4\n",
       "cohort.csv": "patient_id,image\na,1.png\n"}, "column 'x_min' holds 'a'"),
 ])
@@ -170,6 +173,20 @@ def test_check_of_a_dataset_broken_by_hand(files, said, workspace, capsys):
     assert cli.main(["check", "toy"]) in (0, 1)
     printed = capsys.readouterr()
     assert said in printed.out + printed.err and "Traceback" not in printed.out + printed.err
+
+
+@pytest.mark.parametrize("words, said", [
+    (b"dataset: f\xfcr\n", "is not UTF-8"), (b"seed: 1" + b"0" * 5000, "params.yaml"),
+    (b"dataset: " + b"[" * 3000, "more than 50 deep"), (b"- x\n", "expected lines 'name: value'"),
+    (b"dataset:\n - &a [x,x,x,x,x,x,x,x,x]\n" + b"".join(
+        b" - &%c [%s]\n" % (98 + i, b",".join([b"*%c" % (97 + i)] * 9)) for i in range(9)), "a part repeats another"),
+])
+def test_parameters_of_a_run(words, said, workspace, capsys):
+    (workspace / "reports" / "r").mkdir()
+    (workspace / "reports/r/params.yaml").write_bytes(words)
+    assert cli.main(["run", "r"]) == 2
+    error = capsys.readouterr().err
+    assert said in error and "Traceback" not in error and "MEDLAB_DEBUG" not in error and len(error) < 2500
 
 
 def test_help_lists_every_option_of_every_kind_once_described(capsys):

@@ -37,7 +37,7 @@ def cohorts(draw, axes=2, least=2):
             "spacing": tuple(draw(SPACINGS) for _ in range(axes)),
             "pixels": [rng.integers(0, 255, shape).astype(np.uint8) for _ in range(n)],
             "mask": [(rng.random(shape) < draw(st.sampled_from([0.0, 0.1, 0.6]))).astype(np.uint8) for _ in range(n)],
-            "days": [draw(st.integers(1, 4000)) for _ in range(n)], "event": [draw(st.booleans()) for _ in range(n)]}
+            "days": [draw(st.integers(2, 4000)) for _ in range(n)], "event": [draw(st.booleans()) for _ in range(n)]}
 
 
 @contextlib.contextmanager

@@ -88,7 +88,11 @@ def test_import_is_light():
 def test_stored_notebooks_are_stripped_and_complete(path):
     notebook = json.loads(path.read_text(encoding="utf-8"))
     assert notebook["metadata"]["kernelspec"]["name"] == "python3" and "papermill" not in notebook["metadata"]
-    assert set(notebook["metadata"]["medlab"]) <= {"reads", "writes", "needs", "results"}
+    assert set(notebook["metadata"]["medlab"]) <= {"reads", "writes", "needs", "results", "legal"}
+    declared, legal = parameters.declared(path.stem), parameters.contract(path.stem)["legal"]
+    numbers = {key for key, value in declared.items() if type(value) in (int, float)}
+    assert numbers - {"seed"} <= set(legal) <= set(declared), "every number has its limits"
+    parameters.check_parameters({key: declared[key] for key in legal}, "the defaults")
     first, code = notebook["cells"][0], [c for c in notebook["cells"] if c["cell_type"] == "code"]
     assert "".join(first["source"]).startswith("# ")
     assert sum("parameters" in c["metadata"].get("tags", []) for c in code) == 1

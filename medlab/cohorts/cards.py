@@ -44,6 +44,8 @@ def read_card(path) -> dict:
     for key, legal in {"intensity": ("HU", "SUV", "arbitrary"), "patients": ("known", "unknown")}.items():
         if card.get(key) not in (None, *legal):
             raise ValueError(f"card.yaml: {key} is {card[key]!r}, expected one of {', '.join(legal)}")
+    if any(not isinstance(c, (str, int, float)) for c in card.get("classes") or []):
+        raise ValueError("card.yaml: classes holds something else than names; expected a list such as [no, yes]")
     if card.get("classes"):
         card["classes"] = [str(c) for c in card["classes"]]
         if card.get("positive") not in (None, *card["classes"]):

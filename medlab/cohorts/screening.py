@@ -8,6 +8,7 @@ import pandas as pd
 from medlab.cohorts import likeness
 from medlab.imaging import slices
 
+SMALL, LEAST_SMALL = 64, 0.9  # pixels below which an image holds so little detail that more of it has to agree
 SIDES = {"splits of the source": "split", "patients": "patient_id", "labels": "label"}  # of a group of duplicates
 COLUMNS = ("problem", "depth", "height", "width", "channels", "spacing_mm", "minimum", "maximum", "mean", "sha",
            "thumbnail")
@@ -85,6 +86,8 @@ def _near_groups(images, least):
     """Number of the group of near copies of each image (n,), itself the least."""
     if least >= 1:
         return np.arange(len(images))
+    if images[["height", "width"]].astype(float).min(axis=1).median() < SMALL:
+        least = max(least, LEAST_SMALL)
     depth = pd.to_numeric(images["depth"]).fillna(0).to_numpy()
     thumbnails = images["thumbnail"].tolist()
     return likeness.groups(thumbnails, likeness.near_pairs(thumbnails, depth, least), least)

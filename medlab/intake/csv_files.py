@@ -16,6 +16,8 @@ INVISIBLE = "\ufeff\u200b\u2060"
 
 def clean(text: str) -> str:
     """A cell or name in one form: composed letters (NFC), plain spaces, nothing invisible at its ends."""
+    if text.isascii():
+        return text.strip()
     plain = unicodedata.normalize("NFC", text).replace("\u00a0", " ").replace("\u202f", " ")
     return plain.strip().strip(INVISIBLE).strip()
 
@@ -40,7 +42,8 @@ def read(path: Path, encoding=None) -> tuple[pd.DataFrame, str]:
         delimiter, named = _delimiter(file)
         records = _records(csv.reader(file, delimiter=delimiter, strict=True), path.name, delimiter, named)
         parts = [_part(rows) for rows in iter(lambda: list(itertools.islice(records, ROWS)), [])]
-    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    columns = [pd.concat([p.pop(c) for p in parts], ignore_index=True) for c in list(parts[0])] if parts else []
+    table = pd.DataFrame(dict(enumerate(columns)), copy=False)
     return table, f"{told}, columns apart by {'tabs' if delimiter == chr(9) else repr(delimiter)}"
 
 

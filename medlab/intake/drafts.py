@@ -263,10 +263,7 @@ def take(draft: Draft, rows: list) -> pd.DataFrame:
                             ("duplicate", f"same content as {twin}; kept")))
         taken.append(row)
     if not taken:
-        reasons = Counter(e["reason"] for e in draft.log).most_common(3)
-        advice = "save the masks on the grid of their images, or leave their folder out" if all(
-            r.startswith("its mask") for r, _ in reasons) else "say the kind with --kind"
-        raise ValueError(f"no image could be taken from {draft.source.name}: {reasons}; {advice}")
+        raise ValueError(f"no image could be taken from {draft.source.name}: {_why_none(draft)}")
     for how, n in hows.items():
         draft.understand("masks", f"{n} of {sum('mask' in r for r in taken)}: {how}")
     orientation.tell(draft, taken)
@@ -280,6 +277,16 @@ def _image_of(draft, row, source):
 
     return (stacks.stack(draft.source, row["_channels"]) if "_channels" in row else
             formats.read(source, row.get("frame"), draft.source))
+
+
+def _why_none(draft):
+    """The most frequent reasons why nothing was taken, and the options that may help."""
+    reasons = Counter(e["reason"] for e in draft.log if e["status"] == "refused").most_common(3)
+    several = any("give frame" in reason for reason, _ in reasons)
+    return "; ".join(f"{reason} ({n} file{'s' * (n > 1)})" for reason, n in reasons) + "; " + (
+        "--frame N takes one volume of each, --channels NAME,NAME all as channels, --kind bold runs of functional MRI"
+        if several else "save the masks on the grid of their images, or leave their folder out" if reasons and all(
+            reason.startswith("its mask") for reason, _ in reasons) else "say the kind with --kind")
 
 
 OTHERS = {"mask": "mask_source", "valid_mask": "valid_source"}

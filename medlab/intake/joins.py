@@ -145,7 +145,8 @@ def _code(draft, table, readings, raw):
     if len(refused) == len(table):
         reasons = ", ".join(f"{reason} ({n})" for reason, n in Counter(refused.values()).most_common(3))
         raise ValueError(f"no row of {len(table)} can be used: {reasons}; look at the columns of the follow-up")
-    persons = table.drop_duplicates(o["key"]) if o.get("key") else table
+    repeated = o.get("key") and table[o["key"]].duplicated().any()
+    persons = table.drop_duplicates(o["key"]) if repeated else table
     chosen = [tables.find_column(table, c.strip()) for c in words(o.get("covariates"))]
     left_out = identifiers.identifying(persons.drop(columns=[c for c in used if c in table]),
                                        [*words(o.get("keep")), *chosen])
@@ -174,7 +175,7 @@ def _code(draft, table, readings, raw):
     result = pd.concat([coded, covariates], axis=1)
     if raw:
         result["_raw"] = [{str(k): v for k, v in r.items()} for r in table.to_dict("records")]
-    return result[~result.index.isin(refused)].reset_index(drop=True)
+    return result[~result.index.isin(refused)].reset_index(drop=True) if refused else result
 
 
 def _days(draft, table, left_out):
@@ -329,8 +330,9 @@ def table(draft, source, *, image=None, boxes=None, inclusive=False, patient=Non
     if image is None:
         draft.card["intensity"] = None
         alias = draft.alias(found["patient_id"]) if patient else {}
-        for who in found.get("patient_id", found.index):
-            draft.say(f"row {alias.get(who, who)}", "taken")
+        many = len(found) > 10_000  # a line for each would be larger than the table
+        for who in [f"s of {len(found)} patients"] if many else found.get("patient_id", found.index):
+            draft.say(f"row{'' if many else ' '}{alias.get(who, who)}", "taken")
         return finish(draft, found)
     cohort, box = rows_with_images(draft, found, raw, image, words(boxes), inclusive)
     return finish(draft, cohort, boxes=box)

@@ -39,7 +39,7 @@ def code_events(column, seen=None, censored=None) -> tuple[pd.Series, dict, str]
     ValueError
         With the values and their counts, where they could be read in two ways or a told value does not occur.
     """
-    written = column.dropna().map(tables.canonical)
+    written = tables.canonical_keys(column.dropna())
     codes = written.str.casefold()
     spelling = dict(zip(codes, written, strict=True))
     told = [{tables.canonical(v).casefold() for v in drafts.words(o)} for o in (seen, censored)]

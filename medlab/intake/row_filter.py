@@ -89,7 +89,7 @@ def once(draft, table, column, name, most=20) -> pd.DataFrame:
     ValueError
         Listing all such values with their rows, at most `most`, where no option says what becomes of them.
     """
-    how, key = draft.options.get("on_duplicate"), table[column].map(tables.canonical, na_action="ignore")
+    how, key = draft.options.get("on_duplicate"), tables.canonical_keys(table[column])
     if how not in (None, "first", "refuse"):
         raise ValueError(f"--on-duplicate {how!r}: expected first or refuse")
     copies = table.assign(**{column: key}).duplicated() & key.notna()

@@ -5,7 +5,6 @@ Values stay as they were written (cleaning is preprocessing); `outcomes` codes t
 """
 
 import difflib
-import re
 from pathlib import Path
 
 import numpy as np
@@ -159,8 +158,10 @@ def _sums(above, filled):
 
 def _typed(raw, name, decimal, text, numbers, exact, verbatim):
     """Types of all columns (`columns.typed`), knowing which decimal sign the file uses elsewhere."""
-    done, readings, cells = {}, {}, {}
-    for c in raw:
+    import pyarrow as pa
+
+    done, readings, cells, order = {}, {}, {}, list(raw)
+    for c in order:
         kinds = set() if raw[c].dtype != object else {type(v) for v in raw[c].dropna().unique()}
         if any(hasattr(kind, "strftime") for kind in kinds) or kinds == {bool}:
             done[c] = raw[c]
@@ -172,20 +173,21 @@ def _typed(raw, name, decimal, text, numbers, exact, verbatim):
         if c in text and any(abs(v) >= 1e15 for v in raw[c] if isinstance(v, (int, float)) and pd.notna(v)):
             raise ValueError(f"{name}, column {c!r}: numbers of more than 15 digits, which Excel rounds; "
                              "write the ids as text into the sheet")
-        cells[c] = columns.cells(raw[c].where(raw[c] != "") if raw[c].dtype == object else raw[c].replace("", None))
+        cells[c] = columns.cells(raw.pop(c))  # a large table is not held twice
     elsewhere = {s for c, cell in cells.items() if c not in text for s in columns.signs(cell.texts)}
-    for c, cell in cells.items():
-        done[c], readings[c] = columns.typed(cell, f"{name}, column {c!r}", decimal, elsewhere, c in text,
+    for c in list(cells):
+        done[c], readings[c] = columns.typed(cells.pop(c), f"{name}, column {c!r}", decimal, elsewhere, c in text,
                                              c in numbers, c in exact)
-    table = pd.DataFrame({c: done[c] for c in raw})
+    table = pd.DataFrame({c: done.pop(c) for c in order}, copy=False)
     table.attrs["readings"] = readings
+    pa.default_memory_pool().release_unused()
     return table
 
 
 def canonical(value) -> str:
     """A key as text, the same from a number, a float of Excel or text: 7, 7.0 and " 7 " are "7"; accents composed."""
-    text = value if isinstance(value, str) else columns.written(value)
-    return re.sub(r"^(\d+)\.0$", r"\1", csv_files.clean(text))
+    text = csv_files.clean(value if isinstance(value, str) else columns.written(value))
+    return text[:-2] if text.endswith(".0") and text[:-2].isdigit() else text
 
 
 def canonical_keys(column) -> pd.Series:

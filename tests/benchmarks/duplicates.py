@@ -103,7 +103,8 @@ def cost(n=10_000):
 
     random = np.random.default_rng(0)
     frame = 60 * np.exp(-np.hypot(*np.mgrid[-1:1:128j, -1:1:128j]) * 2)
-    table = pd.DataFrame({"sha": np.arange(n).astype(str), "problem": None, "depth": np.nan, "thumbnail": [
+    table = pd.DataFrame({"sha": np.arange(n).astype(str), "problem": None, "depth": np.nan, "height": 128,
+                          "width": 128, "thumbnail": [
         (110 + frame + gaussian_filter(random.normal(size=(128, 128)), 2) * 150).clip(0, 255).astype(np.uint8).tobytes()
         for _ in range(n)]})
     start = time.process_time()
