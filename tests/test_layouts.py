@@ -106,11 +106,11 @@ LAYOUTS = {
     "superpixels": (each("in/I<i>.png in/I<i>_superpixels.png =gt/I<i>_segmentation.png", i=range(3)), 3, 3, "", None),
     "archives in parts": (each("pics_part_<p>/S<p><i>.png", p=[1, 2], i=range(3)), 6, 0, "", None),
     "GlaS": (each("<s>_<i>.bmp =<s>_<i>_anno.bmp", s=["train", "testA"], i=range(2)), 4, 4, "", None),
-    "DSB2018": (each("stage1_train/<h>/images/<h>.png =stage1_train/<h>/masks/0.png", h=["0a" * 12, "1b" * 9, "2c" * 9])
+    "DSB2018": (each("stage1_train/<h>/images/<h>.png =stage1_train/<h>/masks/0.png", h=["0a" * 9, "1b" * 9, "2c" * 9])
                 + " stage1_test/3d3d3d3d/images/x.png", 3, 3, "", None),
-    "nuclei": (each("<h>/images/<h>.png =<h>/masks/0.png =<h>/masks/1.png", h=["0a" * 12, "1b" * 12]), 2, 2, "", None),
-    "two collections": (each("NCT-HE-100K/<c>/<c>-A<i>.png CRC-VAL-7K/<c>/<c>-T<i>.png", c=["ADI", "TUM"], i="12"), 8, 0,
-                        "ADI TUM", None),
+    "hashes": (each("<h>/images/<h>.png =<h>/masks/0.png =<h>/masks/1.png", h=["0a" * 12, "1b" * 12]), 2, 2, "", None),
+    "two collections": (each("NCT-HE-100K/<c>/<c>-A<i>.png CRC-VAL-7K/<c>/<c>-T<i>.png", c=["ADI", "TUM"], i="12"), 8,
+                        0, "ADI TUM", None),
     "FreeSurfer": (each("OAS<i>/mri/OAS<i>_x.nii.gz =OAS<i>/fs/OAS<i>_x_fseg.nii.gz", i=range(1, 4)), 3, 3, "", 3),
     "visits": (each("P0<p>/<v>/x.png", p=range(1, 4), v=["baseline", "month12"]), 6, 0, "", 3),
     "eyes": (each("<s>/<i>.png", s=["left", "right"], i=range(3)), 6, 0, "", None),

@@ -98,9 +98,9 @@ def test_folders_of_classes_and_parts_above_dicom_are_told(workspace):
         for kind in ("benign", "malignant"):
             for i in range(2):
                 who = f"{part}{kind}{i}"
-                stack(workspace / "src" / part / kind, 40, name=who, PatientID=who, StudyInstanceUID=f"1.{len(who)}.{i}",
-                      SeriesInstanceUID=f"1.{part == 'test'}.{kind == 'benign'}.{i}".replace("True", "1").replace(
-                          "False", "2"))
+                uid = f"1.{len(part)}.{len(kind)}.{i}"
+                stack(workspace / "src" / part / kind, 40, name=who, PatientID=who, StudyInstanceUID=uid,
+                      SeriesInstanceUID=f"{uid}.1")
     data = importers.import_source(workspace / "src", "toy")
     told = [r["read_as"] for r in data.card["understood"] if r["what"] == "folders"]
     assert len(told) == 2 and "'^[^/]+/(?P<label>[^/]+)/'" in told[0] and "test, train" in told[1]
