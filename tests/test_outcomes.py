@@ -357,3 +357,36 @@ def test_a_draft_tells_patients_and_parts(workspace):
     table(workspace, part=["train"] * 8 + ["test"] * 3 + [None])
     _, read = survival(workspace, split="part")
     assert read["split"] == "train (8), test (3); 1 in none" and read["patients"] == "12 in 12 rows"
+
+
+@pytest.mark.parametrize("name", ["生存", "是否存活", "无复发", "Выжил", "жив", "good_outcome",
+                                  "local_control", "livre"])
+def test_names_of_further_languages_that_say_who_lives(name):
+    with pytest.raises(ValueError, match="--event-values 0"):
+        outcomes.code_events(pd.Series([0, 1, 1], name=name))
+
+
+@pytest.mark.parametrize("values", [["死亡", "生存"], ["умер", "жив"], ["是", "否"], ["да", "нет"], ["あり", "なし"]])
+def test_words_of_further_languages_for_events(values):
+    assert outcomes.code_events(pd.Series(values, name="event"))[0].tolist() == [True, False]
+
+
+@pytest.mark.parametrize("values, example", [(["0", "1", "9"], "1"), (["Living", "Died of disease", "Died of other"],
+                                                                       "Died of disease")])
+def test_the_example_of_a_message_is_the_event(values, example):
+    with pytest.raises(ValueError, match=f"--event-values {example}$"):
+        outcomes.code_events(pd.Series(values, name="event"))
+
+
+def test_times_of_one_outcome_alone_stop(workspace):
+    path = table(workspace, id=[f"P{i}" for i in range(12)], days=[300, ""] * 6, status=["Dead", "Alive"] * 6)
+    with pytest.raises(ValueError, match="none of 6 patients without the event has a time"):
+        importers.import_source(path, "t", key="id", time="days", event="status")
+
+
+def test_doubtful_classes_are_asked(workspace):
+    for values, said in ((["0", "1", "9"], "--missing dx:9"),
+                         (["benign", "Benign", "tumour"], "--classes Benign,benign")):
+        path = table(workspace, id=[f"P{i}" for i in range(12)], dx=values * 4)
+        with pytest.raises(ValueError, match=said):
+            importers.import_source(path, "t", key="id", label="dx")

@@ -498,3 +498,20 @@ def test_the_scan_looks_into_what_is_packed(tmp_path):
     assert found == [("a.npz", "Zylberstein"), ("b.parquet", "Quillfeather"), ("c.bin", "Hollowmere"),
                      ("c.bin", "Zylberstein")]
     assert layers(inner)[-1] == text
+
+
+@pytest.mark.parametrize("name, values", [
+    ("who", ["Anna Mueller", "Hans Koch", "Petra Wolf"]), ("患者", ["王伟", "李娜", "张敏"]),
+    ("氏名", ["山田", "佐藤", "鈴木"]),
+    ("ФИО", ["Иванов", "Петров", "Ким"]), ("Nazwisko", ["Nowak", "Kowal", "Lis"]), ("naam", ["Piet", "Kees", "Ruud"]),
+    ("radiologist", ["Smith", "Jones", "Poe"]), ("カルテ番号", ["100001", "100002", "100003"]),
+    ("jahrgang", [1940, 1951, 1960]),
+    ("device_serial", ["SN1", "SN2", "SN3"]), ("running", list(range(30)))])
+def test_further_columns_that_identify(name, values):
+    assert identifiers.identifying(pd.DataFrame({name: (values * 10)[:30]})), name
+
+
+@pytest.mark.parametrize("values", [["Max", "Min", "Mean"], ["Adenocarcinoma", "Squamous Cell"],
+                                    ["Li-Fraumeni", "none"]])
+def test_words_that_are_no_names(values):
+    assert not identifiers.identifying(pd.DataFrame({"finding": values * 10}))

@@ -342,3 +342,60 @@ def test_words_for_missing_are_named_when_a_dataset_is_read(workspace):
     assert again.cohort["ion"].tolist() == ["Na", "K", "None"]
     assert {n.split(" read as missing")[0] for n in again.notes} >= {
         "age: ? (1)", "sex: unknown (1)", "label: ? (1)"}
+
+
+def imported(workspace, name, columns, **options):
+    """The dataset of a table of twelve patients, and what the card says about it."""
+    table = pd.DataFrame({"id": [f"P{i}" for i in range(12)], "time": [40 + 7 * i for i in range(12)],
+                          "event": [0, 1] * 6} | {c: v * (12 // len(v)) for c, v in columns.items()})
+    table.to_csv(workspace / f"{name}.csv", index=False)
+    return importers.import_source(workspace / f"{name}.csv", name, **{"key": "id", "time": "time", "event": "event"}
+                                   | options)
+
+
+@pytest.mark.parametrize("values, code", [
+    ([1.5, 2.5, 999], "999"), ([0, 1, 9], "9"), ([22.5, 30.5, -9], "-9"), ([12, 33, -1], "-1"),
+    ([70, 80, 9999], "9999"), ([0, 1, 2, 99], "99")])
+def test_codes_for_missing_among_numbers_are_asked(workspace, values, code):
+    with pytest.raises(ValueError, match=f"--missing x:{code} or --missing none"):
+        imported(workspace, "t", {"x": values})
+    told = imported(workspace, "t", {"x": values}, missing=f"x:{code}").cohort["x"]
+    assert sorted(told.dropna().unique()) == sorted(v for v in values if str(v) != code) and told.isna().any()
+    assert set(imported(workspace, "t", {"x": values}, missing="none", overwrite=True).cohort["x"]) == set(values)
+
+
+@pytest.mark.parametrize("values", [[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 1], [88, 93, 99, 101], [-3, -1, 2, 4],
+                                    [-1, 0, 1]])
+def test_numbers_of_a_range_are_not_asked(workspace, values):
+    assert set(imported(workspace, "t", {"x": values}).cohort["x"]) == set(values)
+
+
+@pytest.mark.parametrize("values", [["20/40", "20/20"], ["1/2", "2/3"], ["120/80", "135/85"], ["<50", "50-70", ">70"]])
+def test_fractions_and_groups_stay_text(workspace, values):
+    assert set(imported(workspace, "t", {"x": values}).cohort["x"]) == set(values)
+
+
+def test_dates_with_slashes_are_no_numbers(workspace):
+    dates = {"a": [f"{i % 12 + 1}/1/20" for i in range(12)], "b": [f"{i + 1}/Mar/20" for i in range(12)]}
+    assert not {"a", "b"} & set(imported(workspace, "t", dates).cohort)
+
+
+def test_ages_with_a_chinese_unit(workspace):
+    assert imported(workspace, "t", {"年龄": ["55岁", "60岁", "71岁"]}).cohort["年龄"].tolist().count(60) == 4
+
+
+def test_the_unit_of_the_time_is_read_from_the_table(workspace):
+    times = [f"{i + 3} months" for i in range(12)]
+    days = imported(workspace, "cells", {"time": times}).cohort["time_days"].max()
+    assert days == pytest.approx(14 * 365.25 / 12)
+    rows = "id,age,time,dead\n,years,months,\n" + "".join(f"P{i},{50 + i},{i + 3},{i % 2}\n" for i in range(12))
+    (workspace / "u.csv").write_text(rows)
+    row = importers.import_source(workspace / "u.csv", "row", key="id", time="time", event="dead").cohort["time_days"]
+    assert row.max() == pytest.approx(14 * 365.25 / 12)
+    with pytest.raises(ValueError, match="several units"):
+        imported(workspace, "both", {"time": ["3 months", "2 years"]})
+
+
+def test_words_of_today_in_cp1252(workspace):
+    (workspace / "de.csv").write_bytes("id;geschlecht\n1;männlich\n2;weiblich\n".encode("cp1252"))
+    assert tables.read_table(workspace / "de.csv")["geschlecht"].tolist() == ["männlich", "weiblich"]

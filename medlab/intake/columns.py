@@ -253,7 +253,7 @@ def strays(values, counts) -> list:
         return []
     low, high, found = rest.min(), rest.max(), []
     for v in cells.index[mark]:
-        few = v == 9 and cells[v] > 1 and 1 < high <= 5 and (rest % 1 == 0).all()
+        few = v == 9 and cells[v] > 1 and 1 <= high <= 5 and (rest % 1 == 0).all()
         if few or v < 0 <= low and high > 1 or v > 9 and v - high > high - min(low, 0):
             found.append((f"{v:g}", int(cells[v]), f"{low:g} to {high:g}"))
     return found
