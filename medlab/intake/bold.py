@@ -16,7 +16,7 @@ from medlab.fmri import bold as fmri_bold
 from medlab.fmri import paradigm
 from medlab.imaging.dicom import BadImage
 from medlab.imaging.series import looks_like_dicom
-from medlab.intake import drafts
+from medlab.intake import drafts, taking
 from medlab.phantoms import bold as bold_phantom
 
 
@@ -72,7 +72,7 @@ def _run(draft, relative, number, is_dicom):
     else:
         name = f"func/{relative.rpartition('/')[2]}"
         name = f"func/run-{number:02d}_{name.removeprefix('func/')}" if name in draft.sha256 else name
-        drafts.place(draft, relative, name)
+        taking.place(draft, relative, name)
     about = {"RepetitionTime": run.tr_s} | ({"SliceTiming": run.slice_times_s} if run.slice_times_s else {})
     about |= {} if is_dicom or not run.slice_times_s else _direction(path)
     sidecar = re.sub(r"\.nii(\.gz)?$", ".json", name, flags=re.I)

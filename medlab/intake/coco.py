@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from medlab.intake import drafts, image_files, orientation
+from medlab.intake import drafts, image_files, orientation, taking
 from medlab.intake.voc import cut
 
 KEYS = ("images", "annotations", "categories")
@@ -253,4 +253,4 @@ def _written(draft, image, drawn, shape, counts):
         overlap |= bool(((labels[mask] > 0) & (labels[mask] != value)).any())
         labels[mask] = value
     counts["overlap"] += overlap
-    return drafts.write_labels(draft, labels, f"masks/{image.removeprefix('images/').partition('::')[0]}.png")
+    return taking.write_labels(draft, labels, f"masks/{image.removeprefix('images/').partition('::')[0]}.png")

@@ -29,6 +29,7 @@ from medlab.intake import (
     structures,
     studies,
     tables,
+    taking,
 )
 from medlab.pet import headers as pet_headers
 
@@ -229,7 +230,7 @@ def _place_masks(draft, cohort, masks):
             stem = "masks/" + Path(row["image"]).name.split(".")[0]
             if found is mask:
                 suffix = ".nii.gz" if relative.endswith(".nii.gz") else Path(relative).suffix
-                placed.append(drafts.place(draft, relative, stem + suffix, {member}) + f"::{member}" * bool(member))
+                placed.append(taking.place(draft, relative, stem + suffix, {member}) + f"::{member}" * bool(member))
             else:
                 placed.append(orientation.write(draft, found, stem)["image"])
             values.append(np.unique(mask.pixels)[:1000])
@@ -238,7 +239,7 @@ def _place_masks(draft, cohort, masks):
             placed.append(None)
     if any(placed):
         cohort["mask"] = placed
-        drafts.mask_classes(draft, values)
+        taking.mask_classes(draft, values)
 
 
 def _common_card(draft, cohort):

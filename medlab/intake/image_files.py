@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medlab.intake import channels, decathlon, drafts, frames, joins, layouts, levels, tables
+from medlab.intake import channels, decathlon, drafts, frames, joins, layouts, levels, tables, taking
 
 
 def folders(draft, source) -> None:
@@ -56,7 +56,7 @@ def named_files(draft, rows, files, kind, boxes=None, **known) -> None:
     Parameters
     ----------
     rows : list of dict
-        As for `drafts.take`; ``mask_source`` and ``valid_source`` where the kind knows them already.
+        As for `taking.take`; ``mask_source`` and ``valid_source`` where the kind knows them already.
     files : list of str
         Everything that lies below the source.
     boxes : callable, optional
@@ -94,7 +94,7 @@ def named_files(draft, rows, files, kind, boxes=None, **known) -> None:
     drafts.card(draft, kind, **known)
     frames.one_of_several(draft, kept)
     channels.of_volumes(draft, kept, channels.named(draft, draft.card.get("channels")))
-    cohort = drafts.take(draft, kept)
+    cohort = taking.take(draft, kept)
     if kind != "npz":
         layouts.unlike(draft, cohort)
     ids = {"file": [Path(i).name for i in cohort["_source"]], "stem": list(cohort["_stem"])}

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from medlab.cohorts import identifiers, twins
-from medlab.intake import dates, nameless, orientation, roles, row_filter, tables
-from medlab.intake.drafts import OTHERS, SPLIT_NAMES, card, finish, listing, mapping, take, words
+from medlab.intake import dates, nameless, orientation, roles, row_filter, tables, taking
+from medlab.intake.drafts import OTHERS, SPLIT_NAMES, card, finish, listing, mapping, words
 from medlab.intake.outcomes import follow_up
 
 
@@ -258,7 +258,7 @@ def rows_with_images(draft, found, raw, image, boxes, inclusive=False) -> tuple[
         draft.say(name, "unmatched", "a file without a row in the table")
     if not rows:
         raise ValueError(f"no file fits {image!r}: looked for {fill(image, raw.iloc[0])!r} in {draft.source}")
-    placed = take(draft, rows)
+    placed = taking.take(draft, rows)
     cohort = found.iloc[placed["_i"]].reset_index(drop=True)
     for column in ("image", *OTHERS):
         if column in placed:

@@ -223,7 +223,7 @@ def unlike(draft, cohort) -> None:
     Parameters
     ----------
     cohort : DataFrame
-        Of `drafts.take`, with ``_source``, ``_two`` (only two values), ``_few`` (few numbers) and ``_shape``.
+        Of `taking.take`, with ``_source``, ``_two`` (only two values), ``_few`` (few numbers) and ``_shape``.
 
     Raises
     ------

@@ -13,7 +13,7 @@ import pandas as pd
 
 from medlab.cohorts import cards
 from medlab.imaging import formats
-from medlab.intake import drafts
+from medlab.intake import taking
 
 ZENODO = "https://zenodo.org/record/6496656/files/"
 MD5 = {"retinamnist": "bd4c0672f1bba3e3a89f0e4e876791e4", "breastmnist": "750601b1f35ba3300ea97c75c52ff8f6",
@@ -68,7 +68,7 @@ def _split(draft, path, shapes, split, classes):
             raise ValueError(f"{path.name}: no member {member!r}; found {', '.join(shapes)}; "
                              "for other npz: --kind npz")
     labels, count = formats.member(path, f"{split}_labels"), (*shapes[f"{split}_images"], 0)[0]
-    file = drafts.place(draft, path.name, "images.npz")
+    file = taking.place(draft, path.name, "images.npz")
     if labels.dtype.kind not in "iuf" or labels.ndim not in (1, 2) or (classes and labels.ndim == 2 and labels.shape[1]
             == 1 and not 0 <= labels.min() <= labels.max() < len(classes)):
         raise ValueError(f"{path.name}: {split}_labels are {labels.dtype.name} {labels.shape}; expected a number per "
