@@ -74,8 +74,9 @@ def test_what_is_missing_is_said(made, workspace, phantom):
         execute(made, fmri_row=3)
     with pytest.raises(ValueError, match="begin after the end of the run"):
         execute(made, fmri_tr_s=1.0)
-    for volumes in (-1, 71):
-        with pytest.raises(ValueError, match=f"fmri_drop_volumes {volumes}: expected 0 to 70, so that 20 of the 90"):
+    for volumes, said in ((-1, "'fmri_drop_volumes' is -1, expected 0 to 10000"),
+                          (71, "fmri_drop_volumes 71: expected 0 to 70, so that 20 of the 90")):
+        with pytest.raises(ValueError, match=said):
             execute(made, fmri_drop_volumes=volumes)
     for seed in ("0, -53", "0, -53, up", ""):
         with pytest.raises(ValueError, match=f"fmri_seed_mm '{seed}': expected x, y, z in mm of MNI"):

@@ -108,8 +108,8 @@ def test_no_hot_spot_is_a_result_and_wrong_words_are_refused(plain):
     for wrong, told in (({"pet_threshold": "percist"}, "needs a reference region"),
                         ({"pet_reference": "spleen"}, "pet_reference 'spleen'"),
                         ({"pet_patient": "nobody"}, "expected one of p0"),
-                        ({"pet_lean_mass": "ideal"}, "janmahasatian or james"),
-                        ({"pet_small_doses": "Ci"}, "expected refuse, MBq")):
+                        ({"pet_lean_mass": "ideal"}, "expected one of janmahasatian, james"),
+                        ({"pet_small_doses": "Ci"}, "expected one of refuse, MBq")):
         with pytest.raises(ValueError, match=told):
             execute(plain / "reports" / "try", "plain", **wrong)
 
