@@ -57,7 +57,8 @@ def test_a_second_run_executes_nothing_and_a_changed_parameter_only_what_follows
 BELONGS = {}  # run that a notebook names in its parameters -> notebooks; a new one is found by its number
 for name in parameters.notebooks():
     BELONGS.setdefault(parameters.declared(name)["run"], []).append(name)
-SMALL = {"demo": "epochs: 1\nimage_size: 48\nn_bootstrap: 100\nsurvival_bootstrap: 100\nforest_trees: 10\n"
+SMALL = {"demo": "epochs: 1\nnetwork: simple\nsanity_gate: false\nimage_size: 48\nn_bootstrap: 100\n"
+                 "survival_bootstrap: 100\nforest_trees: 10\n"
                  "segmentation_epochs: 1\nsegmentation_bootstrap: 100\ndetection_epochs: 1\n"
                  "detection_bootstrap: 100\nanalysis_stability: 10\ncompare_bootstrap: 100\n",
          "demo-fmri": "dataset: fmri\n", "demo-pet": "dataset: pet\n"}
