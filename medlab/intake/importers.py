@@ -127,7 +127,9 @@ def _import(source, name, kind, options):
     options = {o: _typed(o, v, own.get(o)) for o, v in options.items() if v is not None}
     useless = [o for o, kinds in UNUSED.items() if o in options and kind in kinds]
     if useless:
-        raise ValueError(f"--{useless[0].replace('_', '-')} says nothing to kind {kind}: leave it out")
+        near = difflib.get_close_matches(useless[0], own, 1)
+        raise ValueError(f"--{useless[0].replace('_', '-')} says nothing to kind {kind}: "
+                         + (f"did you mean --{near[0].replace('_', '-')}?" if near else "leave it out"))
     if place.exists() and not options.get("overwrite"):
         raise ValueError(f"{place} exists; choose another name or say --overwrite")
     pseudonyms.check_link_table(options.get("link_table"))
