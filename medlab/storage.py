@@ -114,8 +114,8 @@ def inert(text) -> str:
 
     Examples
     --------
-    >>> inert("red \x1b[31m")
-    'red \\x1b[31m'
+    >>> print(inert("red \\x1b[31m"))
+    red \\x1b[31m
     """
     def out(character):
         code = ord(character)
