@@ -132,7 +132,7 @@ def test_layouts_of_the_field(workspace, name, capsys):
     told = {r["what"]: r["read_as"] for r in card["understood"]}
     assert told["files"].startswith(f"{images} images") and told["kind"] == card["import"]["kind"]
     assert ("classes" in told) == bool(classes)
-    assert all(q["option"].startswith("--positive") for q in card.get("questions", []))
+    assert all(q["option"].startswith(("--positive", "--class-level")) for q in card.get("questions", []))
     for _, row in cohort.iterrows():
         if masks and isinstance(row["mask"], str):
             assert 0 < datasets.read_mask(data, row).mean() < 0.5

@@ -181,14 +181,14 @@ def test_folders_yes_and_no(workspace):
 
 
 def test_two_classes_without_a_meaning_are_asked(workspace):
-    source = folder_of_classes(workspace, "left", "right", each=1)
-    with pytest.raises(ValueError, match="--positive left"):
+    source = folder_of_classes(workspace, "leaf", "root", each=1)
+    with pytest.raises(ValueError, match="--positive leaf"):
         importers.import_source(source, "d")
-    assert importers.import_source(source, "d", positive="left").card["positive"] == "left"
-    assert importers.import_source(source, "d", yes=True, overwrite=True).card["positive"] == "right"
-    with pytest.raises(ValueError, match="'up': expected one of left, right"):
+    assert importers.import_source(source, "d", positive="leaf").card["positive"] == "leaf"
+    assert importers.import_source(source, "d", yes=True, overwrite=True).card["positive"] == "root"
+    with pytest.raises(ValueError, match="'up': expected one of leaf, root"):
         importers.import_source(source, "d", positive="up", overwrite=True)
-    assert datasets.load("d").card["positive"] == "right", "a refused import leaves the dataset as it was"
+    assert datasets.load("d").card["positive"] == "root", "a refused import leaves the dataset as it was"
 
 
 def test_words_for_missing_among_labels(workspace):

@@ -125,7 +125,7 @@ def test_a_repeat_written_by_hand_is_never_overwritten(many):
     reports(many, "try-s1").write_text(mine)
     assert repeats.repeat("try", seeds=2, only_write=True)
     assert reports(many, "try-s1").read_text() == mine, "written differently, but the same"
-    reports(many, "try-s0").write_text(reports(many, "try-s0").read_text() + "epochs: 8\n")
+    reports(many, "try-s0").write_text(reports(many, "try-s0").read_text().replace("epochs: 2\n", "epochs: 8\n"))
     with pytest.raises(ValueError, match="try-s0/params.yaml: epochs is 8, would be 2"):
         repeats.repeat("try", seeds=2, only_write=True)
 

@@ -188,6 +188,10 @@ def _left_over(draft, found, chosen):
     rest = [v for v in found if v not in chosen.values()]
     if rest:
         draft.understand("folders", f"neither class nor patient: {_shown(rest)}")
+    if len(found) == len(rest) == 1 and rest[0].kind == "sequence" and draft.options.get("class_level") is None:
+        names = ", ".join(sorted(rest[0].names)[:4])
+        draft.ask(f"folders {names} look like sides, visits or sequences, not like classes",
+                  f"--class-level none, or {rest[0].number} if they are")
 
 
 def _part(name):
