@@ -145,7 +145,7 @@ def test_a_training_killed_in_the_middle_goes_on_where_it_was(demo_copy):
     """kill -9 of `medlab run`: the same weights as without the kill, epochs before it are not repeated."""
     reports, environment = demo_copy
     run = reports / "demo"
-    (run / "params.yaml").write_text('epochs: 6\nimage_size: 48\nsanity_gate: false\nsteps: "1-3"\n')
+    (run / "params.yaml").write_text('epochs: 6\nnetwork: simple\nimage_size: 48\nsanity_gate: false\nsteps: "1-3"\n')
     process = subprocess.Popen([sys.executable, "-m", "medlab", "run", "demo"], env=environment,
                                stderr=subprocess.PIPE, text=True)
     for line in process.stderr:

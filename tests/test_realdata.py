@@ -25,7 +25,7 @@ IMPORTS = {
     ),
     "brain": "brain_tumor_4class --modality MR",
     "retina": "medmnist/retinamnist.npz",
-    "odd": "dicom_odd",
+    "odd": "dicom_odd --yes",
 }
 QUICK = 'network: simple\nsanity_gate: false\nepochs: 1\nn_bootstrap: 100\nsteps: "1-5"\n'
 SURVIVAL = QUICK.replace("epochs: 1", "epochs: 2") + "image_size: 24\nsurvival_bootstrap: 100\n"
@@ -111,7 +111,7 @@ def test_glioma_with_masks_and_survival(place):
         assert column not in place.facts("lgg")["covariates"]
     assert "Masks: 453 of 453 images, 76 of them empty." in page and "no size in mm" in page
     assert "3 channels that are no colours" in page
-    assert "Missing per patient: grade 1." in page and "[Discrepancy] (missing) 6" in page
+    assert "Missing per patient: grade 1." in page and "text, 1 missing ('[Discrepancy]' 1)" in page
     split = pd.read_parquet(place.reports / "lgg" / "split.parquet")
     assert len(split) == 453 and (split.groupby("patient_id")["split"].nunique() == 1).all()
     assert split.drop_duplicates("patient_id")["event"].sum() == 28
