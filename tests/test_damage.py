@@ -13,7 +13,7 @@ import pytest
 from conftest import medlab
 
 from medlab.cohorts import checks, datasets
-from medlab.engine import execute, parameters, report, runs, stamps
+from medlab.engine import execute, kernels, parameters, report, runs, stamps
 from medlab.imaging import arrays
 
 TABLE = Path(__file__).parents[1] / "docs" / "damage.md"
@@ -202,7 +202,7 @@ def test_the_executed_notebook_is_kept_or_the_notebook_failed(bench, monkeypatch
     def full(beside, target):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(execute, "_keep", full)
+    monkeypatch.setattr(kernels, "_keep", full)
     assert not execute.run_many(["try"])
     assert "No space left" in report.describe("01_first", "try")[1]
 

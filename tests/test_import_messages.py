@@ -12,7 +12,7 @@ from test_importers import log, picture, write
 from medlab import cli, storage
 from medlab.cohorts import datasets
 from medlab.imaging import formats
-from medlab.intake import drafts, importers, manual, problems
+from medlab.intake import arguments, drafts, importers, manual, problems
 
 
 def classes(root, n=2):
@@ -199,7 +199,7 @@ def test_help_lists_every_option_of_every_kind_once_described(capsys):
         assert all(own.values()), f"{kind}: {[n for n, v in own.items() if not v]} without description"
         assert f"\n  {kind} " in printed
         assert all(f"--{name.replace('_', '-')}" in printed for name in own)
-    assert all(f"  --{name.replace('_', '-')}" in printed for name in importers.COMMON)
+    assert all(f"  --{name.replace('_', '-')}" in printed for name in arguments.COMMON)
     assert "(?P<patient_id>" in printed and max(map(len, printed.splitlines())) <= 120
 
 

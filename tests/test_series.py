@@ -16,7 +16,7 @@ from test_structures import contour, ct, rtstruct, sequence
 import medlab
 from medlab.cohorts import datasets
 from medlab.imaging import dicom, formats, planes, series
-from medlab.intake import descriptions, importers
+from medlab.intake import arguments, descriptions, importers
 
 
 def grey(value, shape=(12, 10), kind=np.uint16):
@@ -491,7 +491,7 @@ def options_named(folder):
 
 
 def test_every_option_that_a_message_names_exists():
-    known = {"kind", "help", *importers.COMMON}
+    known = {"kind", "help", *arguments.COMMON}
     for kind in importers.KINDS.values():
         known |= {p.name for p in inspect.signature(kind).parameters.values() if p.kind is p.KEYWORD_ONLY}
     root = Path(medlab.__file__).parent

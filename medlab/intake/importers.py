@@ -2,23 +2,22 @@
 
 The folder is built beside its place under a hidden name and renamed at the end, so that an interrupted import
 leaves nothing half-done. Options are keywords (on the command line ``--time-unit months``); those of all kinds are
-in ``COMMON``, the others are the keyword arguments of the function of the kind.
+in `arguments.COMMON`, the others are the keyword arguments of the function of the kind.
 """
 
-import difflib
-import inspect
 import os
-import re
 import shutil
 import sys
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import medlab
 from medlab import storage
 from medlab.cohorts import datasets
 from medlab.intake import (
+    arguments,
     bold,
     coco,
     dicom_tree,
@@ -34,52 +33,6 @@ from medlab.intake import (
 from medlab.intake import medmnist as mnist
 from medlab.intake.image_files import folders, nifti, npz
 
-COMMON = {  # options of all kinds, with a line of help
-    "yes": "take the guesses that are listed as questions; for scripts",
-    "dry_run": "show how the source is read, write nothing",
-    "overwrite": "replace the dataset, once the new one is whole",
-    "patient_pattern": "regular expression on the path; its named groups become columns: 'P(?P<patient_id>[0-9]+)_'",
-    "pseudonyms": "keyed hashes for the names of all files; for patients they are the rule",
-    "link_table": "where to write original ids and names of files with their pseudonyms; outside of data and reports",
-    "spacing_mm": "mm between pixels along the axes, where the files do not say",
-    "tables": "tables of outcomes, a.csv,b.xlsx, below the source or here",
-    "key": "column that names the patient or the file",
-    "patient": "column of the patient, where the key names the image",
-    "time": "column of the follow-up", "time_unit": "minutes, hours, days, weeks, months or years",
-    "event": "column of the event", "event_values": "its values that mean that the event was seen",
-    "censored_values": "those that mean that it was not; any other is then not known",
-    "where": "condition on the columns, the rows to take: \"modality == 'X-ray' and age >= 18\"",
-    "on_duplicate": "of rows with one key that differ: first takes the first, refuse none of them",
-    "start": "column of the date at which follow-up starts", "end": "column of the date at which it ends",
-    "date_format": "such as %d/%m/%Y", "cause": "column of the cause of an event",
-    "label": "column of the class", "split": "column of the split", "split_as": "rename its parts, as val:test",
-    "decimal": "decimal sign of the tables, . or ,", "sheet": "sheet of an Excel file",
-    "encoding": "encoding of text tables, such as cp1252, gb18030, cp932",
-    "missing": "numbers or words that stand for missing, of all columns or of one: age:999,-9; none: there are none",
-    "text": "columns of codes that are no numbers", "numbers": "columns of numbers although some cells are none",
-    "rename": "rename columns, old:new", "covariates": "columns to take, no other", "drop": "columns to leave out",
-    "keep": "columns to take although they look like identifiers; patient_id: ids and names of files as they are; "
-            "files: their names",
-    "mask": "where masks are: a folder, or a template such as '{stem}_mask.png'", "mask_classes": "name:value,...",
-    "frame": "one volume of a file or series that holds several, from 0; of DICOM also 'all'",
-    "orientation": "how masks and boxes lie on images that were turned while reading: stored, shown or itk",
-    "valid": "where fields of view are, as for masks", "blocks": "contiguous blocks of a volume's slices as patients",
-    "class_level": "number of the folder level that holds the classes, from 1 below the source, or none",
-    "patient_level": "number of the folder level that holds the patients, or none",
-    "channels": "names of sequences that are the channels of one image, in their order (t1,flair), or none",
-    "copies": "files of equal name below a folder that repeats its siblings: all, or once (the outer ones)",
-    **drafts.CARD,
-}
-
-
-OTHER_WORDS = {"pet": "--kind dicom --modality PT", "ct": "--kind dicom --modality CT", "fmri": "--kind bold",
-               "mr": "--kind dicom --modality MR", "mri": "--kind dicom --modality MR"}
-UNUSED = {"frame": ("table", "npz", "bold", "medmnist", "synthetic"),
-          "blocks": ("table", "dicom", "medmnist", "synthetic"),
-          "patient": ("dicom", "bold", "medmnist", "synthetic"),
-          "valid": ("coco", "dicom", "medmnist", "synthetic"),
-          "mask": ("coco", "medmnist", "synthetic"), "mask_classes": ("coco", "medmnist", "synthetic")}
-
 
 def import_source(source, name, kind=None, **options) -> datasets.Dataset | None:
     """Make the dataset ``data/<name>`` from `source`; print how it was read before, what was taken after.
@@ -91,7 +44,7 @@ def import_source(source, name, kind=None, **options) -> datasets.Dataset | None
     kind : str, optional
         One of `KINDS`; detected where not given, but for functional MRI (``bold``).
     **options
-        See ``COMMON`` and the function of the kind; an unknown one is refused, naming the nearest.
+        See `arguments.COMMON` and the function of the kind; an unknown one is refused, naming the nearest.
 
     Returns
     -------
@@ -116,32 +69,21 @@ def _import(source, name, kind, options):
     kind = kind or ("table" if "image" in options else detect_kind(source, options.get("mask")))
     if kind not in KINDS:
         raise ValueError(f"kind {kind!r}: expected one of {', '.join(KINDS)}"
-                         + (f"; for this say {OTHER_WORDS[kind]}" if kind in OTHER_WORDS else ""))
-    own = {p.name: p.default for p in inspect.signature(KINDS[kind]).parameters.values() if p.kind is p.KEYWORD_ONLY}
-    for option in options:
-        if option not in (*COMMON, *own):
-            near = difflib.get_close_matches(option, (*COMMON, *own), 1)
-            raise ValueError(f"unknown option --{option.replace('_', '-')} for kind {kind}"
-                             + (f"; did you mean --{near[0].replace('_', '-')}?" if near else
-                                f"; known: {', '.join(sorted((*COMMON, *own)))}"))
-    options = {o: _typed(o, v, own.get(o)) for o, v in options.items() if v is not None}
-    useless = [o for o, kinds in UNUSED.items() if o in options and kind in kinds]
-    if useless:
-        near = difflib.get_close_matches(useless[0], own, 1)
-        raise ValueError(f"--{useless[0].replace('_', '-')} says nothing to kind {kind}: "
-                         + (f"did you mean --{near[0].replace('_', '-')}?" if near else "leave it out"))
+                         + (f"; for this say {arguments.OTHER_WORDS[kind]}" if kind in arguments.OTHER_WORDS else ""))
+    own = arguments.of_kind(KINDS[kind])
+    options = arguments.checked(kind, own, options)
     if place.exists() and not options.get("overwrite"):
         raise ValueError(f"{place} exists; choose another name or say --overwrite")
     pseudonyms.check_link_table(options.get("link_table"))
     storage.keep_private()
-    _check_pattern(options)
     staging = _staging(place)
     try:
-        draft = drafts.Draft(_source_folder(source, kind), staging, {k: v for k, v in options.items() if k in COMMON})
+        common = {k: v for k, v in options.items() if k in arguments.COMMON}
+        draft = drafts.Draft(_source_folder(source, kind), staging, common)
         _say_left_out(draft, source, kind)
         KINDS[kind](draft, source, **{k: v for k, v in options.items() if k in own})
         readings.show(draft, name)
-        datasets.load_folder(staging, name)
+        dataset = datasets.load_folder(staging, name)
         if options.get("dry_run"):
             return None
         readings.confirm(draft, name, options.get("yes"))
@@ -150,40 +92,9 @@ def _import(source, name, kind, options):
         _rename(staging, place)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    dataset = datasets.load(name)
+    dataset = replace(dataset, folder=place)
     _summary(dataset, draft)
     return dataset
-
-
-FLAGS = ("yes", "dry_run", "overwrite", "pseudonyms", "classes_ordered")  # options of all kinds without a value
-WHOLE = ("blocks", "patients")  # whole numbers, as are options of a kind whose default is one
-
-
-def _typed(option, value, default):
-    """The value of an option as what it is: a flag, a whole number, else text (a list, a dictionary)."""
-    name = f"--{option.replace('_', '-')}"
-    if option in FLAGS or isinstance(default, bool):
-        if not isinstance(value, bool):
-            raise ValueError(f"{name} takes no value; found {value!r}")
-        return value
-    if isinstance(value, bool) or value == "":
-        raise ValueError(f"{name}: expected a value, as in {name} VALUE")
-    if option in WHOLE or isinstance(default, int):
-        if not re.fullmatch(r"[-+]?[0-9]{1,18}", str(value).strip()):
-            raise ValueError(f"{name} {value!r}: expected a whole number")
-        return int(value)
-    return str(value) if isinstance(value, (int, float)) else value
-
-
-def _check_pattern(options):
-    pattern = options.get("patient_pattern", "")
-    try:
-        if not isinstance(pattern, str):
-            raise re.error("no text")
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"--patient-pattern {pattern!r}: no regular expression ({error}); expected one with named "
-                         "groups such as 'P(?P<patient_id>[0-9]+)_'") from None
 
 
 def _say_left_out(draft, source, kind):

@@ -1,4 +1,4 @@
-"""What ``medlab import --help`` says, made from the options where they are defined: `importers.COMMON` and the numpydoc
+"""What ``medlab import --help`` says, made from the options where they are defined: `arguments.COMMON` and the numpydoc
 parameters of the functions in `importers.KINDS`.
 """
 
@@ -6,7 +6,7 @@ import inspect
 import re
 import textwrap
 
-from medlab.intake import drafts, importers
+from medlab.intake import arguments, drafts, importers
 
 WIDTH = 110
 EXAMPLES = (
@@ -43,7 +43,7 @@ EXPLAINED = {  # options that a line does not explain
 
 def text() -> str:
     """All options of all kinds, grouped, with what they mean and an example for each common situation."""
-    common = importers.COMMON
+    common = arguments.COMMON
     what = {k: v for k, v in common.items() if k not in (*drafts.CARD, *drafts.MANNERS)}
     parts = ["usage: medlab import SOURCE NAME [--kind KIND] [--OPTION VALUE ...]\n\n" + textwrap.fill(
         "Makes the dataset data/NAME from SOURCE: a folder, a table, an npz, a COCO json, synthetic:thorax (pet, fmri) "
@@ -88,7 +88,7 @@ def _dashed(option):
 
 
 def _unused(option):
-    kinds = importers.UNUSED.get(option)
+    kinds = arguments.UNUSED.get(option)
     return f" (not {', '.join(kinds)})" if kinds else ""
 
 
