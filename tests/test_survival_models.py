@@ -8,7 +8,7 @@ from lifelines.datasets import load_rossi
 from lifelines.utils import concordance_index
 
 from medlab.statistics import cox
-from medlab.survival import followup, hazards, models, recalibration
+from medlab.survival import followup, hazards, models, recalibration, sizes
 
 
 @pytest.fixture(scope="module")
@@ -134,18 +134,18 @@ def cohort(sizes, patients, spacing="2 x 1 x 1", depth=10):
 
 
 def test_tumour_size_is_in_ml_where_spacing_is_known_and_the_largest_of_a_patient():
-    size, unit = models.tumour_size(cohort([1000.0, 3000.0, 0.0, np.nan], list("aabc")))
+    size, unit = sizes.tumour_size(cohort([1000.0, 3000.0, 0.0, np.nan], list("aabc")))
     assert unit == "ml" and size["a"] == 6.0 and size["b"] == 0.0 and np.isnan(size["c"])
-    size, unit = models.tumour_size(cohort([1000.0, 2000.0], list("ab"), [None, "2 x 1 x 1"]))
+    size, unit = sizes.tumour_size(cohort([1000.0, 2000.0], list("ab"), [None, "2 x 1 x 1"]))
     assert unit == "voxels" and size["b"] == 2000, "one unknown spacing makes all sizes voxels"
-    assert models.tumour_size(cohort([9.0], ["a"], None, np.nan))[1] == "pixels"
+    assert sizes.tumour_size(cohort([9.0], ["a"], None, np.nan))[1] == "pixels"
 
 
 def test_size_columns_flag_empty_and_missing_masks_with_the_median_of_train_only():
     size = pd.Series([1.0, np.e**2, np.e**4, np.e**9] * 10 + [0.0] * 6 + [np.nan] * 2)
     train = np.arange(48) % 4 < 3  # without the largest
     train[40:] = True
-    columns = models.size_columns(size, train)
+    columns = sizes.size_columns(size, train)
     assert list(columns) == ["log_size", "nothing_marked"], "two patients without a mask are too few for a flag"
     assert columns.loc[40, "log_size"] == pytest.approx(2.0) and columns.loc[40, "nothing_marked"] == 1
     assert columns.notna().all(axis=None)
@@ -221,11 +221,11 @@ def test_the_table_of_sources_knows_the_fitted_patients_only():
     patients = pd.DataFrame({"site": list("aabb" * 5), "kvp": [100.0, 120.0] * 10, "age": range(20)},
                             index=pd.Index([f"p{i}" for i in range(20)], name="patient_id"))
     fitted = np.arange(20) < 12
-    columns = models.source_columns(patients, ["site", "absent"], fitted)
+    columns = sizes.source_columns(patients, ["site", "absent"], fitted)
     assert list(columns.index) == list(patients.index) and not any("age" in name for name in columns)
     assert any("site" in name for name in columns) and any("kvp" in name for name in columns)
     changed = patients.assign(kvp=patients["kvp"].where(fitted, 900.0))
-    assert columns[fitted].equals(models.source_columns(changed, ["site"], fitted)[fitted])
+    assert columns[fitted].equals(sizes.source_columns(changed, ["site"], fitted)[fitted])
 
 
 def test_patients_without_an_image_get_the_mean_of_the_fitted_who_have_one():
