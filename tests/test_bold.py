@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from medlab.fmri import bold, conversion, motion, paradigm
+from medlab.fmri import bold, conversion, motion, nuisance, paradigm
 from medlab.imaging.dicom import BadImage
 
 SHAPE, TR = (8, 10, 4), 2.0  # columns, rows, slices: different, so that a swapped axis shows
@@ -500,25 +500,25 @@ def test_events_that_do_not_fit_the_run(tmp_path):
 def test_confounds_with_missing_values_are_named(tmp_path):
     table = pd.DataFrame({"x": np.arange(10.0), "dvars": [np.nan, *range(9)], "still": 1.0})
     table.to_csv(tmp_path / "c.tsv", sep="\t", index=False, na_rep="n/a")
-    found = paradigm.read_confounds(tmp_path / "c.tsv", 10)
+    found = nuisance.read_confounds(tmp_path / "c.tsv", 10)
     assert list(found) == ["x", "dvars"] and found["dvars"][0] == 0, "a constant column explains nothing"
     assert found.attrs["notes"] == ["differences without a first value, 0 there: dvars",
                                     "confounds left out because constant: still"]
     table.rename(columns={"dvars": "csf_mean"}).to_csv(tmp_path / "d.tsv", sep="\t", index=False, na_rep="n/a")
     with pytest.raises(ValueError, match=r"1 confounds with missing values \(csf_mean\) in 1 rows, first row 0"):
-        paradigm.read_confounds(tmp_path / "d.tsv", 10)
-    assert list(paradigm.confounds(tmp_path, "d.tsv: x", 10)) == ["x"] and len(paradigm.confounds(tmp_path, "", 9)) == 9
-    assert list(paradigm.read_confounds(tmp_path / "c.tsv", 10, ["x"])) == ["x"]
+        nuisance.read_confounds(tmp_path / "d.tsv", 10)
+    assert list(nuisance.confounds(tmp_path, "d.tsv: x", 10)) == ["x"] and len(nuisance.confounds(tmp_path, "", 9)) == 9
+    assert list(nuisance.read_confounds(tmp_path / "c.tsv", 10, ["x"])) == ["x"]
     with pytest.raises(ValueError, match=r"every confound is constant in the 10 volumes of the model \(still\)"):
-        paradigm.read_confounds(tmp_path / "c.tsv", 10, ["still"])
+        nuisance.read_confounds(tmp_path / "c.tsv", 10, ["still"])
     with pytest.raises(ValueError, match="10 rows, the run has 12 volumes"):
-        paradigm.read_confounds(tmp_path / "c.tsv", 12, ["x"])
+        nuisance.read_confounds(tmp_path / "c.tsv", 12, ["x"])
     with pytest.raises(ValueError, match="no column 'csf'"):
-        paradigm.read_confounds(tmp_path / "c.tsv", 10, ["csf"])
+        nuisance.read_confounds(tmp_path / "c.tsv", 10, ["csf"])
     table.loc[4, "x"] = np.inf
     table.to_csv(tmp_path / "c.tsv", sep="\t", index=False)
     with pytest.raises(ValueError, match="first row 4.*name the columns to use: fmri_confounds"):
-        paradigm.read_confounds(tmp_path / "c.tsv", 10, ["x"])
+        nuisance.read_confounds(tmp_path / "c.tsv", 10, ["x"])
     with pytest.raises(ValueError, match="below the dataset"):
         paradigm.below(tmp_path, "../c.tsv")
 
@@ -535,12 +535,12 @@ def test_a_design_needs_degrees_of_freedom():
 def test_confounds_are_judged_in_the_volumes_that_stay(tmp_path):
     table = pd.DataFrame({"x": np.arange(10.0), "start": [1.0, 1, *[0] * 8], "dvars": [np.nan, *range(9)]})
     table.assign(word="a").to_csv(tmp_path / "c.tsv", sep="\t", index=False, na_rep="n/a")
-    found = paradigm.read_confounds(tmp_path / "c.tsv", 10, drop=2)
+    found = nuisance.read_confounds(tmp_path / "c.tsv", 10, drop=2)
     assert found["x"].tolist() == list(range(2, 10)) and found.index.tolist() == list(range(8))
     assert list(found) == ["x", "dvars"], "without the first volume nothing is missing"
     assert found.attrs["notes"] == ["confounds left out because constant: start",
                                     "confounds left out because not of numbers: word"]
-    assert list(paradigm.read_confounds(tmp_path / "c.tsv", 10, ["x", "start"], drop=1)) == ["x", "start"]
+    assert list(nuisance.read_confounds(tmp_path / "c.tsv", 10, ["x", "start"], drop=1)) == ["x", "start"]
 
 
 def test_contrasts_by_name():
