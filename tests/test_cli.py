@@ -33,6 +33,36 @@ def test_refusals_are_one_line_and_exit_code_2(words, message, workspace, capsys
     assert list((workspace / "data").iterdir()) == []
 
 
+@pytest.mark.parametrize("option, value, message", [
+    ("window", "nope", "expected one of lung, mediastinum"), ("window", "lung,,bone", "without an empty entry"),
+    ("region", "chest", "expected one of none, lungs"), ("spacing-mm", "0.7,x", "positive numbers"),
+    ("spacing-mm", "1,-1", "positive numbers"), ("blocks", "1", "whole number from 2"),
+    ("class-level", "deep", "whole number from 0 or none"), ("time-unit", "fortnights", "expected one of minutes"),
+    ("decimal", ";", "expected one of ., ,"), ("encoding", "klingon", "cp1252"), ("date-format", "%d", "and year"),
+    ("rename", "old", "pairs like old:new"), ("rename", "old:", "none of them empty"), ("intensity", "hu", "HU, SUV"),
+    ("split-as", "val:exam", "expected one of train, val, test"), ("mask-classes", "liver:one", "whole numbers"),
+    ("on-duplicate", "last", "first, refuse"), ("drop", "a,,b", "without an empty entry"),
+    ("inclusive", "no", "takes no value"), ("orientation", "up", "expected one of"), ("copies", "no", "all, once"),
+    ("augmentation", "fundus", "expected auto"), ("patient-level", "-1", "whole number from 0"),
+])
+def test_an_option_is_checked_by_its_type_before_anything_is_read(option, value, message, workspace, capsys):
+    (workspace / "t.csv").write_bytes(b"\0 no table at all")
+    assert cli.main(["import", str(workspace / "t.csv"), "x", f"--{option}={value}"]) == 2
+    error = capsys.readouterr().err
+    assert f"--{option}" in error and message in error and "t.csv" not in error
+
+
+def test_types_of_the_options_of_a_kind_are_those_of_its_docstring():
+    from medlab.intake import importers, option_types
+
+    found = option_types.of_function(importers.dicom)
+    assert found.keys() == {"studies", "echo", "segmentation"}
+    assert found["studies"]("all") == "all" and found["echo"]("2") == 2
+    for name, value in (("studies", "last"), ("echo", "0"), ("segmentation", "RTDOSE")):
+        with pytest.raises(ValueError, match="expected"):
+            found[name](value)
+
+
 def test_check_of_an_absent_dataset_says_how_to_make_one(workspace, capsys):
     assert cli.main(["check", "absent"]) == 1
     assert "medlab import" in capsys.readouterr().out

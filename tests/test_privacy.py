@@ -515,3 +515,26 @@ def test_further_columns_that_identify(name, values):
                                     ["Li-Fraumeni", "none"]])
 def test_words_that_are_no_names(values):
     assert not identifiers.identifying(pd.DataFrame({"finding": values * 10}))
+
+
+@pytest.mark.parametrize("name, cells", [
+    ("img", ["images/p10.png", "images/p11.png", "images/p12.png", "images/p13.png"]), ("x", ["P10", "p11", "P12", "p13"]),
+    ("scan", ["p10_t1", "p11_t1", "p12 (again)", None]), ("photo", ["a.jpg", "b.jpg", "a.jpg", "b.JPG"]),
+])
+def test_a_column_of_ids_or_names_of_files_is_an_identifier_whatever_its_name(name, cells):
+    table = pd.DataFrame({name: cells, "stage": ["p1", "p2", "p1", "p13b"]})
+    assert list(identifiers.identifying(table, ids=pd.Series(["p10", "p11", "p12", "p13"]))) == [name]
+
+
+def test_short_numbers_are_ids_only_where_most_rows_hold_them():
+    ids = pd.Series(range(1, 7))
+    table = pd.DataFrame({"file": [f"scan{i:03d}" for i in ids], "copy": ids, "stage": [f"T{i % 4}" for i in ids],
+                          "size": ids + 0.5, "sex": [0, 1] * 3, "age": [6, 2, 44, 51, 60, 38]})
+    assert list(identifiers.identifying(table, ids=ids)) == ["file", "copy"]
+
+
+def test_a_table_without_images_keeps_no_ids_in_a_column_of_files(workspace):
+    rows = "".join(f"case-{i},images/case-{i}.png,{i % 2}\n" for i in range(6))
+    (workspace / "t.csv").write_text("id,img,label\n" + rows)
+    data = importers.import_source(workspace / "t.csv", "toy", key="id", label="label")
+    assert "img" not in data.cohort and "case-" not in (data.folder / "cohort.csv").read_text()

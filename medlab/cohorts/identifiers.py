@@ -100,6 +100,8 @@ MOSTLY = {
     "postcodes": re.compile(r"[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}|\d{5}-\d{4}"),
     "IP addresses": re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)"),
     "bank accounts": re.compile(r"[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,30}"),
+    "names of files": re.compile(r".*\.(?:png|jpe?g|tiff?|bmp|gif|dcm|ima|nii(?:\.gz)?|npz|npy|nrrd|mh[ad]|svs|pdf|docx?|"
+                                 r"txt|mat|h5)", re.I),
 }
 
 
@@ -223,18 +225,53 @@ def _numbers(filled, text, name):
     return None
 
 
-def identifying(table, keep=()) -> dict:
+def holds_ids(column, ids) -> str | None:
+    """Why a column may identify a person by the ids that stand in its cells, whatever its name; None where not.
+
+    A cell holds the id of its row as a whole word (``img/p7.png``), a number with or without leading zeros
+    (``scan_007``). That is so in two rows, and in one of ten, or, as short numbers also stand anywhere, in most rows of
+    a column that differs from row to row as the ids do.
+
+    Parameters
+    ----------
+    ids : Series, the id of each row
+    """
+    cells = pd.DataFrame({"cell": column, "id": ids}).dropna()
+    several = cells["id"].nunique()
+    if several < 2:
+        return None
+    some = cells.iloc[np.unique(np.linspace(0, len(cells) - 1, min(SAMPLE, len(cells))).astype(int))]
+    pairs = [(_written(c).casefold(), _written(i).strip().casefold()) for c, i in zip(some["cell"], some["id"],
+                                                                                      strict=True)]
+    held = np.array([len(i) > 0 and i.lstrip("0") in c and bool(_as_word(i).search(c)) for c, i in pairs])
+    telling = np.array([len(i) > 2 and bool(re.search(r"[^\W\d]|\d{4}", i)) for _, i in pairs])
+    sure = held & telling
+    as_often = several > 3 and cells["cell"].nunique() >= 0.9 * several and held.mean() > 0.5
+    return "holds ids of patients" if sure.sum() > 1 and sure.mean() > 0.1 or as_often else None
+
+
+def _as_word(text):
+    """Pattern of an id that stands by itself; of a number with leading zeros or without, beside letters too."""
+    if text.isdigit():
+        return re.compile(rf"(?<![\d.,])0*{text.lstrip('0')}(?![.,]?\d)")
+    return re.compile(rf"(?<![^\W_]){re.escape(text)}(?![^\W_])")
+
+
+def identifying(table, keep=(), ids=None) -> dict:
     """Columns that may identify a person: {column: why}.
 
     Parameters
     ----------
     table : DataFrame, one row per person
     keep : columns that are told to be harmless
+    ids : Series, optional
+        The id of each row: no column holds it under another name.
     """
     found = {}
     for column in (c for c in table if c not in set(keep)):
         said = by_name(column)
         why = f"named like {said}" if said else by_content(table[column])
+        why = why or (holds_ids(table[column], ids) if ids is not None else None)
         found |= {column: why} if why else {}
     return found
 

@@ -5,7 +5,7 @@ import inspect
 import re
 from collections.abc import Callable
 
-from medlab.intake import drafts
+from medlab.intake import drafts, option_types
 
 COMMON = {  # options of all kinds, with a line of help
     "yes": "take the guesses that are listed as questions; for scripts",
@@ -51,7 +51,6 @@ UNUSED = {"frame": ("table", "npz", "bold", "medmnist", "synthetic"),
           "valid": ("coco", "dicom", "medmnist", "synthetic"),
           "mask": ("coco", "medmnist", "synthetic"), "mask_classes": ("coco", "medmnist", "synthetic")}
 FLAGS = ("yes", "dry_run", "overwrite", "pseudonyms", "classes_ordered")  # options of all kinds without a value
-WHOLE = ("blocks", "patients")  # whole numbers, as are options of a kind whose default is one
 
 
 def of_kind(function: Callable) -> dict:
@@ -59,12 +58,12 @@ def of_kind(function: Callable) -> dict:
     return {p.name: p.default for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY}
 
 
-def checked(kind: str, own: dict, given: dict) -> dict:
+def checked(kind: str, function: Callable, given: dict) -> dict:
     """The options as what they are: flags, whole numbers, else text; those that are None are left out.
 
     Parameters
     ----------
-    own : options of the kind with their defaults (`of_kind`)
+    function : of the kind; its keyword arguments are options
     given : name -> value, as from the command line
 
     Raises
@@ -72,12 +71,13 @@ def checked(kind: str, own: dict, given: dict) -> dict:
     ValueError
         For an option that is unknown, says nothing to the kind, or has no such value; naming the nearest.
     """
+    own, types = of_kind(function), option_types.TYPES | option_types.of_function(function)
     for option in given:
         if option not in (*COMMON, *own):
             near = difflib.get_close_matches(option, (*COMMON, *own), 1)
             raise ValueError(f"unknown option {_shown(option)} for kind {kind}" + (
                 f"; did you mean {_shown(near[0])}?" if near else f"; known: {', '.join(sorted((*COMMON, *own)))}"))
-    options = {option: _typed(option, value, own.get(option)) for option, value in given.items() if value is not None}
+    options = {option: _typed(option, value, own.get(option), types.get(option)) for option, value in given.items() if value is not None}
     useless = next((option for option, kinds in UNUSED.items() if option in options and kind in kinds), None)
     if useless:
         near = difflib.get_close_matches(useless, own, 1)
@@ -91,7 +91,7 @@ def _shown(option):
     return f"--{option.replace('_', '-')}"
 
 
-def _typed(option, value, default):
+def _typed(option, value, default, check):
     """The value of an option as what it is: a flag, a whole number, else text (a list, a dictionary)."""
     name = _shown(option)
     if option in FLAGS or isinstance(default, bool):
@@ -100,11 +100,14 @@ def _typed(option, value, default):
         return value
     if isinstance(value, bool) or value == "":
         raise ValueError(f"{name}: expected a value, as in {name} VALUE")
-    if option in WHOLE or isinstance(default, int):
-        if not re.fullmatch(r"[-+]?[0-9]{1,18}", str(value).strip()):
-            raise ValueError(f"{name} {value!r}: expected a whole number")
-        return int(value)
-    return str(value) if isinstance(value, (int, float)) else value
+    value = str(value) if isinstance(value, (int, float)) else value
+    if isinstance(default, int):
+        check = option_types.whole()
+    try:
+        return check(value) if check else value
+    except ValueError as error:
+        said = str(error)
+        raise ValueError(said if said.startswith("--") else f"{name} {value!r}: {said}") from None
 
 
 def _check_pattern(pattern):

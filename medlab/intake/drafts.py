@@ -27,8 +27,9 @@ CARD = {  # options that say what the card says, with a line of help
     "intensity": "HU, SUV or arbitrary", "licence": "under which the data may be used", "citation": "what to cite",
     "positive": "the class that a high score means", "classes": "names of the classes in their order, a,b,c",
     "classes_ordered": "they are grades", "time_origin": "what the follow-up is counted from",
-    "event_meaning": "what an event is, such as death", "augmentation": "policy of training, such as fundus",
-    "window": "CT window of the pictures, such as lung", "region": "what is shown, such as chest",
+    "event_meaning": "what an event is, such as death", "augmentation": "policy of training, such as mild or MR",
+    "window": "CT window of the pictures, such as lung; lung,bone as channels",
+    "region": "what is kept of volumes: lungs or none",
 }
 MANNERS = ("overwrite", "yes", "dry_run", "link_table")  # how to import, not what
 SPLIT_NAMES = {"train": "train", "training": "train", "tr": "train", "val": "val", "valid": "val",

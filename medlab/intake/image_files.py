@@ -114,8 +114,6 @@ def named_files(draft, rows, files, kind, boxes=None, **known) -> None:
 def _blocks(draft, rows):
     """Contiguous blocks of the slices of a volume (of each patient, of each part of the source) as patients."""
     n = draft.options["blocks"]
-    if not isinstance(n, int) or n < 2:
-        raise ValueError(f"--blocks {n!r}: expected a whole number from 2, the blocks of each volume")
     volumes = defaultdict(list)
     for row in rows:
         volumes[tuple(str(row[c]) for c in ("split", "patient_id") if row.get(c) is not None)].append(row)

@@ -70,8 +70,7 @@ def _import(source, name, kind, options):
     if kind not in KINDS:
         raise ValueError(f"kind {kind!r}: expected one of {', '.join(KINDS)}"
                          + (f"; for this say {arguments.OTHER_WORDS[kind]}" if kind in arguments.OTHER_WORDS else ""))
-    own = arguments.of_kind(KINDS[kind])
-    options = arguments.checked(kind, own, options)
+    options = arguments.checked(kind, KINDS[kind], options)
     if place.exists() and not options.get("overwrite"):
         raise ValueError(f"{place} exists; choose another name or say --overwrite")
     pseudonyms.check_link_table(options.get("link_table"))
@@ -81,7 +80,7 @@ def _import(source, name, kind, options):
         common = {k: v for k, v in options.items() if k in arguments.COMMON}
         draft = drafts.Draft(_source_folder(source, kind), staging, common)
         _say_left_out(draft, source, kind)
-        KINDS[kind](draft, source, **{k: v for k, v in options.items() if k in own})
+        KINDS[kind](draft, source, **{k: v for k, v in options.items() if k in arguments.of_kind(KINDS[kind])})
         readings.show(draft, name)
         dataset = datasets.load_folder(staging, name)
         if options.get("dry_run"):
@@ -224,7 +223,7 @@ def synthetic(draft, source, *, patients=None, seed=0, volumes=240) -> None:
 
     Parameters
     ----------
-    patients : int, optional
+    patients : int from 1, optional
         By default 240 for ``synthetic:thorax``, 20 for ``synthetic:pet``.
     seed : int
         Of the random numbers: the same seed makes the same cohort.
@@ -270,7 +269,7 @@ def dicom(draft, source, *, studies="baseline", series="all", echo=None, boxes=N
     series : str
         Of several series of a study ``all``, the ``largest`` (most slices), or those whose description fits one of
         these patterns (``T1*,*FLAIR*``; ``#2`` where the description is not shown since it may name a person).
-    echo : int, optional
+    echo : int from 1, optional
         Of a series with several echoes the one with this rank of its echo time, 1 the shortest.
     boxes, truth : str, optional
         Tables below the source with a patient column named like the key.
@@ -279,13 +278,6 @@ def dicom(draft, source, *, studies="baseline", series="all", echo=None, boxes=N
     segmentation : {"RTSTRUCT", "SEG"}, optional
         Which to take where a series has both.
     """
-    if studies not in ("baseline", "all"):
-        raise ValueError(f"--studies {studies!r}: expected baseline or all")
-    frame = draft.options.get("frame")
-    for name, value, least in (("echo", echo, 1), ("frame", None if frame == "all" else frame, 0)):
-        if value is not None and (not str(value).isdigit() or int(value) < least):
-            raise ValueError(f"--{name} {value!r}: expected a whole number from {least}"
-                             + (" or all" if name == "frame" else ""))
     draft.options["_hide"] = True
     if draft.keeps_ids:
         raise ValueError("--keep patient_id: ids of DICOM headers are always replaced; --link-table FILE writes "
@@ -296,7 +288,7 @@ def dicom(draft, source, *, studies="baseline", series="all", echo=None, boxes=N
     draft.card["modality"] = None if modality and modality != ["all"] else draft.card["modality"]
     if modality and "_made" not in draft.options:
         draft.card["import"].setdefault("options", {})["modality"] = ",".join(modality)
-    dicom_tree.take(draft, found, studies, series, boxes, truth, roi, segmentation, modality, echo and int(echo))
+    dicom_tree.take(draft, found, studies, series, boxes, truth, roi, segmentation, modality, echo)
 
 
 KINDS = {"folders": folders, "masks": mask_folders.masks, "voc": voc.voc, "coco": coco.coco, "table": joins.table,

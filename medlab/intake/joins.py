@@ -149,7 +149,7 @@ def _code(draft, table, readings, raw):
     persons = table.drop_duplicates(o["key"]) if repeated else table
     chosen = [tables.find_column(table, c.strip()) for c in words(o.get("covariates"))]
     left_out = identifiers.identifying(persons.drop(columns=[c for c in used if c in table]),
-                                       [*words(o.get("keep")), *chosen])
+                                       [*words(o.get("keep")), *chosen], _ids(o, persons))
     days = _days(draft, table, left_out)
     nameless.left_out(draft, left_out)
     left_out |= {tables.find_column(table, c.strip()): "--drop" for c in words(o.get("drop"))}
@@ -176,6 +176,12 @@ def _code(draft, table, readings, raw):
     if raw:
         result["_raw"] = [{str(k): v for k, v in r.items()} for r in table.to_dict("records")]
     return result[~result.index.isin(refused)].reset_index(drop=True) if refused else result
+
+
+def _ids(options, table):
+    """The ids of the rows that no covariate may hold; None where there are none, or they are kept."""
+    key = options.get("_patient") or options.get("key")
+    return table[key] if key in table and not {"patient_id", key} & set(words(options.get("keep"))) else None
 
 
 def _days(draft, table, left_out):

@@ -317,10 +317,11 @@ def _is_copy(draft, file, copies, alike):
 
 def _tell_copies(draft, below, copies, alike):
     names = ", ".join(sorted(set(below.values())))
-    if draft.options.get("copies") not in (None, "all", "once"):
-        raise ValueError(f"--copies {draft.options['copies']!r}: expected all or once")
-    draft.understand("copies", f"folder {names} repeats the folders beside it: {len(copies)} of its {len(below)} files "
-                     "are copies and left out")
+    once = ", left out (--copies once)" if draft.options.get("copies") == "once" else ""
+    said = [f"{len(copies)} are copies and left out"] * bool(copies)
+    said += [f"{len(alike)} bear the names of files beside it and differ{once}"] * bool(alike)
+    draft.understand("copies", f"folder {names} repeats the folders beside it; of its {len(below)} files "
+                     + (", ".join(said) or "none is a copy"))
     if alike and not draft.options.get("copies"):
         file = min(alike)
         draft.ask(f"{len(alike)} files below {names} bear the names of files beside it but differ ({file} from "

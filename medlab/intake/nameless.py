@@ -62,7 +62,8 @@ def _columns(draft, table):
     open_ = [c for c in table if c not in core and not str(c).startswith(("_", "label_"))]
     persons = table.drop_duplicates("patient_id") if "patient_id" in table else table
     kept = str(draft.options.get("keep") or "")
-    found = identifiers.identifying(persons[open_], [c for c in open_ if draft.keeps(c)] if kept else ())
+    found = identifiers.identifying(persons[open_], [c for c in open_ if draft.keeps(c)] if kept else (),
+                                    None if draft.keeps_ids else persons.get("patient_id"))
     left_out(draft, found)
     table = table.drop(columns=list(found))
     for column in (c for c in table if table[c].dtype == object and not str(c).startswith("_")):

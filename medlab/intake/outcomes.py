@@ -171,8 +171,6 @@ def _times(draft, table):
     o = draft.options
     raw, said, named = table[tables.find_column(table, o["time"])], o.get("time_unit"), meanings.unit(o["time"])
     raw = raw.mask(vocabulary.missing(raw)) if vocabulary.is_text(raw) else raw
-    if said is not None and said not in meanings.UNITS:
-        raise ValueError(f"time unit {said!r}: expected one of {', '.join(meanings.UNITS)}")
     if said and named and said != named:
         raise ValueError(f"--time-unit {said}: column {o['time']!r} is named {named}; say --time-unit {named}, or "
                          "rename the column where its name is wrong")

@@ -90,8 +90,6 @@ def once(draft, table, column, name, most=20) -> pd.DataFrame:
         Listing all such values with their rows, at most `most`, where no option says what becomes of them.
     """
     how, key = draft.options.get("on_duplicate"), tables.canonical_keys(table[column])
-    if how not in (None, "first", "refuse"):
-        raise ValueError(f"--on-duplicate {how!r}: expected first or refuse")
     copies = table.assign(**{column: key}).duplicated() & key.notna()
     several = key.notna() & ~copies & key.isin(key[~copies & key.duplicated()])
     several &= key.where(~copies).duplicated(keep=False)

@@ -75,8 +75,6 @@ def attach(draft, cohort, found, roi=None, segmentation=None) -> None:
     segmentation : {"RTSTRUCT", "SEG"}, optional
     """
     pairs = wanted(roi)
-    if segmentation not in (None, *ROOMS):
-        raise ValueError(f"--segmentation {segmentation!r}: expected {' or '.join(ROOMS)}")
     if pairs and not found:
         raise ValueError("--roi: no RTSTRUCT or SEG among the files")
     ready, draft_say = defaultdict(list), lambda item, reason, status="unmatched": studies.refuse(

@@ -89,8 +89,6 @@ def voc(draft, source, *, unannotated="refuse") -> None:
         A picture without an annotation is not taken, or taken as one without objects. (An annotation without objects
         always says that there are none.)
     """
-    if unannotated not in ("refuse", "empty"):
-        raise ValueError(f"--unannotated {unannotated!r}: expected refuse or empty")
     files = drafts.listing(draft.source)
     places = roots(files)
     if len(places) != 1:
