@@ -266,11 +266,12 @@ def _(root):
     text(root / "annotations/instances_train.json", json.dumps(told))
 
 
-@layout("YOLO: images/ and labels/*.txt (boxes are not read)", AS_IS, OPTION, REFUSED)
+@layout("YOLO: images/ and labels/*.txt, data.yaml", AS_IS, images=3, boxes=3)
 def _(root):
     for i in range(3):
         picture(root / f"images/{i}.jpg", i)
         text(root / f"labels/{i}.txt", "0 0.5 0.5 0.2 0.2\n")
+    text(root / "data.yaml", "names: [cell]\n")
 
 
 # ---- npz

@@ -180,6 +180,8 @@ def _words(filled, text, cells):
             return f"holds {what}"
     if _persons(text):
         return "holds names"
+    if filled.nunique() == len(filled) > 1 and vocabulary.words_of(text.name) & NUMBERED - {"number", "num"}:
+        return "another id in every row"
     several = text.nunique()
     if several > 2 and text.str.split().str.len().median() >= 4 and several > 0.5 * len(text):
         return "free text"
@@ -220,7 +222,7 @@ def _numbers(filled, text, name):
     if length.min() >= 8 and length.nunique() <= 2 and filled.nunique() > 0.5 * len(filled) and len(filled) > 4:
         return "long numbers, another in nearly every row"
     numbered = words & (NUMBERED - {"number", "num"})
-    if numbered and len(filled) > 10 and filled.nunique() > 0.9 * len(filled):
+    if numbered and len(filled) > 3 and filled.nunique() > 0.9 * len(filled):
         return "another id in every row"
     return None
 

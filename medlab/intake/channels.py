@@ -128,6 +128,10 @@ def of_volumes(draft, rows, names=()) -> None:
     for row, n in taken:
         row |= {"_channels": [(row["source"], i) for i in range(n)], "_case": row["source"]}
     counts = {n for _, n in taken}
+    if draft.options.get("channels") and found and counts != {len(names)}:
+        row, n = found[0]
+        raise ValueError(f"--channels {','.join(names)}: {len(names)} names, but {row['source']} holds {n} volumes; "
+                         "expected a name for each, none, or --frame N")
     if taken:
         known = list(names) if counts == {len(names)} else [f"volume {i}" for i in range(max(counts))]
         draft.card["channels"] = known

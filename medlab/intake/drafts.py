@@ -225,6 +225,9 @@ def finish(draft: Draft, cohort: pd.DataFrame, boxes=None, truth=None) -> None:
         cohort["spacing_mm"] = " x ".join(map(str, words(o["spacing_mm"])))
     if o.get("split_as"):
         _split_as(draft, cohort)
+    if str(o.get("channels") or "none").lower() != "none" and not draft.card.get("channels"):
+        raise ValueError(f"--channels {','.join(words(o['channels']))}: found neither files of several sequences of a "
+                         "case nor files of several volumes; leave it out")
     _units(draft, cohort)
     cohort, boxes, truth = nameless.tables(draft, cohort, boxes, truth, known)
     first = ("patient_id", "image", "frame", "label", "time_days", "event", "split", "mask", "valid_mask")

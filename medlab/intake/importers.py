@@ -29,6 +29,7 @@ from medlab.intake import (
     readings,
     studies,
     voc,
+    yolo,
 )
 from medlab.intake import medmnist as mnist
 from medlab.intake.image_files import folders, nifti, npz
@@ -138,6 +139,8 @@ def detect_kind(source, mask=None) -> str:
         return "voc"
     if any(coco.looks_like(path / f) for f in files):
         return "coco"
+    if mask is None and yolo.looks_like(path, files):
+        return "yolo"
     if mask_folders.looks_like(files) if mask is None else any(str(mask) in f.split("/")[:-1] for f in files):
         return "masks"
     counts = Counter("nifti" if f.lower().endswith(drafts.NIFTI) else
@@ -291,6 +294,6 @@ def dicom(draft, source, *, studies="baseline", series="all", echo=None, boxes=N
     dicom_tree.take(draft, found, studies, series, boxes, truth, roi, segmentation, modality, echo)
 
 
-KINDS = {"folders": folders, "masks": mask_folders.masks, "voc": voc.voc, "coco": coco.coco, "table": joins.table,
-         "dicom": dicom, "nifti": nifti, "npz": npz, "bold": bold.runs, "medmnist": medmnist,
+KINDS = {"folders": folders, "masks": mask_folders.masks, "voc": voc.voc, "yolo": yolo.yolo, "coco": coco.coco,
+         "table": joins.table, "dicom": dicom, "nifti": nifti, "npz": npz, "bold": bold.runs, "medmnist": medmnist,
          "synthetic": synthetic}

@@ -272,6 +272,6 @@ def _drop_leading_zeros(tables, key) -> int:
 def find_column(table, name) -> str:
     if name not in table:
         near = difflib.get_close_matches(str(name), map(str, table.columns), 1)
-        raise ValueError(f"no column {name!r} in the table" + (f"; did you mean {near[0]!r}?" if near else "")
-                         + f" Found: {', '.join(map(str, table.columns[:40]))}")
+        raise ValueError(f"no column {name!r} in the table" + (f"; did you mean {near[0]!r}?" if near else ";")
+                         + f" found: {', '.join(map(str, table.columns[:40]))}")
     return name
