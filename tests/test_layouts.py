@@ -149,6 +149,7 @@ def test_layouts_of_the_field(workspace, name, capsys):
     (each("sub-<i>/anat/sub-<i>_<s>.nii.gz", i=range(3), s=["T1w", "T2w"]), "1 open question.*channels none"),
     (each("x<i>.png =x<i>_boundary.png", i=range(3)), "x0_boundary.png beside x0.png.*--mask"),
     (each("images/<i>.png =masks/<i>/liver.png =masks/<i>/spleen.png", i=range(2)), "classes in files of their own"),
+    (each("images/c<i>.png =masks/c<i>_liver.png =masks/c<i>_spleen.png", i=range(3)), "classes in files of their own"),
     (each("<i>/images/x.png =<i>/masks/liver.png =<i>/masks/spleen.png", i="pq"), "classes in files of their own"),
     (each("c<i>_t1.nii.gz c<i>_t2.nii.gz", i=range(3)), "1 open question.*--channels NAME,NAME or --channels none"),
     (each("patient<p>_slice<s>.png", p=range(10, 16), s=range(2)), "1 open question.*--patient-pattern"),

@@ -95,8 +95,9 @@ def alike(thumbnails: list, pairs: np.ndarray) -> np.ndarray:
         return found
     rows, at = np.unique(pairs, return_inverse=True)
     these, (first, second) = _pictures(thumbnails, rows), at.reshape(-1, 2).T
-    small = detail(_halved(these))
-    peak, *start = _best_mirror(small[first], small[second])
+    small = [detail(_halved(_cropped(these, share))) for share in CROPS]
+    peak, mirror, shift = _best_mirror(small[0][first], small[0][second])
+    peak, *start = _best_scale(small, first, second, peak, mirror, shift)
     sure = np.flatnonzero(peak >= LEAST_PEAK)
     for part in np.array_split(sure, 1 + len(sure) // 32) if len(sure) else ():
         found[part] = likeness(these[first[part]], these[second[part]], *(values[part] for values in start))
@@ -166,6 +167,24 @@ def _best_mirror(first, second):
     return peaks[mirror, here], mirror, np.stack([shift for _, shift in found])[mirror, here]
 
 
+def _best_scale(small, first, second, peak, mirror, shift):
+    """Where a crop of one of the pictures fits better: peak, mirror, matrix (n, 3, 3) from the first to the second.
+
+    small : detail of all pictures, cut by each of `CROPS`
+    """
+    n, here = len(first), np.arange(len(first))
+    matrix = np.tile(np.eye(3, dtype=np.float32), (n, 1, 1))
+    matrix[:, :2, 2] = -shift
+    for share, cut in zip(CROPS[1:], small[1:], strict=True):
+        for one, other, larger in ((cut, small[0], True), (small[0], cut, False)):
+            height, shift = _phase(one[first], np.stack(_mirrors(other[second]))[mirror, here])
+            better, scale = height > peak, 1 - 2 * share
+            matrix[better] = np.eye(3) * [*[1 / scale if larger else scale] * 2, 1]
+            matrix[better, :2, 2] = -shift[better] * (1 if larger else scale)
+            peak = np.maximum(peak, height)
+    return peak, mirror, matrix
+
+
 def _phase(first, second, farthest=0.12):
     """Height of the peak in standard deviations (n,), and where it is (n, 2) as a share of half the side."""
     from scipy import fft
@@ -182,23 +201,21 @@ def _phase(first, second, farthest=0.12):
     return near.max(axis=1) / np.maximum(surface.std(axis=(1, 2)), 1e-9), shift * 2 / side
 
 
-def likeness(first, second, mirror, shift) -> np.ndarray:
+def likeness(first, second, mirror, matrix) -> np.ndarray:
     """How far the detail of two pictures agrees in nearly every part, after an affine registration.
 
     Parameters
     ----------
     first, second : (n, SIDE, SIDE) uint8
-    mirror, shift : of `_best_mirror`, where the registration starts
+    mirror : which of `_mirrors` of the second is meant
+    matrix : (n, 3, 3), where the registration starts, from places of the first to places of the second
 
     Returns
     -------
     (n,) of -1 to 1: the correlation that four of five parts reach; -1 where too few parts hold detail or the
     registration runs away. Copies reach about 0.8, different pictures of the same organ at most about 0.5.
     """
-    n, here = len(first), np.arange(len(first))
-    second = np.stack(_mirrors(second))[mirror, here]
-    matrix = np.tile(np.eye(3, dtype=np.float32), (n, 1, 1))
-    matrix[:, :2, 2] = -shift
+    second = np.stack(_mirrors(second))[mirror, np.arange(len(first))]
     matrix = _aligned(detail(_halved(first)), detail(_halved(second)), matrix, 14)
     one, two = detail(first), detail(second)
     matrix = _aligned(one, two, matrix, 5)

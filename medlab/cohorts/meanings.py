@@ -104,6 +104,14 @@ def unit(name) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
+HINTS = {"m": "months", "y": "years", "a": "years", "w": "weeks", "h": "hours"}  # a letter that may be a unit
+
+
+def unit_hinted(name) -> str | None:
+    """The unit of time that the last letter of a column's name may stand for (``OS_m``), or None."""
+    return HINTS.get((spelt(name).split() or [""])[-1])
+
+
 def seen(codes) -> dict | None:
     """Whether each code of an event column means that the event was seen, where words say so; else None.
 

@@ -124,15 +124,23 @@ def results_of(run) -> list[tuple[str, list[dict], str]]:
         state = describe(declared_as["notebook"], run)[0]
         notes = [f"n = {', '.join(sizes)}."] * bool(sizes) 
         notes += [] if state == "done" else [f"NOT CURRENT: {state}."]
+        alone = values.get("without_copies")
+        notes += [f"{_copies(values, alone)} COPIES of other parts among them: too good, see below."] if alone else []
         if values.get("part") == "val":
             heading = f"{heading.split(',')[0]}, VALIDATION (the test part is closed)"
         found.append((heading, rows, " ".join(notes)))
-        if alone := values.get("without_copies"):
+        if alone:
             n = ", ".join(f"{alone[key]} {label}" for key, label in
                           (("n_images", "images"), ("n_patients", "patients")) if key in alone)
             found.append((f"{heading}, WITHOUT THE COPIES of other parts", pages.key_numbers(alone, written),
                           f"n = {n}; the numbers above count copies of training patients."))
     return found
+
+
+def _copies(values, alone):
+    """How many of the images or patients of a result are copies."""
+    key = next(key for key in ("n_images", "n_patients") if key in alone)
+    return values[key] - alone[key]
 
 
 def looks_in_words(run) -> str:

@@ -192,11 +192,17 @@ def several(images: dict, others: dict, pairs: dict) -> dict[str, list[str]]:
             image = used[place][0]
         if image:
             found[image].append(file)
-    words = Counter(name for file in left if (name := others[file][1]) and not re.search(r"\d", name))
+    words = Counter(word for file in left if (word := _own_word(*others[file], keys)) and not re.search(r"\d", word))
     if not pairs and any(n > 1 for n in words.values()):
-        raise ValueError(f"masks are called {', '.join(sorted(words)[:5])} in each folder: classes in files of their "
+        raise ValueError(f"masks are called {', '.join(sorted(words)[:5])} for each image: classes in files of their "
                          "own; write them into one file of numbers, then --mask-classes NAME:VALUE,... names these")
     return {image: sorted(files) for image, files in found.items()}
+
+
+def _own_word(place, name, images):
+    """What the name of a mask says beside that of its image: liver of ``c1_liver`` where there is an image ``c1``."""
+    beginnings = [stem for where, stem in images if where == place and stem and name.startswith(stem)]
+    return name[len(max(beginnings, key=len, default="")):].strip("-_. ")
 
 
 def _pair(draft, rows, images, others, role, key):

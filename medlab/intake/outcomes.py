@@ -204,7 +204,12 @@ def _plausible(draft, numbers, days, unit):
                          "less than 150; say the unit with --time-unit, such as --time-unit hours")
     fractions = not o.get("time_unit") and meanings.unit(o["time"]) is None and numbers.max() < 400 and (
         numbers % 1 != 0).mean() > 0.5
-    if not o.get("time_unit") and (middle < 1 or fractions):
+    hinted = meanings.unit_hinted(o["time"])
+    largest = numbers[np.isfinite(numbers)].max()
+    if hinted and not o.get("time_unit") and largest * meanings.UNITS[hinted] <= LONGEST:
+        draft.ask(f"is {o['time']!r} in {hinted}, as its name may say? read as {unit}: its median is "
+                  f"{numbers.median():.4g}, its largest {largest:.4g}", f"--time-unit {hinted}|{unit}")
+    elif not o.get("time_unit") and (middle < 1 or fractions):
         draft.ask(f"is {o['time']!r} in {unit}? its median is {numbers.median():.4g}, its largest {numbers.max():.4g}",
                   "--time-unit")
 
