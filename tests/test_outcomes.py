@@ -114,8 +114,8 @@ def test_the_unit_of_time_is_read_from_the_name(workspace, column, days):
             survival(workspace, time=column, time_unit="days" if column != "jours" else "months")
 
 
-@pytest.mark.parametrize("column, longest, asked", [("OS_m", 93, "months"), ("PFS.y", 93, "years"), ("OS_m", 1900, None),
-                                                    ("OS_d", 93, None), ("system", 93, None)])
+@pytest.mark.parametrize("column, longest, asked", [
+    ("OS_m", 93, "months"), ("PFS.y", 93, "years"), ("OS_m", 1900, None), ("OS_d", 93, None), ("system", 93, None)])
 def test_a_letter_that_may_be_a_unit_is_a_question_where_the_values_allow_it(workspace, column, longest, asked):
     table(workspace, time=np.linspace(5, longest, 12).round())
     pd.read_csv(workspace / "t.csv").rename(columns={"time": column}).to_csv(workspace / "t.csv", index=False)

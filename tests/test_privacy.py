@@ -518,7 +518,8 @@ def test_words_that_are_no_names(values):
 
 
 @pytest.mark.parametrize("name, cells", [
-    ("img", ["images/p10.png", "images/p11.png", "images/p12.png", "images/p13.png"]), ("x", ["P10", "p11", "P12", "p13"]),
+    ("img", ["images/p10.png", "images/p11.png", "images/p12.png", "images/p13.png"]),
+    ("x", ["P10", "p11", "P12", "p13"]),
     ("scan", ["p10_t1", "p11_t1", "p12 (again)", None]), ("photo", ["a.jpg", "b.jpg", "a.jpg", "b.JPG"]),
 ])
 def test_a_column_of_ids_or_names_of_files_is_an_identifier_whatever_its_name(name, cells):

@@ -46,7 +46,8 @@ def test_a_class_called_no_stays_a_word_and_names_without_a_file_are_numbers(tmp
 
 @pytest.mark.parametrize("line, said", [
     ("0 0.1 0.1 0.5 0.1 0.3 0.6", "7 values"), ("0 0.5 0.5 0.2 0.2 0.9", "6 values"), ("0 10 10 4 4", "from 0 to 1"),
-    ("5 0.5 0.5 0.2 0.2", "class 5 has no name"), ("0 0.5 0.5 0 0.2", "from 0 to 1"), ("cell 0.5 0.5 0.1 0.1", "a class"),
+    ("5 0.5 0.5 0.2 0.2", "class 5 has no name"), ("0 0.5 0.5 0 0.2", "from 0 to 1"),
+    ("cell 0.5 0.5 0.1 0.1", "a class"),
 ])
 def test_a_line_that_is_no_box_is_refused_by_its_place(line, said, workspace):
     write(workspace / "src")

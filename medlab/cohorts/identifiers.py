@@ -100,8 +100,8 @@ MOSTLY = {
     "postcodes": re.compile(r"[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}|\d{5}-\d{4}"),
     "IP addresses": re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)"),
     "bank accounts": re.compile(r"[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,30}"),
-    "names of files": re.compile(r".*\.(?:png|jpe?g|tiff?|bmp|gif|dcm|ima|nii(?:\.gz)?|npz|npy|nrrd|mh[ad]|svs|pdf|docx?|"
-                                 r"txt|mat|h5)", re.I),
+    "names of files": re.compile(r".*\.(?:png|jpe?g|tiff?|bmp|gif|dcm|ima|nii(?:\.gz)?|npz|npy|nrrd|mh[ad]|svs|pdf|"
+                                 r"docx?|txt|mat|h5)", re.I),
 }
 
 

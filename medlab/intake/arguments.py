@@ -77,7 +77,8 @@ def checked(kind: str, function: Callable, given: dict) -> dict:
             near = difflib.get_close_matches(option, (*COMMON, *own), 1)
             raise ValueError(f"unknown option {_shown(option)} for kind {kind}" + (
                 f"; did you mean {_shown(near[0])}?" if near else f"; known: {', '.join(sorted((*COMMON, *own)))}"))
-    options = {option: _typed(option, value, own.get(option), types.get(option)) for option, value in given.items() if value is not None}
+    options = {option: _typed(option, value, own.get(option), types.get(option)) for option, value in given.items()
+               if value is not None}
     useless = next((option for option, kinds in UNUSED.items() if option in options and kind in kinds), None)
     if useless:
         near = difflib.get_close_matches(useless, own, 1)
