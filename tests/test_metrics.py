@@ -210,11 +210,41 @@ def test_trivial_answers():
 def test_paired_difference_is_narrower_than_an_unpaired_one():
     y, p = binary(200, ties=False)
     near = expit(logit(p) + np.random.default_rng(3).normal(0, 0.1, 200))
-    gap = metrics.difference(y, p, near, n_bootstrap=500)
+    gap = metrics.difference(y, p, near)
     alone = metrics.scores(y, p, n_bootstrap=500).loc["auc"]
     assert gap["low"] < gap["value"] < gap["high"]
     assert gap["high"] - gap["low"] < 0.3 * (alone["high"] - alone["low"])
     assert gap["value"] == pytest.approx(sk.roc_auc_score(y, p) - sk.roc_auc_score(y, near))
+
+
+def delong(y, p, q, who):
+    """Difference of two AUCs and its variance by DeLong's components, summed by patient (Obuchowski 1997)."""
+    gains = []
+    for z in (p, q):
+        more = (z[y == 1][:, None] > z[y == 0]) + 0.5 * (z[y == 1][:, None] == z[y == 0])
+        gains.append((more.mean(1), more.mean(0)))
+    value = gains[0][0].mean() - gains[1][0].mean()
+    parts = []
+    for side, (a, b) in ((1, (gains[0][0], gains[1][0])), (0, (gains[0][1], gains[1][1]))):
+        part = np.zeros(who.max() + 1)
+        np.add.at(part, who[y == side], (a - b - value) / (y == side).sum())
+        parts.append(part)
+    return value, ((parts[0] + parts[1]) ** 2).sum()
+
+
+@pytest.mark.parametrize("per", [1, 2])
+def test_paired_difference_has_the_variance_of_delong(per):
+    from scipy.stats import t
+
+    rng, m = np.random.default_rng(5), 150
+    y, who = (rng.random(m) < 0.4).astype(int).repeat(per), np.arange(m).repeat(per)
+    shared = rng.normal(size=m).repeat(per)
+    p, q = (expit(y + shared + rng.normal(size=m * per)) for _ in range(2))
+    gap, (value, variance) = metrics.difference(y, p, q, who), delong(y, p, q, who)
+    assert gap["value"] == pytest.approx(value)
+    assert (gap["high"] - gap["low"]) / 2 == pytest.approx(t.ppf(0.975, 60) * variance**0.5, rel=0.06)
+    assert np.isnan(metrics.difference(np.r_[1, np.zeros(9, int)], p[:10], q[:10])["low"])  # one case alone
+    assert np.isnan(metrics.difference(y, p, p, who)["low"])  # the same answers
 
 
 def test_by_patient_takes_the_mean_and_counts_mixed_patients():
@@ -238,7 +268,7 @@ def test_platt_equals_sklearn():
 
     y, p = binary(400, ties=False)
     a, b = _sigmoid_calibration(logit(p), y)
-    fit = calibration.fit_calibration(y, p)
+    fit = calibration.fit_calibration(y, p, method="platt")
     assert (fit["scale"][0], fit["bias"][0]) == pytest.approx((-a, -b), abs=2e-3)
     assert fit["method"] == "platt" and (np.argsort(calibration.calibrate(p, fit)) == np.argsort(p)).all()
 
@@ -257,11 +287,30 @@ def test_temperature_and_vector_undo_a_known_distortion():
     assert np.abs(calibration.calibrate(shifted, fit, "multiclass") - true).mean() < 0.02
 
 
-def test_calibration_is_not_fitted_without_validation_images_of_each_class():
-    for y, p, reason in (([], [], "no validation images"), ([1, 1], [0.2, 0.4], "a class without")):
-        fit = calibration.fit_calibration(np.array(y, int), np.array(p))
-        assert fit["method"] == "none" and fit["reason"].startswith(reason)
+def test_calibration_is_not_fitted_on_a_handful_of_patients():
+    few = np.r_[np.ones(19), np.zeros(100)].astype(int)
+    for y, n in (([], 0), ([1, 1], 0), (few, 19)):
+        fit = calibration.fit_calibration(np.array(y, int), np.where(y, 0.99, 0.9), method="platt")
+        assert fit["method"] == "none" and fit["reason"].startswith(f"{n} patients of the rarer outcome")
     assert calibration.calibrate([0.3], fit).tolist() == [0.3]
+    who = np.r_[np.arange(12).repeat(2), np.arange(12, 200)]  # 24 images, 12 patients
+    y = (np.arange(len(who)) < 24).astype(int)
+    assert "12 patients" in calibration.fit_calibration(y, np.full(len(y), 0.9), patients=who)["reason"]
+    several = calibration.fit_calibration([0, 1, 2] * 30, np.eye(3)[[0, 1, 2] * 30], "multiclass", "temperature")
+    assert several["reason"].startswith("0 patients of the rarer outcome")  # never wrong: nothing to learn from
+
+
+def test_calibration_leaves_a_calibrated_network_alone_and_mends_an_overconfident_one():
+    rng, fitted = np.random.default_rng(3), {1: 0, 2: 0}
+    for factor in fitted:
+        for _ in range(60):
+            z = rng.normal(-0.5, 1.2, 200)
+            y = (rng.random(200) < expit(z)).astype(int)
+            fit = calibration.fit_calibration(y, expit(factor * z))
+            fitted[factor] += fit["method"] == "platt"
+    assert fitted[1] <= 8 and fitted[2] >= 55  # 5 % of the calibrated ones, most of the overconfident ones
+    assert fit["shares"] == pytest.approx([y.mean()])
+    assert f"{y.mean():.0%} yes" in calibration.fit_in_words(fit, ["yes"])
     with pytest.raises(ValueError, match="does not fit a binary outcome"):
         calibration.fit_calibration([0, 1], [0.1, 0.2], method="vector")
 
@@ -324,8 +373,13 @@ def test_reliability_and_the_error_of_a_perfect_forecast():
     table = calibration.reliability(y, p)
     assert table["n"].sum() == 5000 and len(table) == 10
     assert ((table["probability"] > table["low"]) & (table["probability"] < table["high"])).sum() >= 9
-    assert value(y, p)["ece"] < 2 * calibration.error_by_chance(p) < 0.04
-    assert calibration.error_by_chance(p[:50]) > 2 * calibration.error_by_chance(p[:2000])
+    mean, most = calibration.error_by_chance(p)
+    assert value(y, p)["ece"] < most < 2 * mean < 0.04
+    assert calibration.error_by_chance(p[:50])[0] > 2 * calibration.error_by_chance(p[:2000])[0]
+    twice = calibration.error_by_chance(p[:50].repeat(2), np.arange(50).repeat(2))
+    assert twice == pytest.approx(calibration.error_by_chance(p[:50]))  # two images of a patient are not two patients
+    assert "not shown to be off" in calibration.error_in_words(0.01, (mean, most))
+    assert "are off" in calibration.error_in_words(0.2, (mean, most))
 
 
 def test_flat_gives_plain_keys():

@@ -155,10 +155,10 @@ def gains_in_words(gains: dict, who: str) -> str:
 
     Parameters
     ----------
-    gains : dict name -> `statistics.metrics.difference` of the AUC; who : what was resampled ("patients")
+    gains : dict name -> `statistics.metrics.difference` of the AUC; who : what is paired ("patients")
     """
     return "\n".join(
-        f"AUC of the network minus AUC of the {name}, the same {who} drawn for both: {gain['value']:+.3f} "
+        f"AUC of the network minus AUC of the {name}, paired by {who}: {gain['value']:+.3f} "
         f"({gain['low']:+.3f} to {gain['high']:+.3f}): "
         f"{'better' if gain['low'] > 0 else 'not shown to be better'} than without images."
         for name, gain in gains.items())

@@ -8,7 +8,15 @@ resamples in which a measure is undefined (no case of a class) are left out and 
 import numpy as np
 import pandas as pd
 
-from medlab.statistics.intervals import auc_interval, exact_interval, left_out, limits, percentiles, weights
+from medlab.statistics.intervals import (
+    auc_interval,
+    exact_interval,
+    jackknife,
+    left_out,
+    limits,
+    percentiles,
+    weights,
+)
 from medlab.statistics.measures import NAMES, check, from_confusion, measure
 
 PROPORTIONS = ("accuracy", "recall", "specificity", "precision", "npv")
@@ -39,7 +47,7 @@ def _all_right(y, who, k, level):
 
 
 def _interval(name, value, draws, without, shares, level):
-    """Exact for proportions, reflected for the ECE (its resamples lie too high), BCa for the rest."""
+    """Exact for proportions, BCa for the rest; none for the ECE, whose resamples all lie too high."""
     good = draws[np.isfinite(draws)]
     if name in shares:
         n, m = shares[name]
@@ -47,10 +55,7 @@ def _interval(name, value, draws, without, shares, level):
             return np.nan, np.nan
         size = value * (1 - value) / good.var() if 0 < value < 1 and good.var() > 0 else m
         return exact_interval(value, np.clip(size, 1, n), level)
-    ends = limits(value, draws, without, level)
-    if name == "ece" and np.isfinite(ends).all():
-        return tuple(np.clip(2 * value - np.array(percentiles(good, level)[::-1]), 0, 1))
-    return ends
+    return (np.nan, np.nan) if name == "ece" else limits(value, draws, without, level)
 
 
 def scores(y, p, patients=None, head="binary", threshold=0.5, n_bootstrap=2000, seed=0, level=0.95,
@@ -103,12 +108,16 @@ def _at_the_end(table, y, p, who, head, level):
     return table
 
 
-def difference(y, p, q, patients=None, name="auc", n_bootstrap=2000, seed=0, level=0.95, **options) -> dict[str, float]:
+def difference(y, p, q, patients=None, name="auc", level=0.95, **options) -> dict[str, float]:
     """Paired difference of one measure between two sets of probabilities for the same images.
+
+    Parameters
+    ----------
+    y, p, q, patients : see `statistics.measures.check`; options : of `statistics.measures.measure`
 
     Returns
     -------
-    dict: value (of p minus of q), low, high. The same resamples serve both, so the pairing is kept.
+    dict: value (of p minus of q), low, high (`statistics.intervals.jackknife`, patients left out in turn)
     """
     y, p, who = check(y, p, patients, options.get("head", "binary"))
     q = check(y, q, None, options.get("head", "binary"))[1]
@@ -116,10 +125,8 @@ def difference(y, p, q, patients=None, name="auc", n_bootstrap=2000, seed=0, lev
     def gain(w):
         return measure(y, p, w, **options)[name] - measure(y, q, w, **options)[name]
 
-    value = gain(np.ones((1, len(y))))[0]
-    draws = np.concatenate([gain(w) for w in weights(who, n_bootstrap, seed)])
-    low, high = _interval("difference", value, draws, gain(left_out(who)), {}, level)
-    return {"value": value, "low": low, "high": high}
+    value = float(gain(np.ones((1, len(y))))[0])
+    return dict(zip(("value", "low", "high"), (value, *jackknife(value, gain(left_out(who)), level)), strict=True))
 
 
 def roc_band(y, p, patients=None, n_bootstrap=1000, seed=0, level=0.95) -> pd.DataFrame:
