@@ -12,7 +12,7 @@ from sklearn import metrics as sk
 from sklearn.linear_model import LogisticRegression
 
 from medlab.cohorts import vocabulary
-from medlab.evaluation import baselines, calibration, outcomes
+from medlab.evaluation import baselines, calibration, outcomes, subgroups
 from medlab.statistics import intervals, measures, metrics
 
 
@@ -435,10 +435,40 @@ def test_a_scanner_that_predicts_the_outcome_is_found_and_test_rows_do_not_matte
 
 def test_subgroups_score_only_those_with_enough_patients():
     y, p = binary(100)
-    levels = {"sex": pd.Series(["f"] * 95 + ["m"] * 5)}
-    table = metrics.subgroups(levels, y, p, np.arange(100), n_bootstrap=50).set_index("level")
+    levels = {"sex": pd.Series(["f"] * 95 + ["m"] * 5), "gender": pd.Series(["1"] * 95 + ["0"] * 5)}
+    kept, said = subgroups.distinct(levels)
+    assert list(kept) == ["sex"] and said == ["gender parts the patients as sex does: it is shown once."]
+    table = subgroups.subgroups(kept, y, p, np.arange(100), n_bootstrap=50).set_index("level")
     assert table.loc["f", "auc"] == pytest.approx(sk.roc_auc_score(y[:95], p[:95]))
     assert table.loc["m", "images"] == 5 and np.isnan(table.loc["m", "auc"])
+    assert table.loc["f", "cases"] == y[:95].sum() and table.loc["f", "non_cases"] == 95 - y[:95].sum()
+    assert "No group is large enough" in subgroups.in_words(table.reset_index())
+
+
+def test_the_group_that_is_failed_stands_first_and_is_shown_to_be_worse():
+    rng = np.random.default_rng(2)
+    y, site = (rng.random(400) < 0.4).astype(int), np.where(np.arange(400) < 120, "far", "home")
+    p = expit(np.where(site == "far", 0, 3) * (y - 0.5) + rng.normal(size=400))
+    p[site == "far"] /= 2  # and too few cases are predicted there
+    levels = {"site": pd.Series(site), "coin": pd.Series(rng.integers(0, 2, 400).astype(str))}
+    found = subgroups.subgroups(levels, y, p, np.arange(400), n_bootstrap=100)
+    worst = found.iloc[0]
+    rest = sk.roc_auc_score(y[site == "home"], p[site == "home"])
+    assert worst["level"] == "far" and worst["gap"] == pytest.approx(worst["auc"] - rest) and worst["gap_high"] < 0
+    assert worst["calibration_intercept_low"] > 0
+    coins = found[found["column"] == "coin"]
+    assert (coins["gap_low"] < 0).all() and (coins["gap_high"] > 0).all()
+    assert subgroups.in_words(found).startswith("Worst: site: far (n = 120), AUC -0.")
+    y[:14] = np.arange(14) < 4
+    few = subgroups.subgroups({"x": pd.Series(["a"] * 14 + ["b"] * 386)}, y, p, np.arange(400), n_bootstrap=20)
+    few = few.set_index("level")
+    assert np.isnan(few.loc["a", "auc"]) and np.isfinite(few.loc["a", "accuracy"])  # four cases
+
+
+def test_baselines_are_called_as_the_network_is():
+    y, q = np.array([0, 0, 0, 1, 1]), np.array([0.1, 0.12, 0.15, 0.2, 0.3])
+    assert 0.15 < baselines.threshold(y, q, "binary", "youden") < 0.2
+    assert baselines.threshold(y * 0, q, "binary", "youden") == baselines.threshold(y, q, "multiclass", "youden") == 0.5
 
 
 def test_per_class_uses_the_most_probable_class():
@@ -466,10 +496,9 @@ def test_tables_to_read(tmp_path):
     groups = pd.DataFrame({"column": ["sex", "sex"], "level": ["F", "M"], "images": [9, 9], "patients": [8, 7]})
     for name, value in (("auc", [0.9, 0.6]), ("accuracy", [0.9, np.nan])):
         groups[[name, f"{name}_low", f"{name}_high"]] = np.array([value, np.subtract(value, 0.1), np.add(value, 0.1)]).T
-    drawn = metrics.limits_of(groups, "auc")
+    drawn = subgroups.limits_of(groups, "auc")
     assert list(drawn.index) == ["sex: F (n = 8)", "sex: M (n = 7)"]
-    assert metrics.apart_in_words(drawn, 0.65).startswith("1 of 2 intervals leave out the overall AUC 0.650")
-    assert metrics.subgroup_table(groups).loc[("sex", "M"), "accuracy"] == "not defined"
+    assert subgroups.table(groups).loc[("sex", "M"), "accuracy"] == "not defined"
     outcomes.write_workbook(tmp_path / "x.xlsx", {"images": pd.DataFrame({"name": ["=1+1"]})})
     assert pd.read_excel(tmp_path / "x.xlsx", sheet_name="images")["name"].tolist() == ["'=1+1"]
 
@@ -479,7 +508,7 @@ def test_sentences_say_what_the_numbers_are():
     assert calibration.overconfidence_in_words(table).endswith("the network promises too much.")
     assert calibration.overconfidence_in_words(table * np.nan) == ""
     gains = {"acquisition": {"value": 0.1, "low": 0.02, "high": 0.2}}
-    assert "+0.100 (+0.020 to +0.200): better than without images." in baselines.gains_in_words(gains, "patients")
+    assert "+0.100 (+0.020 to +0.200): better." in baselines.gains_in_words(gains, "patients")
     sizes = pd.DataFrame({"images": [40, 5], "yes": [10, 5]}, ["val", "test"])
     assert outcomes.expected_in_words(sizes, "yes").startswith("val: with 10 images of yes against 30")
     assert "test:" not in outcomes.expected_in_words(sizes, "yes"), "one class only"

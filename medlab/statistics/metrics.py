@@ -166,34 +166,6 @@ def per_class(y, p, patients, head, names, n_bootstrap=2000, seed=0) -> dict[str
     return found
 
 
-def subgroups(levels, y, p, patients, head="binary", threshold=0.5, least=10, n_bootstrap=2000, seed=0) -> pd.DataFrame:
-    """AUC and accuracy within each level of each column.
-
-    Parameters
-    ----------
-    levels : dict column -> Series (n,) of level names, NaN = unknown
-    least : patients below which a level is counted but not scored
-
-    Returns
-    -------
-    DataFrame: column, level, images, patients, auc, auc_low, auc_high, accuracy, ...; NaN where not scored.
-    """
-    rows = []
-    for column, level in levels.items():
-        present = set(level.dropna())
-        ordered = list(level.cat.categories) if hasattr(level, "cat") else sorted(present, key=str)
-        for name in [name for name in ordered if name in present]:
-            inside = np.flatnonzero((level == name).to_numpy())
-            row = {"column": column, "level": str(name), "images": len(inside)}
-            row["patients"] = len(pd.unique(patients[inside]))
-            if row["patients"] >= least:
-                one = scores(y[inside], p[inside], patients[inside], head, threshold, n_bootstrap, seed)
-                row |= flat(one.loc[["auc", "accuracy"]])
-            rows.append(row)
-    names = [name + end for name in ("auc", "accuracy") for end in ("", "_low", "_high")]
-    return pd.DataFrame(rows, columns=["column", "level", "images", "patients", *names])
-
-
 def flat(table, prefix="") -> dict[str, float]:
     """The table of `scores` as plain keys for a JSON file: auc, auc_low, auc_high, ..."""
     return {prefix + name + end: row[column] for name, row in table.iterrows()
@@ -217,9 +189,10 @@ def beside(table, others: dict, name="95 % interval") -> pd.DataFrame:
 
     Parameters
     ----------
-    others : dict title -> Series of values by measure; name : title of the first column
+    others : dict title -> Series of values by measure, or a table of `scores`; name : title of the first column
     """
-    shown = {name: written(table)} | {title: values.round(3) for title, values in others.items()}
+    shown = {name: written(table)} | {title: written(one) if isinstance(one, pd.DataFrame) else one.round(3)
+                                      for title, one in others.items()}
     return pd.DataFrame(shown).loc[table.index].rename(NAMES).fillna("-")
 
 
@@ -228,23 +201,3 @@ def class_table(per_class: dict, counts) -> pd.DataFrame:
     keep = ["auc", "average_precision", "recall", "specificity", "precision", "f1"]
     texts = {f"{name} (n = {counts[name]})": written(one).loc[keep] for name, one in per_class.items()}
     return pd.DataFrame(texts).T.rename(columns=NAMES)
-
-
-def limits_of(subgroups, name: str) -> pd.DataFrame:
-    """One measure of the table of `subgroups`: value, low, high, indexed "column: level (n = patients)"."""
-    names = [f"{row.column}: {row.level} (n = {row.patients})" for row in subgroups.itertuples()]
-    found = subgroups[[name, f"{name}_low", f"{name}_high"]].set_axis(["value", "low", "high"], axis=1)
-    return found.set_axis(names)
-
-
-def subgroup_table(subgroups) -> pd.DataFrame:
-    """The table of `subgroups` (not empty) as a table to read."""
-    texts = {NAMES.get(name, name): written(limits_of(subgroups, name)).to_numpy() for name in ("auc", "accuracy")}
-    return subgroups.set_index(["column", "level"])[["images", "patients"]].assign(**texts)
-
-
-def apart_in_words(drawn, overall: float) -> str:
-    """Which intervals (value, low, high by name) leave out the overall AUC, and how many would by chance."""
-    apart = drawn.index[(drawn["low"] > overall) | (drawn["high"] < overall)]
-    return (f"{len(apart)} of {len(drawn)} intervals leave out the overall AUC {overall:.3f}; by chance about "
-            f"{0.05 * len(drawn):.1f} would. {', '.join(apart)}")
