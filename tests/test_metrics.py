@@ -12,7 +12,7 @@ from sklearn import metrics as sk
 from sklearn.linear_model import LogisticRegression
 
 from medlab.cohorts import vocabulary
-from medlab.evaluation import baselines, calibration, outcomes
+from medlab.evaluation import baselines, calibration, outcomes, subgroups
 from medlab.statistics import intervals, measures, metrics
 
 
@@ -210,11 +210,41 @@ def test_trivial_answers():
 def test_paired_difference_is_narrower_than_an_unpaired_one():
     y, p = binary(200, ties=False)
     near = expit(logit(p) + np.random.default_rng(3).normal(0, 0.1, 200))
-    gap = metrics.difference(y, p, near, n_bootstrap=500)
+    gap = metrics.difference(y, p, near)
     alone = metrics.scores(y, p, n_bootstrap=500).loc["auc"]
     assert gap["low"] < gap["value"] < gap["high"]
     assert gap["high"] - gap["low"] < 0.3 * (alone["high"] - alone["low"])
     assert gap["value"] == pytest.approx(sk.roc_auc_score(y, p) - sk.roc_auc_score(y, near))
+
+
+def delong(y, p, q, who):
+    """Difference of two AUCs and its variance by DeLong's components, summed by patient (Obuchowski 1997)."""
+    gains = []
+    for z in (p, q):
+        more = (z[y == 1][:, None] > z[y == 0]) + 0.5 * (z[y == 1][:, None] == z[y == 0])
+        gains.append((more.mean(1), more.mean(0)))
+    value = gains[0][0].mean() - gains[1][0].mean()
+    parts = []
+    for side, (a, b) in ((1, (gains[0][0], gains[1][0])), (0, (gains[0][1], gains[1][1]))):
+        part = np.zeros(who.max() + 1)
+        np.add.at(part, who[y == side], (a - b - value) / (y == side).sum())
+        parts.append(part)
+    return value, ((parts[0] + parts[1]) ** 2).sum()
+
+
+@pytest.mark.parametrize("per", [1, 2])
+def test_paired_difference_has_the_variance_of_delong(per):
+    from scipy.stats import t
+
+    rng, m = np.random.default_rng(5), 150
+    y, who = (rng.random(m) < 0.4).astype(int).repeat(per), np.arange(m).repeat(per)
+    shared = rng.normal(size=m).repeat(per)
+    p, q = (expit(y + shared + rng.normal(size=m * per)) for _ in range(2))
+    gap, (value, variance) = metrics.difference(y, p, q, who), delong(y, p, q, who)
+    assert gap["value"] == pytest.approx(value)
+    assert (gap["high"] - gap["low"]) / 2 == pytest.approx(t.ppf(0.975, 60) * variance**0.5, rel=0.06)
+    assert np.isnan(metrics.difference(np.r_[1, np.zeros(9, int)], p[:10], q[:10])["low"])  # one case alone
+    assert np.isnan(metrics.difference(y, p, p, who)["low"])  # the same answers
 
 
 def test_by_patient_takes_the_mean_and_counts_mixed_patients():
@@ -238,7 +268,7 @@ def test_platt_equals_sklearn():
 
     y, p = binary(400, ties=False)
     a, b = _sigmoid_calibration(logit(p), y)
-    fit = calibration.fit_calibration(y, p)
+    fit = calibration.fit_calibration(y, p, method="platt")
     assert (fit["scale"][0], fit["bias"][0]) == pytest.approx((-a, -b), abs=2e-3)
     assert fit["method"] == "platt" and (np.argsort(calibration.calibrate(p, fit)) == np.argsort(p)).all()
 
@@ -257,11 +287,30 @@ def test_temperature_and_vector_undo_a_known_distortion():
     assert np.abs(calibration.calibrate(shifted, fit, "multiclass") - true).mean() < 0.02
 
 
-def test_calibration_is_not_fitted_without_validation_images_of_each_class():
-    for y, p, reason in (([], [], "no validation images"), ([1, 1], [0.2, 0.4], "a class without")):
-        fit = calibration.fit_calibration(np.array(y, int), np.array(p))
-        assert fit["method"] == "none" and fit["reason"].startswith(reason)
+def test_calibration_is_not_fitted_on_a_handful_of_patients():
+    few = np.r_[np.ones(19), np.zeros(100)].astype(int)
+    for y, n in (([], 0), ([1, 1], 0), (few, 19)):
+        fit = calibration.fit_calibration(np.array(y, int), np.where(y, 0.99, 0.9), method="platt")
+        assert fit["method"] == "none" and fit["reason"].startswith(f"{n} patients of the rarer outcome")
     assert calibration.calibrate([0.3], fit).tolist() == [0.3]
+    who = np.r_[np.arange(12).repeat(2), np.arange(12, 200)]  # 24 images, 12 patients
+    y = (np.arange(len(who)) < 24).astype(int)
+    assert "12 patients" in calibration.fit_calibration(y, np.full(len(y), 0.9), patients=who)["reason"]
+    several = calibration.fit_calibration([0, 1, 2] * 30, np.eye(3)[[0, 1, 2] * 30], "multiclass", "temperature")
+    assert several["reason"].startswith("0 patients of the rarer outcome")  # never wrong: nothing to learn from
+
+
+def test_calibration_leaves_a_calibrated_network_alone_and_mends_an_overconfident_one():
+    rng, fitted = np.random.default_rng(3), {1: 0, 2: 0}
+    for factor in fitted:
+        for _ in range(60):
+            z = rng.normal(-0.5, 1.2, 200)
+            y = (rng.random(200) < expit(z)).astype(int)
+            fit = calibration.fit_calibration(y, expit(factor * z))
+            fitted[factor] += fit["method"] == "platt"
+    assert fitted[1] <= 8 and fitted[2] >= 55  # 5 % of the calibrated ones, most of the overconfident ones
+    assert fit["shares"] == pytest.approx([y.mean()])
+    assert f"{y.mean():.0%} yes" in calibration.fit_in_words(fit, ["yes"])
     with pytest.raises(ValueError, match="does not fit a binary outcome"):
         calibration.fit_calibration([0, 1], [0.1, 0.2], method="vector")
 
@@ -324,8 +373,13 @@ def test_reliability_and_the_error_of_a_perfect_forecast():
     table = calibration.reliability(y, p)
     assert table["n"].sum() == 5000 and len(table) == 10
     assert ((table["probability"] > table["low"]) & (table["probability"] < table["high"])).sum() >= 9
-    assert value(y, p)["ece"] < 2 * calibration.error_by_chance(p) < 0.04
-    assert calibration.error_by_chance(p[:50]) > 2 * calibration.error_by_chance(p[:2000])
+    mean, most = calibration.error_by_chance(p)
+    assert value(y, p)["ece"] < most < 2 * mean < 0.04
+    assert calibration.error_by_chance(p[:50])[0] > 2 * calibration.error_by_chance(p[:2000])[0]
+    twice = calibration.error_by_chance(p[:50].repeat(2), np.arange(50).repeat(2))
+    assert twice == pytest.approx(calibration.error_by_chance(p[:50]))  # two images of a patient are not two patients
+    assert "not shown to be off" in calibration.error_in_words(0.01, (mean, most))
+    assert "are off" in calibration.error_in_words(0.2, (mean, most))
 
 
 def test_flat_gives_plain_keys():
@@ -381,10 +435,40 @@ def test_a_scanner_that_predicts_the_outcome_is_found_and_test_rows_do_not_matte
 
 def test_subgroups_score_only_those_with_enough_patients():
     y, p = binary(100)
-    levels = {"sex": pd.Series(["f"] * 95 + ["m"] * 5)}
-    table = metrics.subgroups(levels, y, p, np.arange(100), n_bootstrap=50).set_index("level")
+    levels = {"sex": pd.Series(["f"] * 95 + ["m"] * 5), "gender": pd.Series(["1"] * 95 + ["0"] * 5)}
+    kept, said = subgroups.distinct(levels)
+    assert list(kept) == ["sex"] and said == ["gender parts the patients as sex does: it is shown once."]
+    table = subgroups.subgroups(kept, y, p, np.arange(100), n_bootstrap=50).set_index("level")
     assert table.loc["f", "auc"] == pytest.approx(sk.roc_auc_score(y[:95], p[:95]))
     assert table.loc["m", "images"] == 5 and np.isnan(table.loc["m", "auc"])
+    assert table.loc["f", "cases"] == y[:95].sum() and table.loc["f", "non_cases"] == 95 - y[:95].sum()
+    assert "No group is large enough" in subgroups.in_words(table.reset_index())
+
+
+def test_the_group_that_is_failed_stands_first_and_is_shown_to_be_worse():
+    rng = np.random.default_rng(2)
+    y, site = (rng.random(400) < 0.4).astype(int), np.where(np.arange(400) < 120, "far", "home")
+    p = expit(np.where(site == "far", 0, 3) * (y - 0.5) + rng.normal(size=400))
+    p[site == "far"] /= 2  # and too few cases are predicted there
+    levels = {"site": pd.Series(site), "coin": pd.Series(rng.integers(0, 2, 400).astype(str))}
+    found = subgroups.subgroups(levels, y, p, np.arange(400), n_bootstrap=100)
+    worst = found.iloc[0]
+    rest = sk.roc_auc_score(y[site == "home"], p[site == "home"])
+    assert worst["level"] == "far" and worst["gap"] == pytest.approx(worst["auc"] - rest) and worst["gap_high"] < 0
+    assert worst["calibration_intercept_low"] > 0
+    coins = found[found["column"] == "coin"]
+    assert (coins["gap_low"] < 0).all() and (coins["gap_high"] > 0).all()
+    assert subgroups.in_words(found).startswith("Worst: site: far (n = 120), AUC -0.")
+    y[:14] = np.arange(14) < 4
+    few = subgroups.subgroups({"x": pd.Series(["a"] * 14 + ["b"] * 386)}, y, p, np.arange(400), n_bootstrap=20)
+    few = few.set_index("level")
+    assert np.isnan(few.loc["a", "auc"]) and np.isfinite(few.loc["a", "accuracy"])  # four cases
+
+
+def test_baselines_are_called_as_the_network_is():
+    y, q = np.array([0, 0, 0, 1, 1]), np.array([0.1, 0.12, 0.15, 0.2, 0.3])
+    assert 0.15 < baselines.threshold(y, q, "binary", "youden") < 0.2
+    assert baselines.threshold(y * 0, q, "binary", "youden") == baselines.threshold(y, q, "multiclass", "youden") == 0.5
 
 
 def test_per_class_uses_the_most_probable_class():
@@ -412,10 +496,9 @@ def test_tables_to_read(tmp_path):
     groups = pd.DataFrame({"column": ["sex", "sex"], "level": ["F", "M"], "images": [9, 9], "patients": [8, 7]})
     for name, value in (("auc", [0.9, 0.6]), ("accuracy", [0.9, np.nan])):
         groups[[name, f"{name}_low", f"{name}_high"]] = np.array([value, np.subtract(value, 0.1), np.add(value, 0.1)]).T
-    drawn = metrics.limits_of(groups, "auc")
+    drawn = subgroups.limits_of(groups, "auc")
     assert list(drawn.index) == ["sex: F (n = 8)", "sex: M (n = 7)"]
-    assert metrics.apart_in_words(drawn, 0.65).startswith("1 of 2 intervals leave out the overall AUC 0.650")
-    assert metrics.subgroup_table(groups).loc[("sex", "M"), "accuracy"] == "not defined"
+    assert subgroups.table(groups).loc[("sex", "M"), "accuracy"] == "not defined"
     outcomes.write_workbook(tmp_path / "x.xlsx", {"images": pd.DataFrame({"name": ["=1+1"]})})
     assert pd.read_excel(tmp_path / "x.xlsx", sheet_name="images")["name"].tolist() == ["'=1+1"]
 
@@ -425,7 +508,7 @@ def test_sentences_say_what_the_numbers_are():
     assert calibration.overconfidence_in_words(table).endswith("the network promises too much.")
     assert calibration.overconfidence_in_words(table * np.nan) == ""
     gains = {"acquisition": {"value": 0.1, "low": 0.02, "high": 0.2}}
-    assert "+0.100 (+0.020 to +0.200): better than without images." in baselines.gains_in_words(gains, "patients")
+    assert "+0.100 (+0.020 to +0.200): better." in baselines.gains_in_words(gains, "patients")
     sizes = pd.DataFrame({"images": [40, 5], "yes": [10, 5]}, ["val", "test"])
     assert outcomes.expected_in_words(sizes, "yes").startswith("val: with 10 images of yes against 30")
     assert "test:" not in outcomes.expected_in_words(sizes, "yes"), "one class only"

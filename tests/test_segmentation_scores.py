@@ -254,7 +254,10 @@ def test_intervals_draw_patients_not_images():
     a, b = (scores.summary(table, n_bootstrap=1000).loc["dice"] for table in (one, ten))
     assert b[["value", "low", "high"]].tolist() == pytest.approx(a[["value", "low", "high"]].tolist())
     spread = stats.t.interval(0.95, 29, values.mean(), stats.sem(values))
-    assert [a["low"], a["high"]] == pytest.approx(spread, abs=0.02)
+    plain = intervals.estimate(values, np.arange(30), n_bootstrap=1000)
+    assert plain[1:] == pytest.approx(spread, abs=0.02) and a["high"] == plain[2]
+    failed = intervals.estimate(np.r_[values, 0], np.arange(31), n_bootstrap=1000)
+    assert a["low"] == failed[1] < plain[1]  # the lower limit reckons with a failure that did not occur
 
 
 def test_intervals_of_few_patients_hold_the_truth():

@@ -238,7 +238,14 @@ def test_pictures_show_the_marked_slice_before_and_after(data, cohort):
     assert [len(ax.collections) for ax in grid.flat] == [0, 0, 1], "the outline lies on the slice with the mask"
     extent = prepared.extents(cohort)
     assert extent.tolist() == [[5, 20, 24]] * 8 and prepared.extents(cohort, 2.0)[0].tolist() == [10, 20, 24]
-    shape = prepared.shape_of(extent, 96, 10, 2)
+    shape = (8, *prepared.shape_of(extent, 96, 10, 2))
+    big, train = np.vstack([extent, [5, 90, 90]]), np.arange(9) < 8
+    assert prepared.shape_of(big[train], 96, 10, 2) == shape[1:], "a large test image changes nothing"
+    assert ": 1 of the 1" in prepared.larger_in_words(big, train, 0)
+    assert prepared.larger_in_words(big[:8], train[:8], 0) == ""
+    assert prepared.channels_of(cohort.assign(channels=[3] * 5 + [1] * 3)) == 3
+    with pytest.raises(ValueError, match="no training patient has an image"):
+        prepared.shape_of(extent[:0], 96, 10, 2)
     assert shape == (8, 10, 24, 24, 2) and "became 24" in prepared.shape_in_words(shape, 96)
     made = [prepared.prepare(data, row, shape, ["lung"], marks=True) for _, row in cohort.iterrows()]
     pixels, places = (np.stack(parts) for parts in zip(*made, strict=True))

@@ -71,7 +71,13 @@ def test_the_true_model_is_calibrated_and_an_overconfident_one_is_not():
     assert true["ici"] <= true["e90"] and true["observed"] == pytest.approx(true["predicted"], abs=0.03)
     loud = calibration.calibration(days, event, probability(risk, 700, 2.0), 700, n_bootstrap=100)
     assert loud["slope"] == pytest.approx(0.5, abs=0.05) and loud["slope_high"] < 0.6
-    assert loud["ici"] > 0.08 and loud["ici_low"] > true["ici_high"]
+    assert loud["ici"] > 0.08 and "ici_low" not in loud
+    assert true["oe_low"] < 1 < true["oe_high"] and true["oe"] == pytest.approx(true["observed"] / true["predicted"])
+    few = calibration.calibration(days, event, 0.6 * probability(risk, 700), 700)
+    assert few["oe"] == pytest.approx(1 / 0.6, rel=0.06) and few["oe_low"] > 1
+    said = calibration.level_in_words({"fused": few, "true_one": true}, 700).splitlines()
+    assert "fused predicts 4" in said[0] and "% too few events by 700 days" in said[0]
+    assert said[1].startswith("true one predicts as many events as came")
     shy = calibration.calibration(days, event, probability(risk, 700, 0.5), 700)
     assert shy["slope"] == pytest.approx(2, abs=0.2)
     wrong = calibration.calibration(days, event, probability(-risk, 700), 700)

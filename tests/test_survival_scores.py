@@ -161,14 +161,14 @@ def test_paired_difference():
     (train, _), (test, risk) = cohort(300, 8), cohort(250, 9)
     noisy = risk + np.random.default_rng(0).normal(0, 1.5, 250)
     for name in ("c_harrell", "c_uno", "auc_700"):
-        gap = scores.difference(train, test, risk, noisy, name, horizons=[700.0], n_bootstrap=300)
-        back = scores.difference(train, test, noisy, risk, name, horizons=[700.0], n_bootstrap=300)
+        gap = scores.difference(train, test, risk, noisy, name, horizons=[700.0])
+        back = scores.difference(train, test, noisy, risk, name, horizons=[700.0])
         assert gap["value"] > 0 and gap["low"] > 0 and gap["low"] < gap["value"] < gap["high"]
         assert back["value"] == pytest.approx(-gap["value"]) and back["high"] < 0
     grid = np.arange(20.0, 1300, 20)
     baseline = scores.kaplan_meier_curve(train, grid)
     gain = scores.difference(train, test, None, None, "integrated_brier", grid, exponential(risk, grid),
-                                      baseline, [700.0], n_bootstrap=300)
+                                      baseline, [700.0])
     assert gain["high"] < 0  # the true curves are better than one curve for all
     with pytest.raises(ValueError, match="not among the scores: c_harrell, c_uno, auc_700"):
         scores.difference(train, test, risk, noisy, "auc", horizons=[700.0])
@@ -233,7 +233,7 @@ def test_pairs_that_both_exist_are_compared_and_a_model_that_knows_the_source_on
     (train, _), (test, risk) = cohort(200, 1), cohort(120, 2)
     site = np.where(risk > 0, "a", "b")
     risks = {"image": risk, "source": (risk > 0) * 1.0}
-    found = scores.differences(train, test, risks, n_bootstrap=50)
+    found = scores.differences(train, test, risks)
     assert list(found.index) == ["image minus source"] and found["value"].iloc[0] > 0
     assert scores.differences(train, test, {}).empty
     sources = pd.DataFrame({"site": site}, index=test.index)

@@ -1,6 +1,7 @@
 """Prepared images of a cohort: which shape they get, how one is made, what is lost on the way.
 
-They hold nothing fitted and do not depend on the split, so that folds and seeds share one file.
+They hold nothing fitted but their shape, which the training part decides: folds and seeds share one file where they
+agree on it.
 """
 
 from pathlib import Path
@@ -43,15 +44,37 @@ def extents(rows: pd.DataFrame, spacing_mm: float = 0.0) -> np.ndarray:
 
 
 def shape_of(extent: np.ndarray, size: int, depth: int, n_channels: int) -> tuple:
-    """Shape of the array of all prepared images: (n, [depth,] side, side, channels); images are never enlarged.
+    """Shape of a prepared image, ([depth,] side, side, channels); the images it is made from are never enlarged.
 
     Parameters
     ----------
-    extent : of `extents`; size : pixels of a side at most; depth : slices, 0: the median of the volumes
+    extent : of `extents`, the training images; size : pixels of a side at most; depth : slices, 0: the median of the
+        volumes
     """
+    if not len(extent):
+        raise ValueError("no training patient has an image: the shape of the prepared images is learnt from them; "
+                         "choose another split, or leave the images out")
     side = int(min(size, np.ceil(extent[:, -2:].max())))
     slices = [depth or int(np.median(np.round(extent[:, 0])))] if extent.shape[1] == 3 else []
-    return (len(extent), *slices, side, side, int(n_channels))
+    return (*slices, side, side, int(n_channels))
+
+
+def channels_of(rows: pd.DataFrame) -> int:
+    """Colour where most of these (training) images have it: 3, else 1."""
+    return 3 if (rows["channels"] >= 3).mean() > 0.5 else 1
+
+
+def larger_in_words(extent: np.ndarray, train: np.ndarray, spacing_mm: float) -> str:
+    """What becomes of images of the other parts that are larger than all of the training part; empty for none.
+
+    Parameters
+    ----------
+    extent : of `extents`, all images; train : (n,) which are of the training part
+    """
+    larger = (extent[~train, -2:] > extent[train, -2:].max() + 0.5).any(1).sum()
+    how = "cut about their centre" if spacing_mm else "shrunk to its size"
+    return (f"Larger than every training image, which alone decides the shape: {larger} of the {(~train).sum()} "
+            f"validation and test images; they are {how}." if larger else "")
 
 
 def shape_in_words(shape: tuple, size: int) -> str:

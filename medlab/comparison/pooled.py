@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from medlab.engine.parameters import compared_results, run_folder
-from medlab.statistics.intervals import left_out, limits, weights
-from medlab.statistics.measures import measure
+from medlab.statistics.intervals import jackknife, left_out, limits, weights
+from medlab.statistics.measures import measure, ratio
 from medlab.storage import read_json
 
 MEASURES = {"survival": ("c_harrell", "c_within_site"), "classification": ("auc", "accuracy"),
@@ -212,7 +212,10 @@ def arrays(one) -> tuple[np.ndarray, np.ndarray, str]:
 
 
 def classified(part, w) -> dict[str, np.ndarray]:
-    """AUC and accuracy over the rows of one seed: mean over its runs, weighted by the images drawn; dict of (b,)."""
+    """AUC and accuracy over the rows of one seed: mean over its runs, weighted by the images drawn; dict of (b,).
+
+    A fold without a class has no AUC: it is left out of that mean (and of a resample in which it is so).
+    """
     found, sizes = [], []
     for _, one in part.groupby("run", sort=False):
         units, (y, p, head) = one["unit"].to_numpy(), arrays(one)
@@ -220,9 +223,14 @@ def classified(part, w) -> dict[str, np.ndarray]:
         each = [measure(y, p, block, **options) for block in _blocks(w, units)]
         found.append({name: np.concatenate([m[name] for m in each]) for name in MEASURES["classification"]})
         sizes.append(w[:, units].sum(1))
-    sizes = np.array(sizes)
-    return {name: (np.array([one[name] for one in found]) * sizes).sum(0) / sizes.sum(0)
+    return {name: _over_runs(np.array([one[name] for one in found]), np.array(sizes))
             for name in MEASURES["classification"]}
+
+
+def _over_runs(values, sizes):
+    """Weighted mean (b,) over the runs (r, b); a run whose resample lacks a class counts for nothing there."""
+    defined = np.isfinite(values)
+    return ratio((np.where(defined, values, 0) * sizes).sum(0), (defined * sizes).sum(0))
 
 
 def models(table, group) -> list[str]:
@@ -271,7 +279,7 @@ def over_seeds(found) -> dict[tuple, np.ndarray]:
 
 
 def summary(vector, n_bootstrap) -> dict[str, float]:
-    """Value with its 95 % interval from a statistic over all weightings.
+    """Value with its 95 % interval (BCa) from a statistic over all weightings.
 
     Returns
     -------
@@ -279,6 +287,12 @@ def summary(vector, n_bootstrap) -> dict[str, float]:
     """
     value, draws, without = vector[0], vector[1:1 + n_bootstrap], vector[1 + n_bootstrap:]
     return dict(zip(("value", "low", "high"), (value, *limits(value, draws, without)), strict=True))
+
+
+def paired(vector, n_bootstrap) -> dict[str, float]:
+    """A difference with its 95 % interval (`statistics.intervals.jackknife`) from all weightings: value, low, high."""
+    ends = jackknife(vector[0], vector[1 + n_bootstrap:])
+    return dict(zip(("value", "low", "high"), (vector[0], *ends), strict=True))
 
 
 def means(found: dict, n_bootstrap: int) -> pd.DataFrame:
@@ -346,5 +360,5 @@ def difference(found, a, b, n_bootstrap) -> dict:
     seeds = [key[3] for key in found if key[:3] == a and (*b, key[3]) in found]
     gain = mean[a] - mean[b]
     same = np.abs(gain[np.isfinite(gain)]).max(initial=0) < 1e-12
-    out = {"value": 0.0, "low": 0.0, "high": 0.0} if same else summary(gain, n_bootstrap)
+    out = {"value": 0.0, "low": 0.0, "high": 0.0} if same else paired(gain, n_bootstrap)
     return out | {"seeds": {seed: float(found[*a, seed][0] - found[*b, seed][0]) for seed in seeds}}

@@ -11,6 +11,7 @@ import pandas as pd
 
 from medlab.cohorts import vocabulary
 from medlab.cohorts.preparation import as_usually_written
+from medlab.evaluation.calibration import operating_point
 from medlab.statistics.measures import NAMES, check
 from medlab.statistics.metrics import value_of, written
 
@@ -129,6 +130,17 @@ def groups(cohort, train, asked="auto", known=()) -> dict[str, pd.Series]:
     return found
 
 
+def threshold(y, q, head, rule) -> float:
+    """Where a `table_model` calls the positive class: chosen on validation as the network's own; 0.5 if it cannot be.
+
+    Parameters
+    ----------
+    y, q : (n,) 0/1 and probabilities of the validation images; rule : of `calibration.operating_point`
+    """
+    possible = head == "binary" and len(np.unique(y)) == 2
+    return operating_point(y, q, rule)["threshold"] if possible else 0.5
+
+
 def side_by_side(scored: dict, tables: dict) -> pd.DataFrame:
     """AUC and accuracy of each `table_model` and the columns it saw, as a table to read.
 
@@ -141,24 +153,24 @@ def side_by_side(scored: dict, tables: dict) -> pd.DataFrame:
 
 
 def in_words(scored: dict) -> str:
-    """Whether each `table_model` predicts the outcome on validation, without a pixel; one sentence each."""
+    """Whether each `table_model` predicts the outcome on validation; one sentence each."""
     said = []
     for name, one in scored.items():
-        able = "predicts the outcome: the network must beat it" if one.loc["auc", "low"] > 0.5 else \
-            "is not shown to predict the outcome"
-        said.append(f"Without a pixel, the {name} {able} (validation AUC {written(one).loc['auc']}).")
+        able = "predict the outcome: the network must beat it" if one.loc["auc", "low"] > 0.5 else \
+            "are not shown to predict the outcome"
+        said.append(f"Columns of {name} alone {able} (validation AUC {written(one).loc['auc']}).")
     return "\n".join(said)
 
 
 def gains_in_words(gains: dict, who: str) -> str:
-    """What the network gains over each answer without images; one sentence each.
+    """What the network gains over each answer without a network; one sentence each.
 
     Parameters
     ----------
-    gains : dict name -> `statistics.metrics.difference` of the AUC; who : what was resampled ("patients")
+    gains : dict name -> `statistics.metrics.difference` of the AUC; who : what is paired ("patients")
     """
     return "\n".join(
-        f"AUC of the network minus AUC of the {name}, the same {who} drawn for both: {gain['value']:+.3f} "
+        f"AUC of the network minus AUC of the {name}, paired by {who}: {gain['value']:+.3f} "
         f"({gain['low']:+.3f} to {gain['high']:+.3f}): "
-        f"{'better' if gain['low'] > 0 else 'not shown to be better'} than without images."
+        f"{'better' if gain['low'] > 0 else 'not shown to be better'}."
         for name, gain in gains.items())

@@ -9,59 +9,105 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, logit, softmax
+from scipy.stats import chi2
 
 from medlab.statistics.intervals import exact_interval, percentiles
 from medlab.statistics.measures import N_BINS, SMALLEST, check, expected_calibration_error
 from medlab.statistics.metrics import scores
 
 METHODS = ("auto", "none", "platt", "temperature", "vector")
-ENOUGH = 20  # validation images of the rarest class from which "auto" fits two numbers per class
+LEAST = 20  # patients of the rarer outcome on validation below which nothing is fitted
+LEVEL = 0.05  # "auto" fits where the validation part contradicts the probabilities at this level
 
 
-def fit_calibration(y, p, head="binary", method="auto") -> dict:
+def fit_calibration(y, p, head="binary", method="auto", patients=None) -> dict:
     """Fit a map of the network's probabilities to observed frequencies, on the validation split.
+
+    A map fitted on few cases makes good probabilities worse. So nothing is fitted from fewer than 20 patients of the
+    rarer outcome; ``auto`` moreover leaves probabilities alone that the validation part does not contradict
+    (likelihood ratio test, images of one patient counted as one).
 
     Parameters
     ----------
-    y, p : outcomes and probabilities of the validation images, see `statistics.measures.check`
+    y, p, patients : outcomes, probabilities and patients of the validation images, see `statistics.measures.check`
     method : ``platt`` (slope and intercept on the logit; binary and multilabel, Platt 1999 with his smoothed
         targets), ``temperature`` (one slope), ``vector`` (slope and intercept per class; Guo et al. 2017),
         ``none``, or ``auto``: platt; with several classes vector, or temperature if a class has fewer than 20
-        images
+        patients
 
     Returns
     -------
-    dict of plain values: method, scale, bias, n, reason (why nothing was fitted, else ""). Slopes are
-    positive, so that for two classes the ranking of the images, and with it the AUC, never changes.
+    dict of plain values: method, scale, bias, n, reason (why nothing was fitted, or not for all labels, else ""),
+    shares (of each class or label on validation: the case mix that the map holds for). Slopes are positive, so that for
+    two classes the ranking of the images, and with it the AUC, never changes.
     """
     if method not in METHODS:
         raise ValueError(f"calibration is {method!r}; expected one of {', '.join(METHODS)}")
     two = head in ("binary", "multilabel")
     if (method == "platt" and not two) or (method == "vector" and two):
         raise ValueError(f"calibration {method!r} does not fit a {head} outcome; use 'auto' or 'temperature'")
-    y, p, _ = check(y, p, None, head)
+    y, p, who = check(y, p, patients, head)
     k = 1 if head == "binary" else p.shape[1]
-    nothing = {"method": "none", "scale": [1.0] * k, "bias": [0.0] * k, "n": len(y)}
-    columns = y.reshape(len(y), k) if two else np.eye(k)[y]
-    counts = np.concatenate([np.nansum(columns, 0), np.nansum(1 - columns, 0)]) if two else columns.sum(0)
-    if method == "none" or not len(y) or counts.min() == 0:
-        short = "no validation images" if not len(y) else "a class without validation images"
-        return nothing | {"reason": "" if method == "none" else short}
-    if two:
-        fits = [_platt(columns[:, c], p.reshape(len(p), k)[:, c], method != "temperature") for c in range(k)]
-        scale, bias = np.transpose(fits)
-        method = method.replace("auto", "platt")
-        return {"method": method, "scale": [*scale], "bias": [*bias], "n": len(y), "reason": ""}
-    if method == "auto":
-        method = "vector" if counts.min() >= ENOUGH else "temperature"
-    scale, bias = _softmax_fit(y, p, method == "vector")
-    return {"method": method, "scale": [*scale], "bias": [*bias], "n": len(y), "reason": ""}
+    columns = y.reshape(len(y), k).astype(float) if two else np.eye(k)[y]
+    found = {"method": "none", "scale": [1.0] * k, "bias": [0.0] * k, "n": len(y), "reason": "",
+             "shares": [float(np.nanmean(c)) for c in columns.T] if len(y) else [np.nan] * k}
+    if method == "none":
+        return found
+    if not two:
+        return found | _several(y, p, who, method)
+    fits = [_two(columns[:, c], p.reshape(len(p), k)[:, c], who, method) for c in range(k)]
+    scale, bias, reasons = zip(*fits, strict=True)
+    left = [reason for reason in reasons if reason]
+    if len(left) == k:
+        return found | {"reason": left[0]}
+    said = f"{len(left)} of {k} labels are left as they are: {left[0]}" if left else ""
+    return found | {"method": method.replace("auto", "platt"), "scale": [*scale], "bias": [*bias], "reason": said}
+
+
+def _rarer(hit, who):
+    """Patients of the rarer of two outcomes."""
+    return min(len(np.unique(who[hit == side])) for side in (0, 1))
+
+
+def _few(n):
+    return f"{n} patients of the rarer outcome on validation, {LEAST} are needed" if n < LEAST else ""
+
+
+def _uncontradicted(gain, who, numbers):
+    """Reason not to fit: the log-likelihood gained (of images) is what `numbers` fitted to chance would gain."""
+    chance = chi2.sf(2 * gain * len(np.unique(who)) / len(who), numbers)
+    return f"validation does not contradict the probabilities (p = {chance:.2f})" if chance >= LEVEL else ""
+
+
+def _two(y, p, who, method):
+    """Slope, intercept and the reason where they are 1 and 0, of one outcome that is or is not."""
+    known = ~np.isnan(y)
+    y, p, who = y[known], p[known], who[known]
+    if reason := _few(_rarer(y, who)):
+        return 1.0, 0.0, reason
+    scale, bias = _platt(y, p, method != "temperature")
+    x = logit(np.clip(p, SMALLEST, 1 - SMALLEST))
+    gain = sum(sign * (y * z - np.logaddexp(0, z)).sum() for sign, z in ((1, scale * x + bias), (-1, x)))
+    reason = _uncontradicted(gain, who, 2 if method != "temperature" else 1) if method == "auto" else ""
+    return (1.0, 0.0, reason) if reason else (scale, bias, "")
+
+
+def _several(y, p, who, method):
+    """The same for several classes; the outcome of a temperature is whether the call was right."""
+    n = min(len(np.unique(who[y == c])) for c in range(p.shape[1])) if method != "temperature" else 0
+    vector = method == "vector" or (method == "auto" and n >= LEAST)
+    if reason := _few(n if vector else _rarer((p.argmax(1) == y).astype(int), who)):
+        return {"reason": reason}
+    scale, bias = _softmax_fit(y, p, vector)
+    x, rows = np.log(np.maximum(p, SMALLEST)), np.arange(len(y))
+    gain = (log_softmax(np.array(scale) * x + bias, axis=1) - log_softmax(x, axis=1))[rows, y].sum()
+    reason = _uncontradicted(gain, who, 2 * p.shape[1] - 1 if vector else 1) if method == "auto" else ""
+    return {"reason": reason} if reason else {"method": "vector" if vector else "temperature", "scale": scale,
+                                              "bias": bias}
 
 
 def _platt(y, p, with_bias):
-    known = ~np.isnan(y)
-    y, x = y[known], logit(np.clip(p[known], SMALLEST, 1 - SMALLEST))
-    hits = y.sum()
+    x, hits = logit(np.clip(p, SMALLEST, 1 - SMALLEST)), y.sum()
     target = np.where(y == 1, (hits + 1) / (hits + 2), 1 / (len(y) - hits + 2))
 
     def loss(v):
@@ -122,12 +168,41 @@ def reliability(y, p, patients=None, n_bins=N_BINS) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["probability", "frequency", "low", "high", "n"])
 
 
-def error_by_chance(p, n_draws=200, seed=0) -> float:
-    """Expected calibration error that a perfectly calibrated p (n,) would show with so few images."""
+def error_by_chance(p, patients=None, n_draws=1000, seed=0) -> tuple[float, float]:
+    """Expected calibration error that a perfectly calibrated p (n,) would show with so few patients.
+
+    Parameters
+    ----------
+    patients : (n,), whose images share their luck; None = each image its own
+
+    Returns
+    -------
+    mean, and the value that 95 % of such samples stay below (consistency band: Broecker and Smith 2007)
+    """
     p = np.asarray(p, float)
-    drawn = np.random.default_rng(seed).random((n_draws, len(p))) < p
+    who = np.arange(len(p)) if patients is None else pd.factorize(np.asarray(patients))[0]
+    drawn = np.random.default_rng(seed).random((n_draws, len(np.unique(who))))[:, who] < p
     one = np.ones((1, len(p)))
-    return float(np.mean([expected_calibration_error(y.astype(float), p, one)[0] for y in drawn]))
+    found = [expected_calibration_error(y.astype(float), p, one)[0] for y in drawn]
+    return float(np.mean(found)), float(np.quantile(found, 0.95))
+
+
+def error_in_words(error: float, by_chance: tuple) -> str:
+    """A calibration error beside what chance alone gives (`error_by_chance`), a sentence."""
+    mean, most = by_chance
+    found = "above that: the probabilities are off" if error > most else "within that: not shown to be off"
+    return (f"ECE {error:.3f}. A perfectly calibrated network would show {mean:.3f} on average with so few patients, "
+            f"and at most {most:.3f} in 95 of 100 samples; this one lies {found}. The ECE has no interval: it is never "
+            "0 in a sample, all its resamples lie too high, and none of the usual intervals holds its promise.")
+
+
+def fit_in_words(fit: dict, names) -> str:
+    """What `fit_calibration` did; names : of the classes or labels (binary: of the positive class alone)."""
+    if fit["method"] == "none":
+        return f"No calibration is fitted{': ' if fit['reason'] else ''}{fit['reason']}."
+    mix = ", ".join(f"{share:.0%} {name}" for share, name in zip(fit["shares"], names, strict=True))
+    return (f"Calibrated by {fit['method']} on {fit['n']} validation images, for a case mix of {mix}."
+            + f" {fit['reason']}." * bool(fit["reason"]))
 
 
 def operating_point(y, p, rule="youden") -> dict:

@@ -196,11 +196,12 @@ def error_titles(errors, names, rows, positive=None) -> list[str]:
 
 
 def predictions(table, rows, y, p, q, head, outputs, threshold=0.5) -> pd.DataFrame:
-    """One row per image: identity, truth, probabilities before (p) and after (q) calibration, call.
+    """One row per image: identity, truth, probabilities before (p) and, where fitted, after (q) calibration, call.
 
     Parameters
     ----------
-    table : split.parquet; rows : positions of the predicted rows; y, p, q : aligned with the table
+    table : split.parquet; rows : positions of the predicted rows; y, p, q : aligned with the table; q None where no
+        calibration was fitted
     """
     keep = [name for name in ("row", "patient_id", "image", "frame", "split") if name in table]
     out, names = table.iloc[rows][keep].reset_index(drop=True), np.array(outputs, object)
@@ -211,7 +212,9 @@ def predictions(table, rows, y, p, q, head, outputs, threshold=0.5) -> pd.DataFr
     else:
         out["outcome"], out["called"], out["correct"] = names[y[rows]], names[calls], calls == y[rows]
     for k, name in enumerate(outputs[1:] if head == "binary" else outputs):
-        out[f"p_{name}"], out[f"p_{name}_calibrated"] = (z[rows].reshape(len(rows), -1)[:, k] for z in (p, q))
+        for ending, z in (("", p), ("_calibrated", q)):
+            if z is not None:
+                out[f"p_{name}{ending}"] = z[rows].reshape(len(rows), -1)[:, k]
     return out
 
 

@@ -183,8 +183,8 @@ def summary(table, by="patient_id", measures=None, n_bootstrap=2000, seed=0, lev
     Returns
     -------
     DataFrame indexed by measure: value, low, high, statistic ("mean" or "median"), median, n (rows), n_patients,
-    undefined (rows without a value), both_empty, one_empty (rows). No interval (NaN) with fewer than 3 patients or
-    where all values agree.
+    undefined (rows without a value), both_empty, one_empty (rows). The lower limit of a mean reckons with one failure
+    more than there was. No interval (NaN) with fewer than 3 patients or where all values agree.
     """
     if not len(table):
         raise ValueError("no cases to summarise: is the split empty?")
@@ -194,7 +194,8 @@ def summary(table, by="patient_id", measures=None, n_bootstrap=2000, seed=0, lev
     for name in measures:
         good = table[table[name].notna()]
         statistic = "median" if _base(name) in MEDIANS else "mean"
-        value, low, high = estimate(good[name].to_numpy(float), good[by], statistic, n_bootstrap, seed, level)
+        value, low, high = estimate(good[name].to_numpy(float), good[by], statistic, n_bootstrap, seed, level,
+                                    lowest=0.0)  # every measure that is averaged lies in 0..1
         rows[name] = {"value": value, "low": low, "high": high, "statistic": statistic,
                       "median": good[name].median(), "n": len(good), "n_patients": good[by].nunique(),
                       "undefined": len(table) - len(good), "both_empty": int(table["both_empty"].sum()),

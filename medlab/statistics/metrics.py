@@ -8,7 +8,15 @@ resamples in which a measure is undefined (no case of a class) are left out and 
 import numpy as np
 import pandas as pd
 
-from medlab.statistics.intervals import auc_interval, exact_interval, left_out, limits, percentiles, weights
+from medlab.statistics.intervals import (
+    auc_interval,
+    exact_interval,
+    jackknife,
+    left_out,
+    limits,
+    percentiles,
+    weights,
+)
 from medlab.statistics.measures import NAMES, check, from_confusion, measure
 
 PROPORTIONS = ("accuracy", "recall", "specificity", "precision", "npv")
@@ -39,7 +47,7 @@ def _all_right(y, who, k, level):
 
 
 def _interval(name, value, draws, without, shares, level):
-    """Exact for proportions, reflected for the ECE (its resamples lie too high), BCa for the rest."""
+    """Exact for proportions, BCa for the rest; none for the ECE, whose resamples all lie too high."""
     good = draws[np.isfinite(draws)]
     if name in shares:
         n, m = shares[name]
@@ -47,10 +55,7 @@ def _interval(name, value, draws, without, shares, level):
             return np.nan, np.nan
         size = value * (1 - value) / good.var() if 0 < value < 1 and good.var() > 0 else m
         return exact_interval(value, np.clip(size, 1, n), level)
-    ends = limits(value, draws, without, level)
-    if name == "ece" and np.isfinite(ends).all():
-        return tuple(np.clip(2 * value - np.array(percentiles(good, level)[::-1]), 0, 1))
-    return ends
+    return (np.nan, np.nan) if name == "ece" else limits(value, draws, without, level)
 
 
 def scores(y, p, patients=None, head="binary", threshold=0.5, n_bootstrap=2000, seed=0, level=0.95,
@@ -103,12 +108,16 @@ def _at_the_end(table, y, p, who, head, level):
     return table
 
 
-def difference(y, p, q, patients=None, name="auc", n_bootstrap=2000, seed=0, level=0.95, **options) -> dict[str, float]:
+def difference(y, p, q, patients=None, name="auc", level=0.95, **options) -> dict[str, float]:
     """Paired difference of one measure between two sets of probabilities for the same images.
+
+    Parameters
+    ----------
+    y, p, q, patients : see `statistics.measures.check`; options : of `statistics.measures.measure`
 
     Returns
     -------
-    dict: value (of p minus of q), low, high. The same resamples serve both, so the pairing is kept.
+    dict: value (of p minus of q), low, high (`statistics.intervals.jackknife`, patients left out in turn)
     """
     y, p, who = check(y, p, patients, options.get("head", "binary"))
     q = check(y, q, None, options.get("head", "binary"))[1]
@@ -116,10 +125,8 @@ def difference(y, p, q, patients=None, name="auc", n_bootstrap=2000, seed=0, lev
     def gain(w):
         return measure(y, p, w, **options)[name] - measure(y, q, w, **options)[name]
 
-    value = gain(np.ones((1, len(y))))[0]
-    draws = np.concatenate([gain(w) for w in weights(who, n_bootstrap, seed)])
-    low, high = _interval("difference", value, draws, gain(left_out(who)), {}, level)
-    return {"value": value, "low": low, "high": high}
+    value = float(gain(np.ones((1, len(y))))[0])
+    return dict(zip(("value", "low", "high"), (value, *jackknife(value, gain(left_out(who)), level)), strict=True))
 
 
 def roc_band(y, p, patients=None, n_bootstrap=1000, seed=0, level=0.95) -> pd.DataFrame:
@@ -159,34 +166,6 @@ def per_class(y, p, patients, head, names, n_bootstrap=2000, seed=0) -> dict[str
     return found
 
 
-def subgroups(levels, y, p, patients, head="binary", threshold=0.5, least=10, n_bootstrap=2000, seed=0) -> pd.DataFrame:
-    """AUC and accuracy within each level of each column.
-
-    Parameters
-    ----------
-    levels : dict column -> Series (n,) of level names, NaN = unknown
-    least : patients below which a level is counted but not scored
-
-    Returns
-    -------
-    DataFrame: column, level, images, patients, auc, auc_low, auc_high, accuracy, ...; NaN where not scored.
-    """
-    rows = []
-    for column, level in levels.items():
-        present = set(level.dropna())
-        ordered = list(level.cat.categories) if hasattr(level, "cat") else sorted(present, key=str)
-        for name in [name for name in ordered if name in present]:
-            inside = np.flatnonzero((level == name).to_numpy())
-            row = {"column": column, "level": str(name), "images": len(inside)}
-            row["patients"] = len(pd.unique(patients[inside]))
-            if row["patients"] >= least:
-                one = scores(y[inside], p[inside], patients[inside], head, threshold, n_bootstrap, seed)
-                row |= flat(one.loc[["auc", "accuracy"]])
-            rows.append(row)
-    names = [name + end for name in ("auc", "accuracy") for end in ("", "_low", "_high")]
-    return pd.DataFrame(rows, columns=["column", "level", "images", "patients", *names])
-
-
 def flat(table, prefix="") -> dict[str, float]:
     """The table of `scores` as plain keys for a JSON file: auc, auc_low, auc_high, ..."""
     return {prefix + name + end: row[column] for name, row in table.iterrows()
@@ -210,9 +189,10 @@ def beside(table, others: dict, name="95 % interval") -> pd.DataFrame:
 
     Parameters
     ----------
-    others : dict title -> Series of values by measure; name : title of the first column
+    others : dict title -> Series of values by measure, or a table of `scores`; name : title of the first column
     """
-    shown = {name: written(table)} | {title: values.round(3) for title, values in others.items()}
+    shown = {name: written(table)} | {title: written(one) if isinstance(one, pd.DataFrame) else one.round(3)
+                                      for title, one in others.items()}
     return pd.DataFrame(shown).loc[table.index].rename(NAMES).fillna("-")
 
 
@@ -221,23 +201,3 @@ def class_table(per_class: dict, counts) -> pd.DataFrame:
     keep = ["auc", "average_precision", "recall", "specificity", "precision", "f1"]
     texts = {f"{name} (n = {counts[name]})": written(one).loc[keep] for name, one in per_class.items()}
     return pd.DataFrame(texts).T.rename(columns=NAMES)
-
-
-def limits_of(subgroups, name: str) -> pd.DataFrame:
-    """One measure of the table of `subgroups`: value, low, high, indexed "column: level (n = patients)"."""
-    names = [f"{row.column}: {row.level} (n = {row.patients})" for row in subgroups.itertuples()]
-    found = subgroups[[name, f"{name}_low", f"{name}_high"]].set_axis(["value", "low", "high"], axis=1)
-    return found.set_axis(names)
-
-
-def subgroup_table(subgroups) -> pd.DataFrame:
-    """The table of `subgroups` (not empty) as a table to read."""
-    texts = {NAMES.get(name, name): written(limits_of(subgroups, name)).to_numpy() for name in ("auc", "accuracy")}
-    return subgroups.set_index(["column", "level"])[["images", "patients"]].assign(**texts)
-
-
-def apart_in_words(drawn, overall: float) -> str:
-    """Which intervals (value, low, high by name) leave out the overall AUC, and how many would by chance."""
-    apart = drawn.index[(drawn["low"] > overall) | (drawn["high"] < overall)]
-    return (f"{len(apart)} of {len(drawn)} intervals leave out the overall AUC {overall:.3f}; by chance about "
-            f"{0.05 * len(drawn):.1f} would. {', '.join(apart)}")

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from medlab.statistics import concordance, metrics
-from medlab.statistics.intervals import left_out, limits, weights
+from medlab.statistics.intervals import jackknife, left_out, limits, weights
 from medlab.statistics.measures import ratio
 from medlab.survival import hazards
 
@@ -154,17 +154,15 @@ def scores(train, test, risk, grid=None, S=None, horizons=(365.0,), strata=None,
 
 
 def difference(train, test, risk_a, risk_b, name="c_harrell", grid=None, S_a=None, S_b=None, horizons=(365.0,),
-               strata=None, n_bootstrap=1000, seed=0, level=0.95) -> dict[str, float]:
-    """Paired difference a - b of one score on the same patients, same resamples: dict value, low, high."""
+               strata=None, level=0.95) -> dict[str, float]:
+    """Paired difference a - b of one score on the same patients: dict value, low, high (`intervals.jackknife`)."""
     horizons, _ = _check(train, test, horizons, risk_a, risk_b)
     one, two = (weighted(train, test, r, grid, s, horizons, strata) for r, s in ((risk_a, S_a), (risk_b, S_b)))
     if name not in one or name not in two:
         raise ValueError(f"{name!r} is not among the scores: {', '.join(k for k in one if k in two)}")
-    w, b = _rows(_who(test), n_bootstrap, seed)
-    found = one[name](w) - two[name](w)
-    value = (one[name](np.ones((1, len(test)))) - two[name](np.ones((1, len(test)))))[0]
-    low, high = limits(value, found[1:1 + b], found[1 + b:], level) if b else (np.nan, np.nan)
-    return {"value": float(value), "low": float(low), "high": float(high)}
+    w = np.vstack([np.ones((1, len(test))), left_out(_who(test))])
+    value, *without = one[name](w) - two[name](w)
+    return dict(zip(("value", "low", "high"), (float(value), *jackknife(value, np.array(without), level)), strict=True))
 
 
 def kaplan_meier_curve(train, grid) -> np.ndarray:
@@ -245,7 +243,7 @@ def over_time(train, test, risks, grid, curves, horizon, n_times=16) -> pd.DataF
     return pd.DataFrame(found, index=times if found else None)
 
 
-def differences(train, test, risks, pairs=PAIRS, n_bootstrap=1000, seed=0) -> pd.DataFrame:
+def differences(train, test, risks, pairs=PAIRS) -> pd.DataFrame:
     """`difference` of Harrell's C for each pair of models that both exist: DataFrame by "a minus b": value, low, high.
 
     Parameters
@@ -253,7 +251,7 @@ def differences(train, test, risks, pairs=PAIRS, n_bootstrap=1000, seed=0) -> pd
     risks : dict model -> (n,)
     """
     found = {f"{a} minus {b}".replace("_", " "):
-             difference(train, test, risks[a], risks[b], "c_harrell", n_bootstrap=n_bootstrap, seed=seed)
+             difference(train, test, risks[a], risks[b], "c_harrell")
              for a, b in pairs if a in risks and b in risks}
     return pd.DataFrame(found, index=["value", "low", "high"]).T.astype(float)
 
