@@ -293,7 +293,8 @@ def test_the_code_of_a_section_is_one_fold_and_an_empty_section_is_left_out():
     folded = text("## Folded", metadata={"tags": ["fold"]})
     notebook = nbformat.v4.new_notebook(cells=[
         text("# Title\n\nWhy?\n\n| | |\n|---|---|\n| **Reads** | a |\n\nLead."), code("x = 1"), text("## First"),
-        code("y = 2"), shown, text("## Boxes\n\nProse."), skipped, folded, shown, text("## Believe\n\n- a"), code("z = 4")])
+        code("y = 2"), shown, text("## Boxes\n\nProse."), skipped, folded, shown, text("## Believe\n\n- a"),
+        code("z = 4")])
     html = pages.notebook_page(notebook, "t", {"state": "done", "text": ""}, [], [])
     soup = BeautifulSoup(html, "html.parser")
     assert [one.get_text() for one in soup.select(".section h2")] == ["First", "Folded", "How this page was made"]

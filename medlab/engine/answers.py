@@ -7,48 +7,13 @@ JupyterLab where it is given (`medlab.engine.runs.answer`).
 from collections.abc import Iterable, Sequence
 
 from medlab.engine.templates import render
-from medlab.storage import plain
+from medlab.statistics.keys import NUMBER
 
 MIME = "application/vnd.medlab.answer+json"
-NUMBER = {"name": None, "value": None, "low": None, "high": None, "n": "", "who": "", "beside": {}, "ceiling": {},
-          "zero": 0.0, "unit": "", "digits": 3}
-
-
-def number(name: str, value, low=None, high=None, **more) -> dict:
-    """One key number as pages show it: the number, its interval, and bars beside what it is to be compared with.
-
-    Parameters
-    ----------
-    name : what it is, with the part it is of: "AUC, test part"
-    value, low, high : float, int, text or None (not defined: it is shown as that)
-    more : ``n`` (text: "48 patients, 11 malignant"), ``who`` (what the number is of, where others stand beside it),
-        ``beside`` and ``ceiling`` (name -> value: baselines, and what could be reached at best), ``zero`` (where the
-        bars begin, 0.5 for a C or an AUC), ``unit`` and ``digits`` behind the point.
-
-    Raises
-    ------
-    ValueError
-        For a fact that no page would show.
-
-    Examples
-    --------
-    >>> number("AUC", 0.8, 0.7, 0.9, beside={"table": 0.7})["beside"]
-    {'table': 0.7}
-    """
-    unknown = sorted(set(more) - set(NUMBER))
-    if unknown:
-        raise ValueError(f"key number {name!r}: {', '.join(unknown)} is not shown anywhere; known are "
-                         f"{', '.join(NUMBER)}")
-    return plain(NUMBER | {"name": name, "value": value, "low": low, "high": high} | more)
-
-
-def from_row(name: str, row, **more) -> dict:
-    """A key number from a row with ``value``, ``low`` and ``high`` (a Series, a dict), see `number`."""
-    return number(name, *(row.get(key) for key in ("value", "low", "high")), **more)
 
 
 def answer(sentences: str | Iterable[str], numbers: Sequence[dict] = (), warnings: Iterable[str] = ()) -> dict:
-    """What a notebook answers, as it is stored: ``sentences``, ``numbers`` (of `number`) and ``warnings``."""
+    """What a notebook answers, as it is stored: ``sentences``, ``numbers`` (`statistics.keys.number`), ``warnings``."""
     def words(given):
         return [str(one) for one in ([given] if isinstance(given, str) else given) if str(one).strip()]
 

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from medlab.engine import answers, sections
 from medlab.engine.templates import HERE, render
+from medlab.statistics import keys
 from medlab.storage import digest, digest_of
 
 NAVIGATION = re.compile(r'<nav class="steps">.*?</nav>', re.DOTALL)  # of a page, see navigation.html.j2
@@ -78,7 +79,7 @@ def notebook_page(notebook, title, status, provenance, links, synthetic=False, c
 
 
 def key_numbers(results, labels) -> list[dict]:
-    """Numbers with limits found in the result files of a run, as `answers.number` makes them.
+    """Numbers with limits found in the result files of a run, as `statistics.keys.number` makes them.
 
     Parameters
     ----------
@@ -105,7 +106,7 @@ def key_numbers(results, labels) -> list[dict]:
         if low in results and high in results and isinstance(value, (int, float, type(None))):
             baseline = (results.get("baselines") or {}).get(name)
             beside = {"trivial baseline": baseline} if isinstance(baseline, (int, float)) else {}
-            rows.append(answers.number(labels.get(name, name.replace("_", " ")), value, results[low], results[high],
+            rows.append(keys.number(labels.get(name, name.replace("_", " ")), value, results[low], results[high],
                                        beside=beside))
     for model, inner in (results.get("models") or {}).items():
         rows += [row | {"name": f"{model.replace('_', ' ')}: {row['name']}"} for row in key_numbers(inner, labels)]
@@ -146,7 +147,8 @@ def runs_index(rows) -> str:
     Parameters
     ----------
     rows : list of dict
-        ``run``, ``state``, ``text``, ``title`` (of its dataset), ``dataset`` (its name), ``synthetic``, ``numbers`` (of `answers.number`), ``finished``, and ``repeats`` (list of such rows that are folded below it).
+        ``run``, ``state``, ``text``, ``title`` (of its dataset), ``dataset`` (its name), ``synthetic``, ``numbers`` (of
+        `statistics.keys.number`), ``finished``, and ``repeats`` (list of such rows that are folded below it).
     """
     def prepared(row):
         return row | {"numbers": answers.shown({"numbers": row["numbers"]})["numbers"],

@@ -165,7 +165,7 @@ def answer(sentences, numbers=(), warnings=()) -> None:
     Parameters
     ----------
     sentences : one to three sentences that answer the question of the notebook from its results
-    numbers : key numbers, see `answers.number`
+    numbers : key numbers, see `statistics.keys.number`
     warnings : what a reader must not miss
     """
     from IPython.display import display

@@ -17,7 +17,8 @@ CELLS = """{% extends 'basic/index.html.j2' %}
 {% block output_area_prompt %}{% endblock %}
 {% block stream_stdout %}<div class="said">{{ output.text | sentences }}</div>{% endblock %}
 {% block data_png scoped %}{% set shown = output.metadata.get('medlab', {}) %}
-<figure><img alt="{{ shown.alt | escape_html }}" src="data:image/png;base64,{{ output.data['image/png'] | escape_html }}">
+<figure><img alt="{{ shown.alt | escape_html }}"
+ src="data:image/png;base64,{{ output.data['image/png'] | escape_html }}">
 {% if shown.caption %}<figcaption>{{ shown.caption | escape_html }}</figcaption>{% endif %}</figure>{% endblock %}"""
 
 
