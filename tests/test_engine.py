@@ -303,7 +303,7 @@ def test_the_code_of_a_section_is_one_fold_and_an_empty_section_is_left_out():
     assert [all(line in one for line in lines) for one, lines in zip(
         codes, (["x = 1", "y = 2", "print(3)"], ["# needs: b", "print(3)"], ["z = 4"]), strict=True)] == [True] * 3
     assert soup.select_one("details.section h2").get_text() == "Folded" and "no boxes" in soup.get_text()
-    assert soup.select_one(".question").get_text() == "Why?" and soup.select_one(".lead").get_text() == "Lead."
+    assert soup.select_one(".question").get_text() == "Why?" and soup.select_one(".lead").get_text().strip() == "Lead."
     assert soup.select_one("#made table").get_text().split() == ["Reads", "a"] and not soup.select_one(".lead table")
 
 

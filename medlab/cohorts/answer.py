@@ -25,17 +25,21 @@ def of_dataset(about: dict, tables: dict, counts: dict) -> tuple[list, list, lis
         days = survival["median_followup_days"]
         watched = f"; median follow-up {days / 365.25:.1f} years" if days else ""
         numbers.append(keys.number("events", survival["n_events"], n=f"of {survival['n_patients']} patients{watched}"))
+    misleading = {}
     for outcome, table in tables.items():
-        technical = table[table["technical"]]
-        misleading = list(technical.index[technical["low"] > 0.5])
-        sentences.append(f"How an image was taken predicts {outcome} ({', '.join(misleading)}): a network could learn "
-                         "that instead." if misleading else "Nothing technical (site, scanner, size of the image) is "
-                         f"shown to predict {outcome}.")
+        technical = table[table["technical"].astype(bool)]
+        misleading[outcome] = list(technical.index[technical["low"] > 0.5])
         if len(table):
             top, beside = table["value"].idxmax(), {"chance": 0.5}
             beside |= {"best technical column": technical["value"].max()} if len(technical) else {}
-            numbers.append(keys.from_row(f"strongest single column for {outcome}: {top}", table.loc[top], zero=0.5,
-                                         who=table.loc[top, "measure"], beside=beside))
+            name = f"strongest single column for {outcome}: {top.replace('_', ' ')}"
+            numbers.append(keys.from_row(name, table.loc[top], zero=0.5, who=table.loc[top, "measure"], beside=beside))
+    sentences += [f"How an image was taken predicts {outcome} ({', '.join(names)}): a network could learn that instead."
+                  for outcome, names in misleading.items() if names]
+    clean = [outcome for outcome, names in misleading.items() if not names]
+    if clean:
+        sentences.append("Nothing technical (site, scanner, size of the image) is shown to predict "
+                         f"{' or '.join(clean)}.")
     findings = about["findings"]
     more = [f"and {len(findings) - 3} more, listed under 'What is written'"] if len(findings) > 3 else []
     return sentences, numbers, findings[:3] + more

@@ -25,5 +25,5 @@ def of(result: dict, labelled: dict, apart: dict, main: dict) -> tuple[list, lis
         ranked = {model: one for model, one in result["models"].items() if isinstance(one.get(measure), (int, float))}
         numbers += [keys.of_result(f"{label}: {model.replace('_', ' ')}", one, measure, n=size)
                     for model, one in list(ranked.items())[:3]]
-    numbers += [keys.from_row(f"difference: {name}", one) for name, one in list(apart.items())[:2]]
+    numbers += [keys.from_row(f"difference: {name}", one, sign="+") for name, one in list(apart.items())[:2]]
     return sentences, numbers, result["remarks"][:3]

@@ -21,7 +21,7 @@ def answer(sentences: str | Iterable[str], numbers: Sequence[dict] = (), warning
             "warnings": words(warnings)}
 
 
-def written(value, digits=3, unit="") -> str:
+def written(value, digits=3, unit="", sign="") -> str:
     """A number as pages write it.
 
     Examples
@@ -33,7 +33,7 @@ def written(value, digits=3, unit="") -> str:
         return "not defined"
     if isinstance(value, str):
         return value
-    text = str(value) if isinstance(value, int) else f"{value:.{digits}f}"
+    text = f"{value:{sign}}" if isinstance(value, int) else f"{value:{sign}.{digits}f}"
     return f"{text} {unit}" if unit else text
 
 
@@ -45,9 +45,9 @@ def bars(one: dict) -> list[dict]:
     list of dict: ``label``, ``text``, ``own``, ``start`` and ``width`` of the bar, ``low`` and ``high`` of the interval
     (or None).
     """
-    rows = [(label, value, "") for label, value in one["beside"].items()]
+    rows = [(label, value, "") for label, value in one["beside"]]
     rows += [(one["who"] or "here", one["value"], "own")]
-    rows += [(label, value, "ceiling") for label, value in one["ceiling"].items()]
+    rows += [(label, value, "ceiling") for label, value in one["ceiling"]]
     rows = [row for row in rows if isinstance(row[1], (int, float))]
     if len(rows) < 2 or not any(kind == "own" for *_, kind in rows):
         return []
@@ -70,9 +70,10 @@ def bars(one: dict) -> list[dict]:
 
 def shown(one: dict) -> dict:
     """An answer with its numbers written out, for a template."""
-    numbers = [dict(each, text=written(each["value"], each["digits"], each["unit"]), bars=bars(each),
+    style = ("digits", "unit", "sign")
+    numbers = [dict(each, bars=bars(each), text=written(each["value"], *(each[key] for key in style)),
                     limits="" if each["low"] is None or each["high"] is None else
-                    f"{written(each['low'], each['digits'])} to {written(each['high'], each['digits'])}")
+                    " to ".join(written(each[end], each["digits"], sign=each["sign"]) for end in ("low", "high")))
                for each in one.get("numbers", [])]
     return {"sentences": one.get("sentences", []), "warnings": one.get("warnings", []), "numbers": numbers}
 

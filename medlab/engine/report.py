@@ -259,7 +259,7 @@ def _summary(dataset, params, run):
 
 def write_runs_index() -> None:
     """Write ``reports/index.html``, the list of all runs, the latest first; repeats are folded below their run."""
-    rows = {run: _run_row(run) for run in runs() if (run_folder(run) / ".stamps").is_dir()}
+    rows = {run: _run_row(run) for run in runs() if (run_folder(run) / "index.html").exists()}
     for run in list(rows):
         parent = re.sub(r"(-f\d+)?-s\d+$", "", run)
         if parent != run and parent in rows:

@@ -1,5 +1,6 @@
 """An executed notebook as the sections of a page: what is shown, its code apart, and what can be left out."""
 
+import html
 import re
 from functools import lru_cache
 
@@ -59,7 +60,8 @@ def log_of(notebook) -> str:
 def split(notebook) -> dict:
     """An executed notebook in parts.
 
-    A heading cell with the tag ``fold`` folds its section; a code cell with it what it shows. Sections whose code shows
+    A heading cell with the tag ``fold`` folds its section; a code cell with it what it shows, under the comment that it
+    begins with. Sections whose code shows
     nothing are left out, their code goes with what follows.
 
     Returns
@@ -74,14 +76,14 @@ def split(notebook) -> dict:
     sections, code = [], first["code"]
     for one in rest:
         code += one.pop("code")
-        if one["plain"] or any(html for html, is_output in one["parts"] if is_output):
-            html = "\n".join(html for html, _ in one["parts"])
-            sections.append(one | {"html": html, "code": highlighted("\n\n".join(code)), "n": len(sections)})
+        if one["plain"] or any(part for part, is_output in one["parts"] if is_output):
+            shown = "\n".join(part for part, _ in one["parts"])
+            sections.append(one | {"html": shown, "code": highlighted("\n\n".join(code)), "n": len(sections)})
             code = []
-    head = "\n".join(html for html, _ in first["parts"])
+    head = "\n".join(part for part, _ in first["parts"])
     table = re.search(r"<table.*?</table>", head, flags=re.DOTALL)
     paragraphs = re.findall(r"<p>.*?</p>|<ul>.*?</ul>", head.replace(table[0] if table else "", ""), flags=re.DOTALL)
-    shown = [html for html, is_output in first["parts"] if is_output]
+    shown = [part for part, is_output in first["parts"] if is_output]
     return {"lead": "\n".join(paragraphs[1:] + shown), "question": paragraphs[0] if paragraphs else "",
             "contract": table[0] if table else "", "sections": sections,
             "code": highlighted("\n\n".join(code)), "left_out": left_out}
@@ -137,29 +139,29 @@ def described(notebook, i, heading, output) -> dict:
 def _grouped(cells):
     """Cells by section: a heading of the second level begins one; the first group is what stands before it."""
     groups = [{"parts": [], "code": [], "title": "", "anchor": "", "folded": False, "plain": True}]
-    for cell, html in cells:
+    for cell, part in cells:
         tags = cell.metadata.get("tags", [])
         heading = re.match(r"\s*## +(.+)", cell.source) if cell.cell_type == "markdown" else None
         if heading:
             anchor = re.sub(r"\W+", "-", heading[1].lower()).strip("-")
-            html = re.sub(r"<h2.*?</h2>", "", html, count=1, flags=re.DOTALL)
+            part = re.sub(r"<h2.*?</h2>", "", part, count=1, flags=re.DOTALL)
             groups.append({"parts": [], "code": [], "title": heading[1].strip(), "anchor": f"s{len(groups)}-{anchor}",
                            "folded": "fold" in tags, "plain": True})
         group = groups[-1]
         if cell.cell_type == "code":
             group["plain"] = False
             group["code"].append(cell.source)
-            html = html if cell.outputs else ""
-            if "fold" in tags and html:
-                html = f'<details class="more"><summary>more: {_what(cell)}</summary>{html}</details>'
-        group["parts"].append((html, cell.cell_type == "code"))
+            part = part if cell.outputs else ""
+            if "fold" in tags and part:
+                part = f'<details class="more"><summary>{_what(cell)}</summary>{part}</details>'
+        group["parts"].append((part, cell.cell_type == "code"))
     return groups
 
 
 def _what(cell):
-    kinds = {"image/png": "figure", "text/html": "table"}
-    found = [kinds.get(mime) for output in cell.outputs for mime in output.get("data", {}) if mime in kinds]
-    return found[0] if found else "details"
+    """What a folded cell shows: the comment on top of it."""
+    said = [line.lstrip("# ") for line in cell.source.splitlines() if re.match(r"# (?!needs:)", line)]
+    return html.escape(said[0]) if said else "more"
 
 
 def key_figures(notebook) -> list[tuple[str, str, str]]:

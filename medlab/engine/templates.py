@@ -12,7 +12,7 @@ def _environment():
     from jinja2 import Environment, FileSystemLoader
 
     environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    styles = {name: (HERE / f"{name}.css").read_text(encoding="utf-8") for name in ("style", "answer")}
+    styles = {name: (HERE / f"{name}.css").read_text(encoding="utf-8") for name in ("answer", "style")}
     environment.globals.update(notice=NOTICE, style="\n".join(styles.values()), answer_style=styles["answer"])
     return environment
 

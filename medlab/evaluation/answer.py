@@ -25,7 +25,9 @@ def of(result: dict, cases: dict) -> tuple[list, list, list]:
     positive = result["positive"] if result["positive"] in cases else None
     of_class = f", {cases[positive]} {positive}" if positive else ""
     sentences = [f"{size}{of_class}: the network's AUC is {_auc_in_words(result)}."]
-    sentences += [keys.compared(gain, "the network", f"the {name}") for name, gain in result["difference_auc"].items()]
+    gains = result["difference_auc"]
+    main = [name for name in ("clinical table",) if name in gains] or list(gains)
+    sentences += [keys.compared(gains[name], "the network", f"the {name}") for name in main]
     floor, ceiling = _references(result)
     if ceiling:
         sentences.append(f"The simulation allows {max(ceiling.values()):.2f}.")

@@ -17,7 +17,7 @@ def of(result: dict, history, best: int, verdict: dict) -> tuple[list, list, lis
     """
     size = f"{result['n_train']} {result['unit']}s to learn from, {result['n_val']} to choose on"
     sentences = [f"{size}: epoch {best} of {len(history)} is kept. {verdict['sentence']}",
-                 f"What to try: {verdict['remedy']}." if verdict["remedy"] else ""]
+                 f"Remedy: {verdict['remedy']}." if verdict["remedy"] else ""]
     kept, numbers = history.loc[history["epoch"].eq(best)].iloc[-1], []
     for column in history:
         found = re.fullmatch(r"val_(?:(\w+)_)?(auc|c)", column)

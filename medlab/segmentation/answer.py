@@ -27,6 +27,6 @@ def of(result: dict, by_patient, method: str, who: str = "patients", seed: int =
                keys.number(f"Dice, all {who}", result["dice_mean"], result["dice_low"], result["dice_high"],
                            who="U-Net", beside={method: result["baseline"]["value"]},
                            n="right with nothing counts as 1"),
-               keys.from_row(f"Dice: U-Net minus {method}", result["difference"])]
+               keys.from_row(f"Dice: U-Net minus {method}", result["difference"], sign="+")]
     flatter = [] if part == "test" else ["Validation part, on which the choices were made: these numbers flatter."]
     return sentences, numbers, [*result["remarks"], *flatter]

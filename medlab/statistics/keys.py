@@ -2,8 +2,8 @@
 
 from medlab.storage import plain
 
-NUMBER = {"name": None, "value": None, "low": None, "high": None, "n": "", "who": "", "beside": {}, "ceiling": {},
-          "zero": 0.0, "unit": "", "digits": 3}
+NUMBER = {"name": None, "value": None, "low": None, "high": None, "n": "", "who": "", "beside": [], "ceiling": [],
+          "zero": 0.0, "unit": "", "digits": 3, "sign": ""}
 
 
 def number(name: str, value, low=None, high=None, **more) -> dict:
@@ -15,7 +15,7 @@ def number(name: str, value, low=None, high=None, **more) -> dict:
     value, low, high : float, int, text or None (not defined: it is shown as that)
     more : ``n`` (text: "48 patients, 11 malignant"), ``who`` (what the number is of, where others stand beside it),
         ``beside`` and ``ceiling`` (name -> value: baselines, and what could be reached at best), ``zero`` (where the
-        bars begin, 0.5 for a C or an AUC), ``unit`` and ``digits`` behind the point.
+        bars begin, 0.5 for a C or an AUC), ``unit``, ``digits`` behind the point, and ``sign`` ("+" of a difference).
 
     Raises
     ------
@@ -25,13 +25,14 @@ def number(name: str, value, low=None, high=None, **more) -> dict:
     Examples
     --------
     >>> number("AUC", 0.8, 0.7, 0.9, beside={"table": 0.7})["beside"]
-    {'table': 0.7}
+    [['table', 0.7]]
     """
     unknown = sorted(set(more) - set(NUMBER))
     if unknown:
         raise ValueError(f"key number {name!r}: {', '.join(unknown)} is not shown anywhere; known are "
                          f"{', '.join(NUMBER)}")
-    return plain(NUMBER | {"name": name, "value": value, "low": low, "high": high} | more)
+    pairs = {key: list(dict(more[key]).items()) for key in ("beside", "ceiling") if key in more}  # their order counts
+    return plain(NUMBER | {"name": name, "value": value, "low": low, "high": high} | more | pairs)
 
 
 def from_row(name: str, row, **more) -> dict:

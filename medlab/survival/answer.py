@@ -3,7 +3,7 @@
 from medlab.statistics import keys
 from medlab.storage import plain
 
-PAIRS = ("fused minus clinical", "fused minus clinical volume", "image minus clinical", "clinical minus source")
+PAIR = "fused minus clinical"  # what the image adds to the table
 
 
 def of(result: dict) -> tuple[list, list, list]:
@@ -18,7 +18,7 @@ def of(result: dict) -> tuple[list, list, list]:
     named, c = main.replace("_", " "), _c(models)
     own = keys.written(*(models[main].get(f"c_harrell{end}") for end in ("", "_low", "_high")))
     sentences = [f"{size}: the C of the {named} model is {own}, 0.5 is chance."]
-    sentences += [_difference(one) for one in result["differences"] if one["name"] in PAIRS[:2]]
+    sentences += [_difference(one) for one in result["differences"] if one["name"] == PAIR]
     if "truth" in c:
         sentences.append(f"The simulation's own hazard reaches {c['truth']:.2f}.")
     ceiling = {"true hazard": c.pop("truth")} if "truth" in c else {}
@@ -26,8 +26,8 @@ def of(result: dict) -> tuple[list, list, list]:
     beside = {"same risk for all": 0.5} | {name.replace("_", " "): c[name] for name in shown[:3]}
     numbers = [keys.of_result(f"C (Harrell), {part} part", models[main], "c_harrell", n=size, who=named, zero=0.5,
                               beside=beside, ceiling=ceiling)]
-    numbers += [keys.from_row(f"C: {one['name']}", one, n=size) for one in result["differences"]
-                if one["name"] in PAIRS[:1]]
+    numbers += [keys.from_row(f"C: {one['name']}", one, n=size, sign="+") for one in result["differences"]
+                if one["name"] == PAIR]
     brier = {name: one.get("integrated_brier") for name, one in models.items()}
     numbers.append(keys.of_result("integrated Brier score, lower is better", result["scores"][main],
                                   "integrated_brier", who=named, n=f"to {result['horizon_days']:.0f} days",
