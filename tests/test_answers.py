@@ -104,7 +104,7 @@ def test_sentences_lists_and_intervals_of_printed_text():
     html = markup.sentences("AUC 0.70 (0.45 to 0.88) & more\n  a: 1\n  b: 2\nWARNING: odd")
     assert html == ('<p>AUC <span class="interval">0.70 (0.45 to 0.88)</span> &amp; more</p>\n<ul><li>a: 1</li>\n'
                     '<li>b: 2</li></ul>\n<p class="caution">WARNING: odd</p>')
-    assert markup.sentences("a     1\nb     2").startswith("<pre>")
+    assert markup.sentences("a     1   x\nb     2\nand more").startswith("<pre>")
     table = markup.clean_html(pd.DataFrame({"age_years": [1.5]}, index=["tumour_volume_ml"]).to_html())
     assert "age, years" in table and "tumour volume, mL" in table
 

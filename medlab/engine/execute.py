@@ -232,7 +232,8 @@ def _is_shown(name, run):
 def _withdraw(name, run):
     """Remove what a notebook that is no longer part of the run wrote: it is about other data or other runs."""
     folder, stamp = run_folder(run), read_stamp(name, run)
-    for item in (*stamp.get("writes", {}), *((f"{name}.html", f"{name}.ipynb") if stamp else ())):
+    figures = [path.relative_to(folder) for path in folder.glob(f"figures/{name}-*")]
+    for item in (*stamp.get("writes", {}), *((f"{name}.html", f"{name}.ipynb", *figures) if stamp else ())):
         (folder / item).unlink(missing_ok=True)
     stamp_path(name, run).unlink(missing_ok=True)
 

@@ -8,7 +8,7 @@ NUMBER = re.compile(r"\s*(?:[<>±≤≥]?\s*[-+(]*\.?\d|(?:-|nan|none|nat|inf|no
                     re.IGNORECASE)
 UNITS = {"years": "years", "days": "days", "min": "min", "mm": "mm", "mm2": "mm²", "mm3": "mm³", "cm": "cm",
          "ml": "mL", "kg": "kg", "mbq": "MBq", "g": "g", "hu": "HU", "px": "pixels", "px2": "pixels²", "percent": "%",
-         "g_dl": "g/dL", "mg_dl": "mg/dL", "deg": "degrees"}
+         "g_dl": "g/dL", "pack_years": "pack-years", "mg_dl": "mg/dL", "deg": "degrees"}
 NAME = re.compile(r"\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b")
 INTERVAL = re.compile(r"[-+]?\d[\d.,]* ?%? \([-+]?[\d.]+ ?%? to [-+]?[\d.]+ ?%?\)")
 
@@ -95,10 +95,14 @@ def sentences(text) -> str:
 
     Examples
     --------
+    >>> sentences("title    A\n         cohort\nclasses  2")
+    '<table><tr><th>title</th><td>A cohort</td></tr><tr><th>classes</th><td>2</td></tr></table>'
     >>> sentences("Two parts.\\n- a\\n- b < 3")
     '<p>Two parts.</p>\\n<ul><li>a</li>\\n<li>b &lt; 3</li></ul>'
     """
     text = last_lines(text)
+    if table := _two_columns([line for line in text.split("\n") if line.strip()]):
+        return table
     if re.search(r"\S {3,}\S|\t|\x1b", text):
         from nbconvert.filters import ansi2html
 
@@ -113,6 +117,24 @@ def sentences(text) -> str:
         else:
             found.append(f"<ul><li>{said}</li></ul>" if item else f"<p{kind}>{said}</p>")
     return "\n".join(found)
+
+
+def _two_columns(lines):
+    """Names and what belongs to them, printed below each other, as a table; None where that is not what lines are."""
+    begin = re.match(r"\S+(?: \S+)* {2,}(?=\S)", lines[0]) if len(lines) > 1 else None
+    at = begin and begin.end()
+    if not at or any(line[at - 1:at] != " " or not line[at:].strip() for line in lines):
+        return None
+    rows = []
+    for line in lines:
+        name, value = line[:at].strip(), line[at:].strip()
+        if name or not rows:
+            rows.append([name, value])
+        else:
+            rows[-1][1] += f" {value}"
+    cells = "".join(f"<tr><th>{html.escape(in_words(name))}</th><td>{html.escape(value)}</td></tr>"
+                    for name, value in rows)
+    return f"<table>{cells}</table>"
 
 
 def unbroken(text: str) -> str:

@@ -38,7 +38,7 @@ def linked(page, links) -> str:
 
 
 def notebook_page(notebook, title, status, provenance, links, synthetic=False, caution="", question="",
-                  files=()) -> str:
+                  files=(), figures=()) -> str:
     """Page of one executed notebook.
 
     Parameters
@@ -62,6 +62,8 @@ def notebook_page(notebook, title, status, provenance, links, synthetic=False, c
         What the notebook asks.
     files : list of (str, str)
         Files that the notebook wrote and their sizes, in words; each is a link.
+    figures : list
+        Files of the figures, see `sections.figures`.
 
     Returns
     -------
@@ -71,7 +73,7 @@ def notebook_page(notebook, title, status, provenance, links, synthetic=False, c
     parts = {"sections": [], "lead": "", "contract": "", "code": "", "left_out": [], "question": ""}
     given, log = None, ""
     if notebook is not None and notebook.cells:
-        parts |= sections.split(notebook)
+        parts |= sections.split(notebook, figures)
         given, log = sections.answer_of(notebook), sections.log_of(notebook)
     return render("page.html.j2", parts=parts, answer=given and answers.shown(given), log=log, title=title,
                   status=status, provenance=provenance, navigation=navigation(links), synthetic=synthetic,

@@ -6,7 +6,7 @@ import re
 import subprocess
 import time
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import metadata
 
 import nbformat
@@ -28,7 +28,7 @@ from medlab.engine.parameters import (
     unmet,
 )
 from medlab.engine.stamps import describe, read_stamp, source_digest, stamp_path, write_stamp
-from medlab.storage import digest, digest_of, read_if_sound, write_text
+from medlab.storage import digest, digest_of, read_if_sound, write_atomically, write_text
 
 UNKNOWN = "unknown: leakage between images of one patient cannot be excluded"
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scipy", "scikit-learn", "scikit-image", "matplotlib",
@@ -43,12 +43,28 @@ def write_page(name, run, params, data) -> None:
     notebook = nbformat.read(path, as_version=4) if show else None
     state, said = describe(name, run)
     title, question = headline(name)
+    figures = sections.figures(notebook, name) if notebook else ()
+    _write_figures(name, run, figures)
     text = pages.notebook_page(notebook, f"{title} - {run}", dict(state=state, text=said, error=stamp.get("error")),
                                provenance(name, run, stamp, params, data), _neighbours(name, run),
                                is_synthetic(run, name), _caution(run), "" if notebook else question,
-                               _files(name, run) if notebook else ())
+                               _files(name, run) if notebook else (), figures)
     write_text(folder / f"{name}.html", text)
     write_stamp(name, run, **stamp | {"page": digest(folder / f"{name}.html")})
+
+
+def _write_figures(name, run, figures):
+    """The pictures of a page and the numbers behind them, as files of their own; those of an earlier page go."""
+    folder = run_folder(run)
+    for old in folder.glob(f"figures/{name}-*"):
+        old.unlink()
+    for _, _, file, content in figures:
+        (folder / "figures").mkdir(exist_ok=True)
+        write_atomically(folder / file, partial(_write_bytes, content))
+
+
+def _write_bytes(content, path):
+    path.write_bytes(content)
 
 
 def _caution(run):

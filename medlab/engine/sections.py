@@ -1,5 +1,6 @@
 """An executed notebook as the sections of a page: what is shown, its code apart, and what can be left out."""
 
+import base64
 import html
 import re
 from functools import lru_cache
@@ -20,7 +21,8 @@ CELLS = """{% extends 'basic/index.html.j2' %}
 {% block data_png scoped %}{% set shown = output.metadata.get('medlab', {}) %}
 <figure><img alt="{{ shown.alt | escape_html }}"
  src="data:image/png;base64,{{ output.data['image/png'] | escape_html }}">
-{% if shown.caption %}<figcaption>{{ shown.caption | escape_html }}</figcaption>{% endif %}</figure>{% endblock %}"""
+<figcaption>{{ shown.caption | escape_html }}{% for label, file in shown.files %} <a href="{{ file | escape_html }}">
+{{- label }}</a>{% endfor %}</figcaption></figure>{% endblock %}"""
 
 
 @lru_cache
@@ -57,8 +59,8 @@ def log_of(notebook) -> str:
     return "\n".join(filter(None, texts))
 
 
-def split(notebook) -> dict:
-    """An executed notebook in parts.
+def split(notebook, files=()) -> dict:
+    """An executed notebook in parts; `files` are those of its figures, as `figures` names them.
 
     A heading cell with the tag ``fold`` folds its section; a code cell with it what it shows, under the comment that it
     begins with. Sections whose code shows
@@ -71,7 +73,7 @@ def split(notebook) -> dict:
         ``sections`` (list of dict: ``title``, ``anchor``, ``folded``, ``html``, ``code``), ``code`` (HTML of
         the code that belongs to no section) and ``left_out`` (what the data lack, a list of words).
     """
-    cells, left_out = _shown(notebook)
+    cells, left_out = _shown(notebook, files)
     first, *rest = _grouped(cells)
     sections, code = [], first["code"]
     for one in rest:
@@ -89,7 +91,7 @@ def split(notebook) -> dict:
             "code": highlighted("\n\n".join(code)), "left_out": left_out}
 
 
-def _shown(notebook):
+def _shown(notebook, files):
     """Cells that a page shows, without answer, log and remarks on what is left out; and those remarks."""
     cells, left_out, heading, figures = [], [], "", 0
     for i, cell in enumerate(notebook.cells):
@@ -107,6 +109,8 @@ def _shown(notebook):
             if "image/png" in output.get("data", {}):
                 figures += 1
                 about = described(notebook, i, heading, output)
+                about["caption"] = f"Figure {figures}. {about['caption']}".strip()
+                about["files"] = [(label, file) for number, label, file, _ in files if number == figures]
                 output = type(output)({**output, "metadata": {**output.metadata, "medlab": about}})
             elif output.get("data", {}).keys() <= {"text/plain"} and _is_mute(output):
                 continue
@@ -162,6 +166,19 @@ def _what(cell):
     """What a folded cell shows: the comment on top of it."""
     said = [line.lstrip("# ") for line in cell.source.splitlines() if re.match(r"# (?!needs:)", line)]
     return html.escape(said[0]) if said else "more"
+
+
+def figures(notebook, name) -> list[tuple[int, str, str, bytes]]:
+    """Files of the figures of a notebook: number, what it is (PNG, data), address below the run, content."""
+    found, number = [], 0
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", ())):
+        if "image/png" in output.get("data", {}):
+            number += 1
+            png, more = output.data["image/png"], output.metadata.get("image/png", {})
+            found.append((number, "PNG", f"figures/{name}-{number}.png", base64.b64decode(png)))
+            if more.get("data"):
+                found.append((number, "data", f"figures/{name}-{number}.csv", more["data"].encode()))
+    return found
 
 
 def key_figures(notebook) -> list[tuple[str, str, str]]:
