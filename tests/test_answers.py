@@ -9,11 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
+from conftest import write_notebook
+from matplotlib import pyplot as plt
 from PIL import Image
 
+from medlab import drawn, storage
 from medlab.detection import answer as of_detection
 from medlab.detection import exports as boxes
-from medlab.engine import answers, markup, pages, parameters, runs
+from medlab.engine import answers, markup, pages, parameters, report, runs, stamps
 from medlab.evaluation import answer as of_evaluation
 from medlab.imaging import dicom
 from medlab.segmentation import exports as masks
@@ -98,6 +101,61 @@ def test_an_answer_is_stored_with_the_run_and_is_inert(workspace, capsys):
     stored = json.loads((folder / "04_evaluation.answer.json").read_text())
     assert stored["sentences"] == [attack] == stored["warnings"] and stored["numbers"][0]["value"] is None
     assert "<script" not in answers.as_html(stored) and "not defined" in answers.as_html(stored)
+
+
+def test_a_figure_says_its_title_and_its_numbers():
+    _, (left, right) = plt.subplots(1, 2)
+    left.plot([0, 1], [2, 3], label="model")
+    left.axhline(0.5)
+    left.set_title("Survival")
+    right.bar(["a", "b"], [4, 5])
+    right.scatter([1.0, 2.0], [6, 7], label="seen")
+    found = drawn.about(left.figure)
+    table = pd.read_csv(io.StringIO(found["data"]), keep_default_na=False)
+    assert found["title"] == "Survival"
+    assert table[table["series"] == "model"][["x", "y"]].to_numpy().tolist() == [[0, 2], [1, 3]]
+    assert table[table["series"] == "seen"]["y"].tolist() == [6, 7]
+    assert table[table["kind"] == "bar"]["y"].tolist() == [4, 5]
+    right.set(xlabel="days", ylabel="share")
+    left.set_title("")
+    assert drawn.title(left.figure) == "share over days" and len(table) == 6
+    plt.close("all")
+
+
+def test_the_list_of_runs_folds_repeats_and_a_run_that_only_compares_is_not_unfinished(bench):
+    write_notebook(bench / "notebooks", "13_compare", 'run: str = "try"\ncompare: str = "auto"', [], needs=["repeats"])
+    for i, run in enumerate(("try", "try-f0-s0", "try-f1-s0", "other")):
+        folder = parameters.run_folder(run)
+        folder.mkdir(exist_ok=True)
+        (folder / "params.yaml").write_text("dataset: table\n")
+        (folder / "index.html").write_text("")
+        name = "13_compare" if run == "try" else "01_first"
+        stamps.write_stamp(name, run, state="done", finished=1e9 + 86400 * i, seconds=1, writes={}, made_from={})
+        (folder / f"{name}.html").write_text("")
+    report.write_runs_index()
+    soup = BeautifulSoup((bench / "reports" / "index.html").read_text(), "html.parser")
+    assert [one.select_one("a").get_text() for one in soup.select("table.runs > tbody")] == ["other", "try"]
+    assert [one.get_text() for one in soup.select(".repeats a")] == ["try-f0-s0", "try-f1-s0"]
+    report.write_index("try", {}, {"dataset", "label", "repeats"})
+    soup = BeautifulSoup((bench / "reports" / "try" / "index.html").read_text(), "html.parser")
+    assert [one.get_text(strip=True) for one in soup.select(".card h2")] == ["13 Compare"]
+    assert "Executed in the repeats only." in soup.select_one(".others").get_text()
+    report.write_index("other", {}, {"dataset", "label"})
+    soup = BeautifulSoup((bench / "reports" / "other" / "index.html").read_text(), "html.parser")
+    assert "not run" in soup.get_text() and "no two other runs with results" in soup.select_one(".others").get_text()
+
+
+def test_pages_are_linked_whatever_their_order(bench):
+    folder = parameters.run_folder("try")
+    for name in ("02_second", "01_first"):
+        stamps.write_stamp(name, "try", state="running", started=1e9)
+        report.write_page(name, "try", {}, "")
+    report.write_index("try", {}, {"dataset"})
+    links = {name: [one["href"] for one in BeautifulSoup((folder / f"{name}.html").read_text(), "html.parser").select(
+        "nav.steps a")] for name in ("01_first", "02_second")}
+    assert links == {"01_first": ["../index.html", "index.html", "02_second.html"],
+                     "02_second": ["../index.html", "index.html", "01_first.html"]}
+    assert stamps.read_stamp("01_first", "try")["page"] == storage.digest(folder / "01_first.html")
 
 
 def test_sentences_lists_and_intervals_of_printed_text():

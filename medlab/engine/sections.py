@@ -82,7 +82,7 @@ def split(notebook, files=()) -> dict:
             shown = "\n".join(part for part, _ in one["parts"])
             sections.append(one | {"html": shown, "code": highlighted("\n\n".join(code)), "n": len(sections)})
             code = []
-    head = "\n".join(part for part, _ in first["parts"])
+    head = "\n".join(part for part, is_output in first["parts"] if not is_output)
     table = re.search(r"<table.*?</table>", head, flags=re.DOTALL)
     paragraphs = re.findall(r"<p>.*?</p>|<ul>.*?</ul>", head.replace(table[0] if table else "", ""), flags=re.DOTALL)
     shown = [part for part, is_output in first["parts"] if is_output]
