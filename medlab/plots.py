@@ -13,6 +13,8 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib import scale, ticker
 
+from medlab import drawn
+
 # Okabe & Ito 2008 without the yellow, which is lost on white paper
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#5B6776", "#000000")
 STYLE = {
@@ -46,6 +48,7 @@ def setup(folder=None, synthetic=None) -> None:
     mpl.rcParams["figure.hooks"] = ["medlab.plots:mark"]
     scale.register_scale(_LogScale)
     pd.set_option("display.html.use_mathjax", False)
+    drawn.install()
 
 
 class _Powers(ticker.LogFormatterSciNotation):

@@ -88,16 +88,65 @@ def test_every_image_is_drawn(browser, demo):
         assert page.problems == [], path.name
 
 
+def test_the_first_screen_answers_and_every_content_is_one_click_away(browser, demo):
+    folder, _ = demo
+    page = watched(browser, offline=True, viewport={"width": 1200, "height": 800}, java_script_enabled=False)
+    for path in sorted((folder / "reports" / "demo").glob("0*.html")):
+        page.goto(path.as_uri())
+        for first in ("h1", ".question", ".answer p", ".answer .key .amount"):
+            box = page.locator(first).first.bounding_box()
+            assert box and box["y"] + box["height"] <= 800, f"{path.name}: {first}"
+        assert page.locator("main").bounding_box()["height"] < 8000, path.name
+        links = page.locator(".contents.wide a")
+        assert links.count() > 3 and not page.locator(".contents.narrow").is_visible()
+        for i in range(links.count()):
+            target = links.nth(i).get_attribute("href")
+            page.goto(f"{path.as_uri()}{target}")
+            assert page.locator(target).is_visible() and page.locator(target).bounding_box()["height"] > 10, target
+        assert page.locator("nav.steps a").count() >= 3 and page.problems == []
+        assert not page.locator(".code .source").first.is_visible()
+        page.locator(".contents.wide .all-code").click()
+        shown = page.locator("section.section .code .source")
+        assert shown.count() and all(shown.nth(i).is_visible() for i in range(shown.count())), path.name
+
+
+def test_the_list_of_runs_is_filtered_by_dataset_without_a_script(browser, tmp_path):
+    from medlab.engine import pages
+    from medlab.statistics import keys
+
+    row = dict(state="done", title="T", synthetic=False, numbers=[keys.number("AUC", 0.0)], finished="2026-01-01 10:00")
+    rows = [dict(row, run=name, dataset=dataset, repeats=[dict(row, run=f"{name}-s0", dataset=dataset)] * (name == "b"))
+            for name, dataset in (("a", "thorax"), ("b", "brain"), ("c", "thorax"))]
+    (tmp_path / "index.html").write_text(pages.runs_index(rows))
+    page = watched(browser, offline=True, java_script_enabled=False)
+    page.goto((tmp_path / "index.html").as_uri())
+    lines = page.locator("table.runs > tbody")
+    assert [lines.nth(i).is_visible() for i in range(3)] == [True] * 3 and "AUC 0.000" in lines.first.inner_text()
+    assert not page.get_by_role("link", name="b-s0").is_visible()
+    page.get_by_role("link", name="thorax").click()
+    assert [lines.nth(i).is_visible() for i in range(3)] == [True, False, True]
+
+
+def pages_of(data):
+    return len(re.findall(rb"/Type\s*/Page[^s]", data))
+
+
 def test_pages_on_a_telephone_and_on_paper(browser, demo):
     folder, _ = demo
     page = watched(browser, offline=True, viewport={"width": 390, "height": 844})
-    page.goto((folder / "reports" / "demo" / "index.html").as_uri())
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1")
+    for path in sorted((folder / "reports" / "demo").glob("*.html")):
+        page.goto(path.as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1"), path.name
     screenshot(page, "demo-index-telephone")
-    page.emulate_media(media="print")
     page.goto((folder / "reports" / "demo" / "04_evaluation.html").as_uri())
-    assert not page.locator("details.code").first.is_visible()
-    assert len(page.pdf()) > 20_000
+    assert page.locator(".contents.narrow").is_visible() and not page.locator(".contents.wide").is_visible()
+    screenshot(page, "demo-04-telephone")
+    page.emulate_media(media="print")
+    assert not page.locator(".code label").first.is_visible() and not page.locator("nav.steps").is_visible()
+    a4 = dict(format="A4", margin=dict.fromkeys(("top", "bottom", "left", "right"), "12mm"))
+    assert len(page.pdf(**a4)) > 20_000
+    page.goto((folder / "reports" / "demo" / "index.html").as_uri())
+    assert pages_of(page.pdf(**a4)) <= 2
 
 
 def test_an_attack_in_the_data_stays_text(browser, tmp_path):

@@ -17,7 +17,7 @@ from bs4 import BeautifulSoup
 from conftest import medlab, write_notebook
 
 from medlab import storage
-from medlab.engine import execute, pages, parameters, stamps
+from medlab.engine import execute, markup, pages, parameters, stamps
 
 
 def params(bench, text):
@@ -278,7 +278,7 @@ def test_atomic_writing_keeps_the_old_file_on_failure(tmp_path):
 
 def test_words_stand_left_and_numbers_right_on_pages():
     def lefts(**columns):
-        page = pages.clean_html(pd.DataFrame(columns).to_html())
+        page = markup.clean_html(pd.DataFrame(columns).to_html())
         return [head for head in columns if f'<th class="text">{head}' in page], page.count('<td class="text">')
 
     assert lefts(choice=["0.25 (chosen on validation)", "Otsu", 3]) == (["choice"], 3), "a column has one side"
@@ -286,16 +286,25 @@ def test_words_stand_left_and_numbers_right_on_pages():
     assert lefts(n=[3, 4], level=["A", ""], known=[True, False]) == (["level", "known"], 4)
 
 
-def test_code_that_shows_nothing_is_folded_with_what_follows():
-    """Short cells are for the notebook; a reader of the page gets one fold and all of the code."""
-    code, text = nbformat.v4.new_code_cell, nbformat.v4.new_markdown_cell
-    shown = code("print(3)", outputs=[nbformat.v4.new_output("stream", text="3")])
-    notebook = nbformat.v4.new_notebook(cells=[code("x = 1"), code("y = 2"), shown, text("# Head"), code("z = 4")])
+def test_the_code_of_a_section_is_one_fold_and_an_empty_section_is_left_out():
+    code, text, stream = nbformat.v4.new_code_cell, nbformat.v4.new_markdown_cell, nbformat.v4.new_output
+    shown = code("print(3)", outputs=[stream("stream", text="three patients\n")])
+    skipped = code("# needs: b", outputs=[stream("stream", text="No boxes here: what needs it is left out.\n")])
+    folded = text("## Folded", metadata={"tags": ["fold"]})
+    notebook = nbformat.v4.new_notebook(cells=[
+        text("# Title\n\nWhy?\n\n| | |\n|---|---|\n| **Reads** | a |\n\nLead."), code("x = 1"), text("## First"),
+        code("y = 2"), shown, text("## Boxes\n\nProse."), skipped, folded, shown, text("## Believe\n\n- a"),
+        code("z = 4")])
     html = pages.notebook_page(notebook, "t", {"state": "done", "text": ""}, [], [])
-    said = BeautifulSoup(html, "html.parser").get_text()
-    assert html.count("<summary>code") == 2 and len(notebook.cells) == 5
-    assert [said.index(one) for one in ("x = 1", "y = 2", "print(3)", "Head", "z = 4")] == sorted(
-        said.index(one) for one in ("x = 1", "y = 2", "print(3)", "Head", "z = 4"))
+    soup = BeautifulSoup(html, "html.parser")
+    assert [one.get_text() for one in soup.select(".section h2")] == ["First", "Folded", "How this page was made"]
+    assert [one["href"].split("-", 1)[-1] for one in soup.select(".contents.wide a")] == ["first", "folded", "#made"]
+    codes = [one.get_text() for one in soup.select(".code .source")]
+    assert [all(line in one for line in lines) for one, lines in zip(
+        codes, (["x = 1", "y = 2", "print(3)"], ["# needs: b", "print(3)"], ["z = 4"]), strict=True)] == [True] * 3
+    assert soup.select_one("details.section h2").get_text() == "Folded" and "no boxes" in soup.get_text()
+    assert soup.select_one(".question").get_text() == "Why?" and soup.select_one(".lead").get_text().strip() == "Lead."
+    assert soup.select_one("#made table").get_text().split() == ["Reads", "a"] and not soup.select_one(".lead table")
 
 
 def test_text_from_data_is_inert_on_pages(bench):
@@ -334,7 +343,7 @@ def test_provenance_is_on_every_page(bench):
         "Research use only",
     ):
         assert expected in text, expected
-    assert "Not part of this run: the dataset has no mask|boxes" in page(bench, "index")
+    assert "The dataset has no masks or boxes." in page(bench, "index")
 
 
 @pytest.mark.parametrize("n_patients, said", [("null", True), ("12", False)])

@@ -130,10 +130,17 @@ def execute_run(run, params, data, conditions, only=None) -> bool:
     bool
         True if every notebook is current at the end.
     """
+    def show():
+        """Index and list say what is being executed, from the first second on."""
+        with suppress(OSError):
+            write_index(run, params, conditions)
+            write_runs_index()
+
     with lock(run) as descriptor:
         failed = None
         try:
-            _announce(run, params, data, conditions, only)
+            _announce(run, params, data, only)
+            show()
             for name in notebooks():
                 lacking = unmet(name, conditions)
                 if lacking and not left_out_by_steps(lacking):
@@ -143,10 +150,9 @@ def execute_run(run, params, data, conditions, only=None) -> bool:
                 if failed:
                     set_outdated(name, run, f"{failed} failed")
                     _say(run, f"{name}: not executed, {failed} failed")
-                elif not _bring_up_to_date(name, run, params, data, descriptor):
+                elif not _bring_up_to_date(name, run, params, data, descriptor, show):
                     failed = name
-                with suppress(OSError):
-                    write_index(run, params, conditions)
+                show()
         finally:
             _settle_left_out(run, params, data, conditions)
             write_index(run, params, conditions)
@@ -156,14 +162,12 @@ def execute_run(run, params, data, conditions, only=None) -> bool:
     return not failed
 
 
-def _announce(run, params, data, conditions, only):
-    """Before anything runs, pages and index say which numbers are about to change: a kill leaves nothing that looks
-    current and is not."""
+def _announce(run, params, data, only):
+    """Before anything runs, pages say which numbers are about to change: a kill leaves nothing that looks current and
+    is not."""
     if only is None:
         for name, reason in expected(run, params, data).items():
             set_outdated(name, run, reason)
-    with suppress(OSError):
-        write_index(run, params, conditions)
 
 
 def _settle_left_out(run, params, data, conditions):
@@ -185,7 +189,7 @@ def _shown(path):
     return str(path)
 
 
-def _bring_up_to_date(name, run, params, data, descriptor):
+def _bring_up_to_date(name, run, params, data, descriptor, show):
     reason = why_stale(name, run, params, data)
     stamp = read_stamp(name, run)
     if not reason:
@@ -198,6 +202,7 @@ def _bring_up_to_date(name, run, params, data, descriptor):
     started = time.time()
     write_stamp(name, run, state="running", started=started)
     write_page(name, run, params, data)
+    show()
     origin = made_from(name, run, params, data)
     error = INTERRUPTED
     try:
@@ -227,7 +232,8 @@ def _is_shown(name, run):
 def _withdraw(name, run):
     """Remove what a notebook that is no longer part of the run wrote: it is about other data or other runs."""
     folder, stamp = run_folder(run), read_stamp(name, run)
-    for item in (*stamp.get("writes", {}), *((f"{name}.html", f"{name}.ipynb") if stamp else ())):
+    figures = [path.relative_to(folder) for path in folder.glob(f"figures/{name}-*")]
+    for item in (*stamp.get("writes", {}), *((f"{name}.html", f"{name}.ipynb", *figures) if stamp else ())):
         (folder / item).unlink(missing_ok=True)
     stamp_path(name, run).unlink(missing_ok=True)
 

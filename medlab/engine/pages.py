@@ -7,116 +7,38 @@ and a content security policy forbids whatever might get through.
 
 import re
 from functools import lru_cache
-from pathlib import Path
 
+from medlab.engine import answers, sections
+from medlab.engine.templates import HERE, render
+from medlab.statistics import keys
 from medlab.storage import digest, digest_of
 
-NOTICE = "Research use only. Not a medical device; not for diagnosis or treatment decisions."
-
-# a cell that is no word: a number with what belongs to it, or that there is none
-NUMBER = re.compile(r"\s*(?:[<>±≤≥]?\s*[-+(]*\.?\d|(?:-|nan|none|nat|inf|not defined|not reached|<na>)?\s*$)",
-                    re.IGNORECASE)
-
-# nbconvert's plain template, with the code one click away and the log (stderr) folded.
-CELLS = """{% extends 'basic/index.html.j2' %}
-{% block input_group %}<details class="code"><summary>code</summary>{{ super() }}</details>{% endblock %}
-{% block in_prompt %}{% endblock %}{% block empty_in_prompt %}{% endblock %}
-{% block output_area_prompt %}{% endblock %}
-{% block stream_stderr %}<details class="log"><summary>log</summary>
-<pre>{{ output.text | last_lines | ansi2html }}</pre></details>{% endblock %}"""
-
-
-def clean_html(html) -> str:
-    """HTML without anything active: no script, no event handler, no style, no remote image.
-
-    Parameters
-    ----------
-    html : str or bytes
-        Markup of a markdown cell or of a notebook output.
-
-    Returns
-    -------
-    str
-        The same markup reduced to text, tables, links and embedded images.
-    """
-    import nh3
-
-    html = html.decode() if isinstance(html, bytes) else str(html)
-    attributes = {tag: set(names) for tag, names in nh3.ALLOWED_ATTRIBUTES.items()}
-    attributes["*"] = attributes.get("*", set()) | {"class", "id"}
-    attributes["img"] = {"src", "alt", "width", "height"}
-
-    def keep(tag, name, value):
-        remote = tag == "img" and name == "src" and not value.startswith("data:image/")
-        return None if remote else value
-
-    html = nh3.clean(html, attributes=attributes, attribute_filter=keep,
-                     url_schemes={"http", "https", "mailto", "data"})
-    return re.sub(r"<table.*?</table>", lambda found: _aligned(found[0]), html, flags=re.DOTALL)
-
-
-def _aligned(table):
-    """Columns that hold words go to the left with their heads, numbers to the right."""
-    from bs4 import BeautifulSoup
-
-    soup = BeautifulSoup(table, "html.parser")
-    body = [row.find_all("td") for row in soup.select("tbody tr")]
-    heads = [row.find_all("th") for row in soup.select("thead tr") if not row.select("[colspan]")]
-    for k in range(1, 1 + max(map(len, body), default=0)):  # from the right: there may be several index columns
-        cells = [row[-k] for row in body if len(row) >= k]
-        if any(not NUMBER.match(cell.get_text()) for cell in cells):
-            for cell in [*cells, *(head[-k] for head in heads if len(head) > k)]:
-                cell["class"] = [*cell.get("class", []), "text"]
-    return str(soup)
-
-
-def last_lines(text) -> str:
-    """Text as a terminal shows it: a carriage return overwrites the line; escape codes are dropped.
-
-    Examples
-    --------
-    >>> last_lines("reading\\n 10 %\\r100 %\\n")
-    'reading\\n100 %'
-    """
-    lines = (line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
-    return "\n".join(re.sub(r"\x1b\[[0-9;]*[A-HJKSTf]", "", line) for line in lines).rstrip()
-
-
-@lru_cache
-def _exporter():
-    from nbconvert.exporters import HTMLExporter
-    from nbconvert.preprocessors import CoalesceStreamsPreprocessor
-
-    exporter = HTMLExporter(sanitize_html=True, exclude_input_prompt=True, exclude_output_prompt=True)
-    exporter.raw_template = CELLS
-    exporter.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)
-    for name, function in {"clean_html": clean_html, "last_lines": last_lines}.items():
-        exporter.register_filter(name, function)
-    return exporter
+NAVIGATION = re.compile(r'<nav class="steps">.*?</nav>', re.DOTALL)  # of a page, see navigation.html.j2
+BELOW = re.compile(r'<nav class="below">.*?</nav>', re.DOTALL)
 
 
 @lru_cache
 def layout() -> str:
     """Digest of what pages look like: where it changes they are made anew, without executing anything."""
-    files = [Path(__file__), *(path for path in Path(__file__).parent.iterdir() if path.suffix in (".j2", ".css"))]
+    ours = [HERE / f"{name}.py" for name in ("pages", "sections", "markup", "answers")]
+    files = [*ours, *(path for path in HERE.iterdir() if path.suffix in (".j2", ".css"))]
     return digest_of([digest(path) for path in sorted(files)])
 
 
-@lru_cache
-def _templates():
-    from jinja2 import Environment, FileSystemLoader
-
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True,
-                              trim_blocks=True, lstrip_blocks=True)
-    environment.globals.update(notice=NOTICE, style=(Path(__file__).parent / "style.css").read_text())
-    return environment
+def navigation(links) -> str:
+    """Links of a page to its neighbours: list of (label, relative address, or an empty text where there is none)."""
+    return render("navigation.html.j2", links=links).strip()
 
 
-def _render(template, **values):
-    return _templates().get_template(template).render(**values)
+def linked(page, links) -> str:
+    """A page with other links to its neighbours."""
+    steps = navigation(links)
+    page = NAVIGATION.sub(lambda _: steps, page)
+    return BELOW.sub(lambda _: steps.replace("steps", "below"), page)
 
 
-def notebook_page(notebook, title, status, provenance, navigation, synthetic=False, caution="") -> str:
+def notebook_page(notebook, title, status, provenance, links, synthetic=False, caution="", question="",
+                  files=(), figures=()) -> str:
     """Page of one executed notebook.
 
     Parameters
@@ -124,94 +46,76 @@ def notebook_page(notebook, title, status, provenance, navigation, synthetic=Fal
     notebook : nbformat.NotebookNode or None
         The executed notebook; None where there is nothing to show yet (running, failed to start).
     title : str
-        Heading of the browser tab.
+        Heading of the page.
     status : dict
         ``state`` (running, done, failed, stale, hand), ``text`` shown beside it, and for a failure
         ``error`` (the traceback as plain text).
     provenance : list of (str, list of (str, str))
-        Sections of key-value pairs shown on top, one click away.
-    navigation : list of (str, str)
-        Label and relative address of the neighbours.
+        Sections of key-value pairs, folded at the end.
+    links : list of (str, str)
+        See `navigation`.
     synthetic : bool
         Whether the data are simulated; the page says so.
     caution : str
         A sentence about the data that belongs on every page.
+    question : str
+        What the notebook asks.
+    files : list of (str, str)
+        Files that the notebook wrote and their sizes, in words; each is a link.
+    figures : list
+        Files of the figures, see `sections.figures`.
 
     Returns
     -------
     str
         A complete HTML document.
     """
-    body = _exporter().from_notebook_node(_together(notebook))[0] if notebook is not None else ""
-    return _render("page.html.j2", body=body, title=title, status=status, provenance=provenance,
-                   navigation=navigation, synthetic=synthetic, caution=caution)
-
-
-def _together(notebook):
-    """The notebook with code cells that show nothing joined to the code cell behind them: one fold instead of many."""
-    cells = []
-    for cell in notebook.cells:
-        before = cells[-1] if cells else None
-        if before is not None and before.cell_type == cell.cell_type == "code" and not before.outputs:
-            cell = type(cell)({**cell, "source": f"{before.source}\n\n{cell.source}"})
-            cells.pop()
-        cells.append(cell)
-    return type(notebook)({**notebook, "cells": cells})
-
-
-def key_figures(notebook) -> list[tuple[str, str]]:
-    """Images of the cells tagged ``key-figure``.
-
-    Returns
-    -------
-    list of (str, str)
-        Caption (the nearest heading above the cell) and the PNG as base64 text.
-    """
-    found, heading = [], ""
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            heading = (re.findall(r"^#+ *(.+)$", cell.source, flags=re.M) or [heading])[-1]
-        elif "key-figure" in cell.metadata.get("tags", []):
-            images = [output.data["image/png"] for output in cell.outputs
-                      if "image/png" in output.get("data", {})]
-            found += [(heading, image.replace("\n", "")) for image in images]
-    return found
+    parts = {"sections": [], "lead": "", "contract": "", "code": "", "left_out": [], "question": ""}
+    given, log = None, ""
+    if notebook is not None and notebook.cells:
+        parts |= sections.split(notebook, figures)
+        given, log = sections.answer_of(notebook), sections.log_of(notebook)
+    return render("page.html.j2", parts=parts, answer=given and answers.shown(given), log=log, title=title,
+                  status=status, provenance=provenance, navigation=navigation(links), synthetic=synthetic,
+                  caution=caution, question=question, files=files)
 
 
 def key_numbers(results, labels) -> list[dict]:
-    """Numbers with an interval found in the result files of a run.
+    """Numbers with limits found in the result files of a run, as `statistics.keys.number` makes them.
 
     Parameters
     ----------
     results : dict
         Parsed JSON; wherever ``x`` (or ``x_mean``), ``x_low`` and ``x_high`` stand together they make one row,
-        also one level down (``models: {clinical: {...}}``).
+        also one level down (``models: {clinical: {...}}``). A number without a value or an interval is one, too: what
+        is worst must not be what is missing.
     labels : dict
         How names of measures are written; others with blanks for underscores.
 
     Returns
     -------
-    list of dict
-        ``name``, ``value``, ``low``, ``high`` in the order of the file.
+    list of dict, in the order of the file.
 
     Examples
     --------
-    >>> key_numbers({"auc": 0.8, "auc_low": 0.7, "auc_high": 0.9, "n_images": 40}, {"auc": "AUC"})
-    [{'name': 'AUC', 'value': 0.8, 'low': 0.7, 'high': 0.9, 'baseline': None}]
+    >>> found = key_numbers({"auc": 0.8, "auc_low": 0.7, "auc_high": 0.9, "n_images": 40}, {"auc": "AUC"})
+    >>> [(one["name"], one["value"], one["low"]) for one in found]
+    [('AUC', 0.8, 0.7)]
     """
     rows = []
     for name, value in results.items():
-        low, high = (results.get(f"{name.removesuffix('_mean')}_{end}") for end in ("low", "high"))
-        if all(isinstance(number, (int, float)) for number in (value, low, high)):
+        low, high = (f"{name.removesuffix('_mean')}_{end}" for end in ("low", "high"))
+        if low in results and high in results and isinstance(value, (int, float, type(None))):
             baseline = (results.get("baselines") or {}).get(name)
-            rows.append(dict(name=labels.get(name, name.replace("_", " ")), value=value, low=low, high=high,
-                             baseline=baseline if isinstance(baseline, (int, float)) else None))
+            beside = {"trivial baseline": baseline} if isinstance(baseline, (int, float)) else {}
+            rows.append(keys.number(labels.get(name, name.replace("_", " ")), value, results[low], results[high],
+                                       beside=beside))
     for model, inner in (results.get("models") or {}).items():
         rows += [row | {"name": f"{model.replace('_', ' ')}: {row['name']}"} for row in key_numbers(inner, labels)]
     return rows
 
 
-def run_index(run, entries, results, figures, summary, synthetic=False) -> str:
+def run_index(run, entries, figures, summary, synthetic=False, caution="", busy=False) -> str:
     """Index page of one run.
 
     Parameters
@@ -219,20 +123,38 @@ def run_index(run, entries, results, figures, summary, synthetic=False) -> str:
     run : str
         Name of the run.
     entries : list of dict
-        One per notebook: ``name``, ``title``, ``question``, ``state``, ``text``, ``page`` (or None).
-    results : list of (str, list of dict, str)
-        Heading, rows of `key_numbers`, and a note (n of images and patients).
-    figures : list of (str, str, str)
-        Caption, base64 PNG and the page it comes from.
+        One per notebook: ``name``, ``title``, ``question``, ``state``, ``text``, ``page`` and ``answer`` (or None),
+        ``results`` (list of heading, rows of `key_numbers`, note), ``part`` (whether it belongs to the run).
+    figures : list of (str, str, str, str)
+        Caption, text for those who do not see it, base64 PNG, and the page it comes from.
     summary : list of (str, str)
         What the run is: dataset, parameters that differ from the default, versions.
     synthetic : bool
         Whether the data are simulated.
+    caution : str
+        What a reader must not miss about the data.
+    busy : bool
+        Whether the run is being executed.
     """
-    return _render("index.html.j2", run=run, entries=entries, results=results, figures=figures,
-                   summary=summary, synthetic=synthetic)
+    shown = [entry | {"answer": entry["answer"] and answers.shown(entry["answer"]), "results": [
+        (heading, answers.shown({"numbers": rows})["numbers"], note) for heading, rows, note in entry["results"]]}
+        for entry in entries]
+    return render("index.html.j2", run=run, entries=shown, figures=figures, summary=summary, synthetic=synthetic,
+                  caution=caution, busy=busy)
 
 
 def runs_index(rows) -> str:
-    """List of all runs: ``rows`` of dict with run, title, state, text, numbers, finished, figure."""
-    return _render("runs.html.j2", rows=rows)
+    """List of all runs, latest first.
+
+    Parameters
+    ----------
+    rows : list of dict
+        ``run``, ``state``, ``text``, ``title`` (of its dataset), ``dataset`` (its name), ``synthetic``, ``numbers`` (of
+        `statistics.keys.number`), ``finished``, and ``repeats`` (list of such rows that are folded below it).
+    """
+    def prepared(row):
+        return row | {"numbers": answers.shown({"numbers": row["numbers"]})["numbers"],
+                      "repeats": [prepared(one) for one in row.get("repeats", ())]}
+
+    names = sorted({row["dataset"] for row in rows if row["dataset"]})
+    return render("runs.html.j2", rows=[prepared(row) for row in rows], datasets=names)

@@ -41,7 +41,8 @@ def contract(name: str) -> dict:
     Returns
     -------
     dict with the lists ``reads``, ``writes``, ``needs``, and ``optional``: those of ``writes`` whose name ends in
-    "?" in the metadata, files that are written only where the data or the parameters ask for them; and ``results``,
+    "?" in the metadata, files that are written only where the data or the parameters ask for them, and the answer of
+    the notebook (`answer_file`); and ``results``,
     a list of dict: ``file`` (JSON in which ``x``, ``x_low``, ``x_high`` stand together), ``heading``, ``labels`` (of
     measures, where the name itself is not what a page should say), and for what a comparison of runs compares
     ``kind``, ``rows`` (parquet of the predictions) and ``models`` (their names in the order of a page); and ``legal``,
@@ -49,8 +50,14 @@ def contract(name: str) -> dict:
     """
     given = {"reads": [], "writes": [], "needs": [], "results": [], "legal": {}}
     given |= source(name)["metadata"].get("medlab", {})
-    optional = [item.removesuffix("?") for item in given["writes"] if item.endswith("?")]
-    return given | {"writes": [item.removesuffix("?") for item in given["writes"]], "optional": optional}
+    writes = [*given["writes"], f"{answer_file(name)}?"]
+    optional = [item.removesuffix("?") for item in writes if item.endswith("?")]
+    return given | {"writes": [item.removesuffix("?") for item in writes], "optional": optional}
+
+
+def answer_file(name: str) -> str:
+    """Name of the file in the run folder that holds the answer of a notebook, see `medlab.engine.runs.answer`."""
+    return f"{name}.answer.json"
 
 
 def results() -> dict[str, dict]:

@@ -2,17 +2,19 @@
 
 import os
 import platform
+import re
 import subprocess
 import time
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import metadata
 
 import nbformat
 
 from medlab import ROOT, __version__, reports_dir
-from medlab.engine import openings, pages
+from medlab.engine import openings, pages, sections
 from medlab.engine.parameters import (
+    answer_file,
     contract,
     declared,
     effective,
@@ -26,7 +28,7 @@ from medlab.engine.parameters import (
     unmet,
 )
 from medlab.engine.stamps import describe, read_stamp, source_digest, stamp_path, write_stamp
-from medlab.storage import digest, digest_of, read_if_sound, write_text
+from medlab.storage import digest, digest_of, read_if_sound, write_atomically, write_text
 
 UNKNOWN = "unknown: leakage between images of one patient cannot be excluded"
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scipy", "scikit-learn", "scikit-image", "matplotlib",
@@ -40,20 +42,73 @@ def write_page(name, run, params, data) -> None:
     show = stamp["state"] != "running" and path.exists()
     notebook = nbformat.read(path, as_version=4) if show else None
     state, said = describe(name, run)
-    numbered = [other for other in notebooks() if (folder / f"{other}.html").exists() or other == name]
-    position = numbered.index(name)
-    beside = [("previous:", other) for other in numbered[:position][-1:]]
-    beside += [("next:", other) for other in numbered[position + 1:][:1]]
-    links = [("run index", "index.html")] + [(f"{label} {headline(other)[0]}", f"{other}.html")
-                                             for label, other in beside]
-    dataset = read_if_sound(folder / "dataset.json")
-    caution = f"Patients {UNKNOWN}." if dataset and dataset.get("n_patients", 0) is None else ""
-    text = pages.notebook_page(notebook, f"{headline(name)[0]} - {run}",
-                               dict(state=state, text=said, error=stamp.get("error")),
-                               provenance(name, run, stamp, params, data), links,
-                               is_synthetic(run, name), caution)
+    title, question = headline(name)
+    figures = sections.figures(notebook, name) if notebook else ()
+    _write_figures(name, run, figures)
+    text = pages.notebook_page(notebook, f"{title} - {run}", dict(state=state, text=said, error=stamp.get("error")),
+                               provenance(name, run, stamp, params, data), _neighbours(name, run),
+                               is_synthetic(run, name), _caution(run), "" if notebook else question,
+                               _files(name, run) if notebook else (), figures)
     write_text(folder / f"{name}.html", text)
     write_stamp(name, run, **stamp | {"page": digest(folder / f"{name}.html")})
+
+
+def _write_figures(name, run, figures):
+    """The pictures of a page and the numbers behind them, as files of their own; those of an earlier page go."""
+    folder = run_folder(run)
+    for old in folder.glob(f"figures/{name}-*"):
+        old.unlink()
+    for _, _, file, content in figures:
+        (folder / "figures").mkdir(exist_ok=True)
+        write_atomically(folder / file, partial(_write_bytes, content))
+
+
+def _write_bytes(content, path):
+    path.write_bytes(content)
+
+
+def _caution(run):
+    """What belongs on every page of a run."""
+    dataset = read_if_sound(run_folder(run) / "dataset.json")
+    return f"Patients {UNKNOWN}." if dataset and dataset.get("n_patients", 0) is None else ""
+
+
+def _neighbours(name, run):
+    """Links of a page: all runs, index, and the pages before and behind it, if there are any."""
+    shown = [other for other in notebooks() if (run_folder(run) / f"{other}.html").exists() or other == name]
+    at = shown.index(name)
+    before, behind = shown[:at][-1:], shown[at + 1:][:1]
+    return [("all runs", "../index.html"), ("index", "index.html"),
+            *([(f"\u2190 {headline(other)[0]}", f"{other}.html") for other in before] or [("\u2190 first page", "")]),
+            *([(f"{headline(other)[0]} \u2192", f"{other}.html") for other in behind] or [("last page \u2192", "")])]
+
+
+def _link_neighbours(run):
+    """Bring the links between the pages of a run up to date: a page may have been written before the next one."""
+    for name in notebooks():
+        page, stamp = run_folder(run) / f"{name}.html", read_stamp(name, run)
+        if not page.exists() or stamp.get("page") != digest(page):  # absent, or not as it was written: left alone
+            continue
+        text = page.read_text(encoding="utf-8")
+        linked = pages.linked(text, _neighbours(name, run))
+        if linked != text:
+            write_text(page, linked)
+            write_stamp(name, run, **stamp | {"page": digest(page)})
+
+
+FOR_PEOPLE = (".csv", ".xlsx", ".zip", ".nii.gz", ".json", ".parquet")  # in this order on a page; then all others
+
+
+def _files(name, run):
+    """Files that a notebook wrote, with their sizes in words; first those that a person opens."""
+    found = [(item, run_folder(run) / item) for item in contract(name)["writes"] if item != answer_file(name)]
+    order = [(next((i for i, end in enumerate(FOR_PEOPLE) if item.endswith(end)), len(FOR_PEOPLE)), item, path)
+             for item, path in found if path.is_file()]
+    return [(item, _size(path.stat().st_size)) for _, item, path in sorted(order)]
+
+
+def _size(n_bytes):
+    return f"{n_bytes / 1e6:.1f} MB" if n_bytes >= 1e5 else f"{n_bytes / 1e3:.1f} kB"
 
 
 def is_synthetic(run, name=None) -> bool:
@@ -111,18 +166,16 @@ def provenance(name, run, stamp, params, data) -> list[tuple[str, list[tuple[str
             ("Machine and times", [("machine", machine()), *times]), ("Packages", packages())]
 
 
-def results_of(run) -> list[tuple[str, list[dict], str]]:
-    """Key numbers of a run: list of (heading, rows, note), as the notebooks declare them in their metadata."""
+def results_of(name, run) -> list[tuple[str, list[dict], str]]:
+    """Key numbers that a notebook declares in its metadata: list of (heading, rows, note)."""
     found, written = [], labels()
     for file, declared_as in results().items():
-        values = read_if_sound(run_folder(run) / file)
+        values = read_if_sound(run_folder(run) / file) if declared_as["notebook"] == name else {}
         rows, heading = pages.key_numbers(values, written), declared_as["heading"]
         if not rows:
             continue
-        sizes = [f"{values[key]} {label}" for key, label in
-                 (("n_images", "images"), ("n_patients", "patients")) if values.get(key) is not None]
-        state = describe(declared_as["notebook"], run)[0]
-        notes = [f"n = {', '.join(sizes)}."] * bool(sizes) 
+        state = describe(name, run)[0]
+        notes = [f"n = {sizes}."] if (sizes := _sizes(values)) else []
         notes += [] if state == "done" else [f"NOT CURRENT: {state}."]
         alone = values.get("without_copies")
         notes += [f"{_copies(values, alone)} COPIES of other parts among them: too good, see below."] if alone else []
@@ -130,10 +183,8 @@ def results_of(run) -> list[tuple[str, list[dict], str]]:
             heading = f"{heading.split(',')[0]}, VALIDATION (the test part is closed)"
         found.append((heading, rows, " ".join(notes)))
         if alone:
-            n = ", ".join(f"{alone[key]} {label}" for key, label in
-                          (("n_images", "images"), ("n_patients", "patients")) if key in alone)
             found.append((f"{heading}, WITHOUT THE COPIES of other parts", pages.key_numbers(alone, written),
-                          f"n = {n}; the numbers above count copies of training patients."))
+                          f"n = {_sizes(alone)}; the numbers above count copies of training patients."))
     return found
 
 
@@ -141,6 +192,12 @@ def _copies(values, alone):
     """How many of the images or patients of a result are copies."""
     key = next(key for key in ("n_images", "n_patients") if key in alone)
     return values[key] - alone[key]
+
+
+def _sizes(values):
+    """Numbers of images and patients in words."""
+    return ", ".join(f"{values[key]} {label if values[key] != 1 else label[:-1]}" for key, label in
+                     (("n_images", "images"), ("n_patients", "patients")) if values.get(key) is not None)
 
 
 def looks_in_words(run) -> str:
@@ -151,68 +208,106 @@ def looks_in_words(run) -> str:
 
 
 def write_index(run, params, conditions) -> None:
-    """Write ``index.html`` of a run."""
-    folder, entries, figures = run_folder(run), [], []
-    for name in notebooks():
-        title, question = headline(name)
-        lacking = unmet(name, conditions)
-        state, text = describe(name, run)
-        kept = state != "missing" and left_out_by_steps(lacking)
-        if kept:
-            text += " Left out by the parameter steps now."
-        elif lacking:
-            state, text = "skipped", f"Not part of this run: {_why_not(lacking, conditions)}."
-        state = {"missing": "not run"}.get(state, state)
-        page = f"{name}.html" if (folder / f"{name}.html").exists() and (kept or not lacking) else None
-        entries.append(dict(name=name, title=title, question=question, state=state, text=text, page=page))
-        executed = folder / f"{name}.ipynb"
-        if state == "done" and executed.exists():
-            notebook = nbformat.read(executed, as_version=4)
-            figures += [(caption, image, page) for caption, image in pages.key_figures(notebook)]
-    dataset = read_if_sound(folder / "dataset.json")
-    html = pages.run_index(run, entries, results_of(run), figures, _summary(dataset, params, run), is_synthetic(run))
-    write_text(folder / "index.html", html)
+    """Write ``index.html`` of a run, and bring the links between its pages up to date."""
+    _link_neighbours(run)
+    entries = [_entry(name, run, conditions) for name in notebooks()]
+    figures = [(caption, alt, image, entry["page"]) for entry in entries if entry["state"] == "done" and entry["page"]
+               for caption, alt, image in _key_figures(entry["name"], run)]
+    dataset = read_if_sound(run_folder(run) / "dataset.json")
+    html = pages.run_index(run, entries, figures[:MOST_FIGURES], _summary(dataset, params, run), is_synthetic(run),
+                           _caution(run), any(entry["state"] == "running" for entry in entries))
+    write_text(run_folder(run) / "index.html", html)
+
+
+MOST_FIGURES = 6  # an index fits on two printed pages
+
+
+def _key_figures(name, run):
+    executed = run_folder(run) / f"{name}.ipynb"
+    found = sections.key_figures(nbformat.read(executed, as_version=4)) if executed.exists() else []
+    return found[:2]
+
+
+def _entry(name, run, conditions):
+    """What the index says about one notebook."""
+    (title, question), lacking = headline(name), unmet(name, conditions)
+    state, text = describe(name, run)
+    kept = state != "missing" and left_out_by_steps(lacking)
+    if kept:
+        text += " Left out by the parameter steps now."
+    elif lacking:
+        state, text = "skipped", _why_not(lacking, conditions)
+    elif state == "missing" and _only_compares(name, run):
+        lacking, text = ["repeats only"], "Executed in the repeats only."
+    page = f"{name}.html" if (run_folder(run) / f"{name}.html").exists() and (kept or not lacking) else None
+    shown = bool(page) and state != "running"
+    return dict(name=name, title=title, question=question, state={"missing": "not run"}.get(state, state), text=text,
+                page=page, part=kept or not lacking, results=results_of(name, run) if shown else [],
+                answer=read_if_sound(run_folder(run) / answer_file(name)) or None if shown else None)
+
+
+def _only_compares(name, run):
+    """Whether a run was never executed itself, but its repeats were compared in it."""
+    made = [other for other in notebooks() if stamp_path(other, run).exists()]
+    return bool(made) and all("repeats" in contract(other)["needs"] for other in made) and name not in made
+
+
+NEEDS = {"image": "images", "static": "still images", "label": "a label", "survival": "follow-up", "mask": "masks",
+         "boxes": "boxes", "table": "a table of patients alone", "covariates": "covariates", "modality:bold":
+         "functional MRI (BOLD)", "modality:PT": "PET", "repeats": "two or more other runs with results"}
 
 
 def _why_not(lacking, conditions):
-    """Why a notebook is not part of a run, from its unmet needs."""
+    """Why a notebook is not part of a run, from its unmet needs, in words."""
     if left_out_by_steps(lacking):
-        return "left out by the parameter steps"
+        return "Left out by the parameter steps."
     if "repeats" in lacking:
-        return "no two other runs with results to compare"
-    return f"the dataset has no {', '.join(lacking)}" if "dataset" in conditions else "this run only compares others"
+        return "There are no two other runs with results to compare."
+    if "dataset" not in conditions:
+        return "This run only compares others."
+    needs = " and no ".join(" or ".join(NEEDS.get(one, one) for one in need.split("|")) for need in lacking)
+    return f"The dataset has no {needs}."
 
 
 def _summary(dataset, params, run):
     card = dataset.get("card", {})
-    sizes = ", ".join(f"{dataset[key]} {label}" for key, label in
-                      (("n_images", "images"), ("n_patients", "patients")) if dataset.get(key) is not None)
-    patients = [] if dataset.get("n_patients") is not None or not dataset else [
-        ("patients", UNKNOWN)]
+    patients = [] if dataset.get("n_patients") is not None or not dataset else [("patients", UNKNOWN)]
     numbers = {key: ", ".join(name[:2] for name in notebooks() if key in declared(name)) for key in params}
     changed = ", ".join(f"{key} = {value!r} (of {numbers[key]})" for key, value in params.items())
     title = card.get("title", "not read yet") if params.get("dataset", True) else "none: this run compares others"
-    rows = [("dataset", title), ("modality", card.get("modality", "")),
-            ("size", sizes), *patients, ("licence", card.get("licence", "")),
-            ("parameters", changed or "all at their default"),
-            ("test part", looks_in_words(run)),
-            ("code", code_version())]
+    rows = [("dataset", title), ("modality", card.get("modality", "")), ("size", _sizes(dataset)), *patients,
+            ("licence", card.get("licence", "")), ("parameters", changed or "all at their default"),
+            ("test part", looks_in_words(run)), ("code", code_version())]
     return [(key, value) for key, value in rows if value]
 
 
 def write_runs_index() -> None:
-    """Write ``reports/index.html``, the list of all runs."""
-    rows = []
-    for folder in (run_folder(run) for run in runs() if (run_folder(run) / ".stamps").is_dir()):
-        states = [describe(name, folder.name)[0] for name in notebooks()
-                  if stamp_path(name, folder.name).exists()]
-        worst = next((s for s in ("failed", "interrupted", "running", "hand", "stale", "done") if s in states),
-                     "missing")
-        finished = [read_stamp(name, folder.name).get("finished", 0) for name in notebooks()]
-        dataset = read_if_sound(folder / "dataset.json")
-        numbers = [row for _, found, _ in results_of(folder.name) for row in found[:2]]
-        rows.append(dict(run=folder.name, state=worst, title=dataset.get("card", {}).get("title", ""),
-                         synthetic=is_synthetic(folder.name), numbers=numbers,
-                         finished=time.strftime("%Y-%m-%d %H:%M", time.localtime(max(finished)))))
-    html = pages.runs_index(rows)
-    write_text(reports_dir() / "index.html", html)
+    """Write ``reports/index.html``, the list of all runs, the latest first; repeats are folded below their run."""
+    rows = {run: _run_row(run) for run in runs() if (run_folder(run) / "index.html").exists()}
+    for run in list(rows):
+        parent = re.sub(r"(-f\d+)?-s\d+$", "", run)
+        if parent != run and parent in rows:
+            rows[parent]["repeats"].append(rows.pop(run))
+    found = sorted(rows.values(), key=lambda row: row["time"], reverse=True)
+    write_text(reports_dir() / "index.html", pages.runs_index(found))
+
+
+def _run_row(run):
+    """A run in the list of all runs: its state, and the answer of the last notebook that gave one with numbers."""
+    made = [name for name in notebooks() if stamp_path(name, run).exists()]
+    states = [describe(name, run)[0] for name in made]
+    worst = next((s for s in ("running", "failed", "interrupted", "hand", "stale", "done") if s in states), "missing")
+    stamps = [read_stamp(name, run) for name in made]
+    latest = max((stamp.get("finished") or stamp.get("started") or 0 for stamp in stamps), default=0)
+    dataset = read_if_sound(run_folder(run) / "dataset.json")
+    shown = [read_if_sound(run_folder(run) / answer_file(name)) for name in made if name in _evaluating()]
+    numbers = [one for given in filter(None, shown) for one in given["numbers"][:1]]
+    numbers = numbers or [row for name in made for _, found, _ in results_of(name, run) for row in found[:2]]
+    return dict(run=run, state=worst, title=dataset.get("card", {}).get("title", ""), dataset=dataset.get("name", ""),
+                synthetic=is_synthetic(run), numbers=numbers, time=latest, repeats=[],
+                finished=time.strftime("%Y-%m-%d %H:%M", time.localtime(latest)))
+
+
+def _evaluating():
+    """Notebooks that declare results: their first number says how a run came out."""
+    return {one["notebook"] for one in results().values()}

@@ -11,9 +11,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from medlab.engine.parameters import check_parameters, declared, read_params, run_folder
+from medlab.engine import answers
+from medlab.engine.parameters import answer_file, check_parameters, declared, read_params, run_folder
 from medlab.engine.stamps import restate, write_stamp
-from medlab.storage import keep_private
+from medlab.storage import keep_private, write_json
 
 
 class RunLocked(RuntimeError):
@@ -85,6 +86,7 @@ def start(name, namespace) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     _parts.clear()
     _said.clear()
+    _open.update(name=name, folder=folder)
     if os.environ.get("MEDLAB_RUN") == run:
         return folder
     with lock(run):
@@ -108,7 +110,7 @@ def _refuse_misspelt(namespace, defaults):
 
 
 NEEDS = re.compile(r"#\s*needs:\s*(.+)")  # the first line of a cell, or among the comments that it begins with
-_parts, _said = {}, set()
+_parts, _said, _open = {}, set(), {}
 
 
 def offers(**parts: bool) -> None:
@@ -155,6 +157,23 @@ def say_skipped(lacking: str) -> None:
         words = lacking.replace("-", " ").replace("follow up", "follow-up")
         print(f"No {words} here: what needs it is left out.")
     _said.add(lacking)
+
+
+def answer(sentences, numbers=(), warnings=()) -> None:
+    """Give the answer of a notebook: shown here, first on its page, on the index and in the list of runs.
+
+    Parameters
+    ----------
+    sentences : one to three sentences that answer the question of the notebook from its results
+    numbers : key numbers, see `statistics.keys.number`
+    warnings : what a reader must not miss
+    """
+    from IPython.display import display
+
+    given = answers.answer(sentences, numbers, warnings)
+    write_json(_open["folder"] / answer_file(_open["name"]), given)
+    text = "\n".join(given["sentences"] + given["warnings"])
+    display({answers.MIME: given, "text/html": answers.as_html(given), "text/plain": text}, raw=True)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from medlab.statistics.measures import ratio
 from medlab.survival import hazards
 
 BASELINES = ("kaplan_meier", "truth")  # no models to choose
+FIRST = ("fused", "image", "clinical", "truth")  # what a page shows first; the others are folded
 PAIRS = (("fused", "clinical"), ("fused", "clinical_volume"), ("fused", "clinical_radiomics"), ("fused", "image"),
          ("image", "volume"), ("image", "source"), ("table", "clinical"), ("forest", "clinical"),
          ("clinical_volume", "clinical"), ("clinical_radiomics", "clinical"), ("clinical", "source"))
