@@ -143,6 +143,32 @@ def read_image(dataset, row, column="image") -> "Image":
     return formats.read(text, frame=frame, root=dataset.folder)
 
 
+def image_names(table: pd.DataFrame) -> pd.Series:
+    """What pages call each image: its file as ``cohort.csv`` names it, without common folder and suffix; its frame.
+
+    Parameters
+    ----------
+    table : rows with ``image`` and, where a file holds several, ``frame``; the whole table, so that a name stays a name
+
+    Examples
+    --------
+    >>> list(image_names(pd.DataFrame({"image": ["images/ill/02_a.png", "images/well/1.nii.gz"]})))
+    ['ill/02_a', 'well/1']
+    """
+    files = table["image"].astype(str)
+    shared = os.path.commonpath([os.path.dirname(name) for name in files]) if len(files) else ""
+    names = files.str.slice(len(shared) + 1 if shared else 0)
+    short = names.str.replace(r"(\.nii|\.seg)?\.[A-Za-z]\w{0,4}(::.*)?$", "", regex=True)
+    names = short if short.nunique() == names.nunique() and short.ne("").all() else names
+    frames = table["frame"] if "frame" in table else pd.Series(np.nan, table.index)
+    return names.where(frames.isna(), names + " [" + frames.astype("Int64").astype(str) + "]")
+
+
+def units(table: pd.DataFrame, patients_known: bool) -> pd.Series:
+    """Who is counted and resampled, as text: the patient of each row, or its image (`image_names`) where unknown."""
+    return table["patient_id"].astype(str) if patients_known else image_names(table)
+
+
 def mask_classes(dataset) -> list:
     """Names of what the masks mark, in the order of the card's ``mask_classes``; without it ``lesion``."""
     return list(dataset.card.get("mask_classes") or ["lesion"])

@@ -63,6 +63,12 @@ def problems_in_words(scan: pd.DataFrame) -> list[str]:
     return [f"{n} of {len(scan)} images have a problem (unreadable or blank)."] if n else []
 
 
+def names_shown(cohort: pd.DataFrame, order: list, covariates: list) -> list[str]:
+    """What figures write of a cohort: classes, columns, and the levels of columns of words."""
+    levels = [cohort[c].dropna().astype(str).unique() for c in covariates if vocabulary.is_text(cohort[c])]
+    return [*map(str, order), *covariates, *(name for names in levels for name in names)]
+
+
 def class_counts(cohort: pd.DataFrame, order: list, by: list) -> pd.DataFrame:
     """Rows per class with their share; of several labels per image each one's; without labels rows per group.
 

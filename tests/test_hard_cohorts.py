@@ -1,0 +1,85 @@
+"""Cohorts that are hard but legal: what each room says of them; whole notebooks in benchmarks/every_cohort.py."""
+
+import json
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from matplotlib import pyplot as plt
+
+from medlab import plots
+from medlab.cohorts import datasets, summary
+from medlab.comparison import groups
+from medlab.engine import parameters
+from medlab.radiomics import reliability
+
+
+@pytest.mark.parametrize("files, names", [
+    (["images/ill/02_test.png", "images/well/02_test.png"], ["ill/02_test", "well/02_test"]),
+    (["images/a.nii.gz", "images/b.nii.gz"], ["a", "b"]),
+    (["scans/p1.npz::ct", "scans/p2.npz::ct"], ["p1", "p2"]),
+    (["a.1.png", "a.1.jpg"], ["a.1.png", "a.1.jpg"]),  # without the suffix they would be one
+    (["1.2.840.7", "1.2.840.8"], ["1.2.840.7", "1.2.840.8"])])
+def test_images_are_called_as_the_dataset_calls_them(files, names):
+    table = pd.DataFrame({"image": files, "patient_id": ["i000001", "i000002"]}, index=[4, 9])
+    assert list(datasets.image_names(table)) == names and list(datasets.image_names(table).index) == [4, 9]
+    assert list(datasets.units(table, patients_known=False)) == names
+    assert list(datasets.units(table, patients_known=True)) == ["i000001", "i000002"]
+
+
+def test_frames_of_one_file_are_told_apart():
+    table = pd.DataFrame({"image": ["x/a.npy", "x/a.npy", "x/b.npy"], "frame": [0, 1, None]})
+    assert list(datasets.image_names(table)) == ["a [0]", "a [1]", "b"]
+
+
+def test_characters_without_a_font_are_named_once_in_words():
+    with mpl.rc_context({"font.family": ["DejaVu Sans"]}):
+        assert plots.undrawable(["<i>x</i>", "$x$", "סרטן", "100 %_é"]) == []
+        said, = plots.undrawable(["悪性", "良性"])
+    assert "3 characters of the names (悪性良)" in said
+    cohort = pd.DataFrame({"部位": ["肺", None], "age": [1, 2]})
+    assert summary.names_shown(cohort, ["悪性"], ["部位", "age"]) == ["悪性", "部位", "age", "肺"]
+
+
+def test_a_dollar_and_a_tag_in_a_name_are_drawn_as_they_are():
+    with mpl.rc_context():
+        plots.setup(synthetic=True)
+        ax = plots.axes()
+        wide, narrow = (ax.text(0, 0, name).get_window_extent().width for name in ("<i>a</i> in $x_1$ & $y$", "a in x1 & y"))
+        assert wide > 1.5 * narrow
+        plt.close("all")
+
+
+def test_a_feature_of_one_stability_table_only_is_listed_with_a_gap():
+    stable = reliability.agreement({
+        "as it is": (one := pd.DataFrame({"radiomics_a": [1.0, 2, 3], "radiomics_b": [1.0, 5, 9]})),
+        "eroded": one.assign(radiomics_b=np.nan), "dilated": one, "noise": one + 0.1})
+    worst = reliability.least_stable(stable)
+    assert worst.loc["radiomics_b", ("region", "n")] is pd.NA and worst.loc["radiomics_b", ("noise", "n")] == 3
+
+
+def made_run(name, survival, metrics):
+    folder = parameters.run_folder(name)
+    folder.mkdir(parents=True)
+    (folder / "params.yaml").write_text(yaml.safe_dump({"seed": int(name[-1])}))
+    for file, content in (("dataset", {"name": "d", "fingerprint": "f", "n_patients": 9}),
+                          ("survival", survival), ("metrics", metrics)):
+        (folder / f"{file}.json").write_text(json.dumps(content))
+    for file in ("risk", "predictions"):
+        (folder / f"{file}.parquet").touch()
+
+
+def test_runs_whose_test_part_cannot_be_scored_are_named_and_left_out_of_that_kind(workspace):
+    scored = {"auc": 0.7, "auc_low": 0.5, "auc_high": 0.9, "n_images": 8}
+    for seed in (0, 1):
+        made_run(f"x-s{seed}", {"part": "test", "n_patients": 3, "models": {}}, scored)
+    table = groups.runs(["x-s0", "x-s1"])
+    assert groups.comparable(table) == ["classification"]
+    said = [line for line in groups.remarks(table) if "survival" in line]
+    assert said == ["x-s0, x-s1: no survival results with C, Harrell about this part, left out of it."]
+    made_run("y-s0", {"part": "test", "models": {}}, {"auc": None, "auc_low": None, "n_images": 2})
+    made_run("y-s1", {"part": "test", "models": {}}, {"auc": None, "auc_low": None, "n_images": 2})
+    with pytest.raises(ValueError, match="too small to be scored .one class, no events., set larger fractions in 02"):
+        groups.comparable(groups.runs(["y-s0", "y-s1"]))
