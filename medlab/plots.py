@@ -63,8 +63,8 @@ def undrawable(texts) -> list[str]:
     fonts = [font_manager.get_font(font_manager.findfont(name)) for name in mpl.rcParams["font.family"]]
     lost = [c for c in dict.fromkeys("".join(map(str, texts)))
             if c.isprintable() and not any(font.get_char_index(ord(c)) for font in fonts)]
-    return [f"Figures show a box for {len(lost)} characters of the names ({''.join(lost[:8])}), which no font here has: "
-            "install one that has them, such as Noto Sans CJK, or rename the classes and columns."] if lost else []
+    return [f"Figures show a box for {len(lost)} characters of the names ({''.join(lost[:8])}), which no font here "
+            "has: install one that has them, such as Noto Sans CJK, or rename the classes and columns."] if lost else []
 
 
 class _Powers(ticker.LogFormatterSciNotation):

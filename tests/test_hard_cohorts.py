@@ -47,7 +47,8 @@ def test_a_dollar_and_a_tag_in_a_name_are_drawn_as_they_are():
     with mpl.rc_context():
         plots.setup(synthetic=True)
         ax = plots.axes()
-        wide, narrow = (ax.text(0, 0, name).get_window_extent().width for name in ("<i>a</i> in $x_1$ & $y$", "a in x1 & y"))
+        wide, narrow = (ax.text(0, 0, name).get_window_extent().width
+                        for name in ("<i>a</i> in $x_1$ & $y$", "a in x1 & y"))
         assert wide > 1.5 * narrow
         plt.close("all")
 
