@@ -12,6 +12,7 @@ import pandas as pd
 from medlab.cohorts import vocabulary
 from medlab.cohorts.preparation import as_usually_written
 from medlab.statistics.measures import NAMES, check
+from medlab.statistics.metrics import in_words as with_interval
 from medlab.statistics.metrics import value_of, written
 
 
@@ -158,7 +159,7 @@ def gains_in_words(gains: dict, who: str) -> str:
     gains : dict name -> `statistics.metrics.difference` of the AUC; who : what was resampled ("patients")
     """
     return "\n".join(
-        f"AUC of the network minus AUC of the {name}, the same {who} drawn for both: {gain['value']:+.3f} "
-        f"({gain['low']:+.3f} to {gain['high']:+.3f}): "
+        f"AUC of the network minus AUC of the {name}, the same {who} drawn for both: "
+        f"{with_interval(gain, sign='+')}: "
         f"{'better' if gain['low'] > 0 else 'not shown to be better'} than without images."
         for name, gain in gains.items())
