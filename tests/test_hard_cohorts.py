@@ -10,10 +10,16 @@ import yaml
 from matplotlib import pyplot as plt
 
 from medlab import plots
-from medlab.cohorts import datasets, summary
+from medlab.cohorts import checks, datasets, summary
 from medlab.comparison import groups
+from medlab.detection import scores as detection_scores
 from medlab.engine import parameters
+from medlab.evaluation import baselines
+from medlab.networks import fusion, training
 from medlab.radiomics import reliability
+from medlab.segmentation import scores
+from medlab.statistics import metrics
+from medlab.survival import followup
 
 
 @pytest.mark.parametrize("files, names", [
@@ -84,3 +90,60 @@ def test_runs_whose_test_part_cannot_be_scored_are_named_and_left_out_of_that_ki
     made_run("y-s1", {"part": "test", "models": {}}, {"auc": None, "auc_low": None, "n_images": 2})
     with pytest.raises(ValueError, match="too small to be scored .one class, no events., set larger fractions in 02"):
         groups.comparable(groups.runs(["y-s0", "y-s1"]))
+
+
+def of_patients(**columns):
+    return pd.DataFrame({"patient_id": list("abcde"), "split": ["train"] * 3 + ["val", "test"], **columns})
+
+
+def test_what_cannot_be_learnt_is_left_out_or_refused_before_the_network_is_made():
+    timed = {"time_days": [1.0, 2, 3, 4, 5], "event": [False, False, False, True, True]}
+    both = of_patients(label=list("nynyn"), **timed)
+    assert training.wanted(both) == ["label"], "no event in training"
+    assert training.not_learnt(both, ["label"]) == ("Left out, survival: no event among 3 training patients with "
+                                                    "follow-up.")
+    assert training.wanted(both.assign(event=True)) == ["label", "survival"]
+    one = both.assign(label="n", event=True)
+    assert training.wanted(one) == ["survival"] and "every image is 'n'" in training.not_learnt(one, ["survival"])
+    with pytest.raises(ValueError, match="no event among 3 training patients.*choose another split"):
+        training.wanted(of_patients(**timed))
+    with pytest.raises(ValueError, match="every image is 'n' and survival: no event.*choose"):
+        training.wanted(both.assign(label="n"), "both")
+    with pytest.raises(ValueError, match="neither images nor a covariate.*leave this notebook out with steps"):
+        fusion.create("", None, {}, {"survival": np.ones((3, 2))})
+
+
+@pytest.mark.parametrize("changes, offered", [
+    ({}, {"label", "covariates", "observed events"}), ({"label": "a"}, {"covariates", "observed events"}),
+    ({"event": False}, {"label", "covariates"}), ({"age": 3}, {"label", "observed events"})])
+def test_a_cohort_offers_only_what_can_tell_patients_apart(changes, offered):
+    cohort = of_patients(label=list("nynyn"), event=[True] * 5, time_days=[1.0, 2, 3, 4, 5], age=[1, 2, 3, 4, 5])
+    found = datasets.conditions(datasets.Dataset("x", None, {}, cohort.drop(columns="split").assign(**changes)))
+    assert found & {"label", "covariates", "observed events"} == offered and {"survival", "table"} <= found
+
+
+def test_follow_up_without_one_side_and_with_equal_times_in_words():
+    time = pd.Series([300, 600, 900] * 4, dtype=float)
+    for event in (pd.Series([True] * 12), pd.Series([False] * 12), pd.Series([True, False, True] * 4)):
+        said = followup.coding_in_words({}, time, event) + str(followup.in_words(followup.describe(time, event)))
+        assert "nan" not in said and "inf" not in said and "of the 0" not in said
+    assert "(or more, where times are equal) 100% have the event" in followup.coding_in_words({}, time, time > 600)
+
+
+def test_a_complete_column_of_a_cohort_of_events_only_does_not_repeat_the_outcome(workspace):
+    folder = workspace / "data" / "seen"
+    folder.mkdir()
+    (folder / "card.yaml").write_text("title: Seen\npatients: known\n")
+    pd.DataFrame({"patient_id": range(40), "time_days": range(1, 41), "event": True, "age": np.arange(40) % 7}).to_csv(
+        folder / "cohort.csv", index=False)
+    assert not [said for _, said in checks.check("seen") if "repeats the outcome" in said]
+
+
+def test_numbers_without_an_interval_are_not_written_as_nan():
+    one = {"value": 0.5, "low": np.nan, "high": np.nan}
+    assert metrics.in_words(one, sign="+") == "+0.500 (no interval)"
+    assert metrics.in_words(one | {"value": np.nan}) == "not defined"
+    assert "+0.500 (no interval): not shown to be better" in baselines.gains_in_words({"table": one}, "patients")
+    assert detection_scores.difference_in_words(one, "cats").endswith("+0.500 (no interval)")
+    gain = scores.paired([np.nan], [0.2])
+    assert "nan" not in scores.gain_in_words(gain, "U-Net", "Otsu")

@@ -206,7 +206,7 @@ def _repeats_outcome(persons, names):
                 event[there].groupby(values[there]).transform("mean").round() == event[there]).mean() > 0.9 > max(
                     event.mean(), 1 - event.mean()):
             found[column] = "it tells the event"
-        elif there.any() and max((there == event).mean(), (there != event).mean()) > 0.95:
+        elif there.any() and not there.all() and max((there == event).mean(), (there != event).mean()) > 0.95:
             found[column] = "it is filled where the event is seen, or only there not"
     return found
 

@@ -101,14 +101,17 @@ def covariates(dataset) -> list:
 def conditions(dataset) -> set:
     """What the dataset offers to notebooks: ``image``, ``label``, ``survival``, ``mask``, ``modality:CT``, ...
 
-    ``static``: images that do not move; ``table``: covariates and no images.
+    ``static``: images that do not move; ``table``: covariates and no images; ``label``: at least two classes;
+    ``covariates``: of which one varies; ``observed events``: of follow-up.
     """
     cohort, modality = dataset.cohort, dataset.card.get("modality")
-    found = {c for c in ("image", "label", "mask", "events") if c in cohort and cohort[c].notna().any()}
-    found |= {"label"} if any(c.startswith("label_") for c in cohort) else set()
+    found = {c for c in ("image", "mask", "events") if c in cohort and cohort[c].notna().any()}
+    two = "label" in cohort and cohort["label"].nunique() > 1
+    found |= {"label"} if two or any(c.startswith("label_") for c in cohort) else set()
+    found |= {"observed events"} if "event" in cohort and cohort["event"].fillna(False).any() else set()
     found |= {"survival"} if "time_days" in cohort and cohort["time_days"].notna().any() else set()
     found |= {"boxes"} if dataset.boxes is not None else set()
-    found |= {"covariates"} if covariates(dataset) else set()
+    found |= {"covariates"} if any(cohort[c].nunique() > 1 for c in covariates(dataset)) else set()
     found |= {f"modality:{modality}"} if modality else set()
     found |= {"table"} if "image" not in cohort and covariates(dataset) else set()
     return found | ({"static"} if "image" in found and modality not in ("bold", "PT") else set())

@@ -120,8 +120,8 @@ def classes_in_words(cohort: pd.DataFrame, order: list, patients_known: bool = T
         said.append(f"{mixed} patients have images of more than one class")
     share = (cohort["split"] == "test").mean() if "split" in cohort else 0.2
     few, all_ = share * counts.min(), share * counts.sum()
-    if len(counts) > 1 and few > 0:
-        half = intervals.expected_halfwidth(few, all_ - few)
+    half = intervals.expected_halfwidth(few, all_ - few) if len(counts) > 1 else np.nan
+    if np.isfinite(half):
         said.append(f"A test of {share:.0%} holds about {few:.0f} {unit} of the rarest class: an AUC of 0.8 will be "
                     f"known to ± {half:.2f}" + ("" if patients_known else ", or worse"))
     return said

@@ -31,6 +31,8 @@ from medlab.storage import digest, digest_of, read_if_sound, write_text
 UNKNOWN = "unknown: leakage between images of one patient cannot be excluded"
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scipy", "scikit-learn", "scikit-image", "matplotlib",
             "pydicom", "nibabel", "SimpleITK", "lifelines", "papermill", "nbconvert")
+NEEDS = {"static": "images that do not move", "image": "images", "mask": "masks", "survival": "follow-up",
+         "label": "label of two classes", "covariates": "covariate that varies"}  # in the words of a page
 
 
 def write_page(name, run, params, data) -> None:
@@ -172,7 +174,8 @@ def _why_not(lacking, conditions):
         return "left out by the parameter steps"
     if "repeats" in lacking:
         return "no two other runs with results to compare"
-    return f"the dataset has no {', '.join(lacking)}" if "dataset" in conditions else "this run only compares others"
+    lacks = ", ".join(" or ".join(NEEDS.get(word, word) for word in need.split("|")) for need in lacking)
+    return f"the dataset has no {lacks}" if "dataset" in conditions else "this run only compares others"
 
 
 def _summary(dataset, params, run):

@@ -57,7 +57,7 @@ def people(n, random):
 def drawn(size, shape, channels, random, mask):
     """An image with a bright ball of a radius in pixels on noise, and its mask: (z,) y, x (, channel)."""
     grid = np.indices(shape)
-    centre = [random.uniform(0.3, 0.7) * n for n in shape]
+    centre = [random.uniform(0.3, 0.7) * (n - 1) for n in shape]
     far = np.sqrt(sum((np.minimum(1, n / max(shape)) ** -1 * (g - c)) ** 2 for g, c, n in
                       zip(grid, centre, shape, strict=True)))
     ball = far < size
@@ -77,7 +77,7 @@ def save(pixels, path, spacing=None):
         return
     import nibabel
 
-    affine = np.diag([*(spacing or (2.0, 1.0, 1.0))[::-1], 1.0])
+    affine = np.diag([*(spacing or (2.0, 1.0, 1.0))[::-1], 1.0]) * [-1, -1, 1, 1]  # axes to left, posterior, superior
     nibabel.save(nibabel.Nifti1Image(np.ascontiguousarray(pixels.transpose(2, 1, 0)), affine), path)
 
 
@@ -182,7 +182,6 @@ ORDINARY = {
     "nothing but images": {"label": "", "columns": ()},
     "tiny: 12 patients": {"n": 12} | PARTS,
 }
-CENSORED = {"event_values": "1", "censored_values": "0"}
 TABLE = {"each": 0, "label": "", "survival": True}
 STRANGE_COLUMNS = ("<b>age</b> in $y$", "sex_50% \"q\"", "部位", "site")
 
@@ -215,10 +214,10 @@ HARD = {
     "covariate is the label": {"change": set_to(sex=lambda t: t["grade"])},
     "covariate is the order of survival": {"survival": True, "label": "", "change": order_of_survival},
     "covariate is the order of survival, table": TABLE | {"n": 60, "change": order_of_survival},
-    "all censored": {"survival": True, "change": set_to(event=0), "options": CENSORED},
-    "all censored, table": TABLE | {"change": set_to(event=0), "options": CENSORED},
-    "events only": {"survival": True, "change": set_to(event=1), "options": CENSORED},
-    "events only, table": TABLE | {"change": set_to(event=1), "options": CENSORED},
+    "all censored": {"survival": True, "change": set_to(event=0)},
+    "all censored, table": TABLE | {"change": set_to(event=0)},
+    "events only": {"survival": True, "change": set_to(event=1)},
+    "events only, table": TABLE | {"change": set_to(event=1)},
     "three distinct times": {"survival": True, "change": set_to(time=among(300, 600, 900))},
     "three distinct times, table": TABLE | {"n": 60, "change": set_to(time=among(300, 600, 900))},
     "five patients": {"n": 5} | PARTS,
@@ -291,8 +290,8 @@ def execute(name, run):
     return shown.getvalue()
 
 
-ODD = re.compile(r"\bnan\b|\bNaN\b|<NA>|\bNone\b(?! )|\b0 of 0\b|\b1 (groups|images|patients|classes|lesions|parts)\b"
-                 r"|\binf\b|EMPTY FIGURE.*", re.M)
+ODD = re.compile(r"\bnan\b|\bNaN\b|<NA>|\bNone\b(?! )|\b0 of 0\b|\binf\b|EMPTY FIGURE.*|"
+                 r"(?<!of )\b1 (groups|images|patients|classes|lesions|parts)\b", re.M)
 
 
 def tried(name, run, texts):
