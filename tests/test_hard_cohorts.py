@@ -1,6 +1,8 @@
 """Cohorts that are hard but legal: what each room says of them; whole notebooks in benchmarks/every_cohort.py."""
 
 import json
+import re
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -10,12 +12,12 @@ import yaml
 from matplotlib import pyplot as plt
 
 from medlab import plots
-from medlab.cohorts import checks, datasets, summary
-from medlab.comparison import groups
+from medlab.cohorts import annotations, checks, datasets, summary
+from medlab.comparison import groups, stability
 from medlab.detection import scores as detection_scores
 from medlab.engine import parameters
 from medlab.evaluation import baselines
-from medlab.networks import fusion, training
+from medlab.networks import diagnosis, fusion, training
 from medlab.radiomics import reliability
 from medlab.segmentation import scores
 from medlab.statistics import metrics
@@ -147,3 +149,30 @@ def test_numbers_without_an_interval_are_not_written_as_nan():
     assert detection_scores.difference_in_words(one, "cats").endswith("+0.500 (no interval)")
     gain = scores.paired([np.nan], [0.2])
     assert "nan" not in scores.gain_in_words(gain, "U-Net", "Otsu")
+
+
+def test_sentences_of_a_part_of_one_patient_and_of_empty_masks_hold_no_nan():
+    history = pd.DataFrame({"val_loss": [0.7], "val_image_c": [np.nan]})
+    assert diagnosis.kept_in_words(history, 1, "last", "image_c") == "epoch 1 of 1 (last), val_loss 0.700"
+    facts = {"seeds": 2, "n": 1, "sd": 0.0, "agreement": np.nan, "switched": 0.0}
+    assert "not defined" in stability.in_words("x", "U-Net", facts)
+    empty = pd.DataFrame({"mask_size": [0, 0], "problem": None, "depth": np.nan, "spacing_mm": None})
+    assert annotations.median_size_in_words(empty) == "No mask marks anything: check mask_classes in card.yaml."
+
+
+@pytest.mark.parametrize("title, steps", [
+    ("all censored, table", "01,02,03,05"), ("covariate is the order of survival, table", "01,02,05"),
+    ("radiomics, small and empty masks", "01,02,08"), ("strange names, table", "01,02")])
+def test_notebooks_run_to_their_end_on_some_hard_cohorts(workspace, monkeypatch, title, steps):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "benchmarks"))
+    import every_cohort
+
+    mpl.use("Agg")
+    with mpl.rc_context():
+        found = every_cohort.every_notebook(title, every_cohort.COHORTS[title], workspace, steps.split(","))
+    assert found.pop("import") == "done"
+    assert {step for step, text in found.items() if text != "done"} == ({"03"} if "censored" in title else set()), found
+    assert "observed events" in found.get("03", "observed events")
+    texts = "".join(path.read_text() for path in (workspace / "texts").iterdir())
+    odd = [line for line in texts.splitlines() if re.search(r"\bnan\b|\binf\b|\b0 of 0\b|EMPTY FIGURE", line)]
+    assert not odd and len(texts) > 2000
