@@ -375,7 +375,7 @@ def every_notebook(title, spec, place, steps=STEPS):
 
 def as_table(results) -> str:
     """Cohort x notebook as Markdown, what is not plain below it."""
-    short = {"done": "done", "not part": "-", "after": "-"}
+    short = {"done": "done", "not part": "-"}
     lines = ["| cohort | import | " + " | ".join(STEPS) + " |", "|---|" + "---|" * (len(STEPS) + 1)]
     notes = []
     for title, found in results.items():
@@ -383,7 +383,7 @@ def as_table(results) -> str:
         for step in ("import", *STEPS):
             text = found.get(step, "")
             kind = re.split(r"[: ]", text)[0] if text.startswith(("refused", "FAILED", "check")) else next(
-                (word for start, word in short.items() if text.startswith(start)), "")
+                (word for start, word in short.items() if text.startswith(start)), text)
             cells.append(kind)
             if kind in ("refused", "FAILED", "check"):
                 notes.append(f"- {title}, {step}: {text}")
@@ -394,10 +394,16 @@ def as_table(results) -> str:
 DOCS = Path(__file__).parents[2] / "docs" / "cohorts.md"
 HEAD = """# Every kind of cohort
 
-What becomes of each numbered notebook on small cohorts made for it: done (it ran to its end), - (the data lack what it
-needs: no part of the run), refused (stopped with a message that says why and what to do), FAILED. First ordinary
-cohorts, then hard but legal ones. Printed by `python tests/benchmarks/every_cohort.py`; networks learn for one epoch:
-the numbers mean nothing.
+What becomes of each numbered notebook on small cohorts made for it. First ordinary cohorts, then hard but legal ones.
+Printed by `python tests/benchmarks/every_cohort.py`; networks learn for one epoch: their numbers mean nothing.
+
+| | |
+|---|---|
+| done | it ran to its end |
+| - | the data lack what it needs: no part of the run, the index says why |
+| refused | it stopped with a message that says why and what to do; below |
+| after NN | not executed, since NN was refused |
+| (empty) | not tried for this table |
 
 """
 
