@@ -6,12 +6,13 @@ the lower right of every figure a small mark that says what it must not be used 
 
 import json
 import re
+import warnings
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib import font_manager, scale, ticker
 from matplotlib import pyplot as plt
-from matplotlib import scale, ticker
 
 from medlab import drawn
 
@@ -27,6 +28,9 @@ STYLE = {
     "axes.prop_cycle": mpl.cycler(color=COLOURS),
     "text.parse_math": False,  # a dollar sign in the name of a column or a class is a dollar sign
 }
+FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Noto Sans JP", "Source Han Sans SC",
+         "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "IPAGothic", "Droid Sans Fallback", "Microsoft YaHei", "SimHei",
+         "Yu Gothic", "Malgun Gothic", "PingFang SC", "Hiragino Sans", "Arial Unicode MS", "Unifont")  # where installed
 _mark = "research use only"
 
 
@@ -44,11 +48,26 @@ def setup(folder=None, synthetic=None) -> None:
     if synthetic is None and folder is not None and (folder / "dataset.json").exists():
         synthetic = json.loads((folder / "dataset.json").read_text(encoding="utf-8")).get("synthetic", False)
     _mark = "synthetic data · research use only" if synthetic else "research use only"
-    mpl.rcParams.update(STYLE)
+    mpl.rcParams.update(STYLE | {"font.family": [font for font in FONTS if font in font_manager.get_font_names()]})
+    warnings.filterwarnings("ignore", "Glyph .* missing from font")  # `undrawable` says it once, in words
     mpl.rcParams["figure.hooks"] = ["medlab.plots:mark"]
     scale.register_scale(_LogScale)
     pd.set_option("display.html.use_mathjax", False)
     drawn.install()
+
+
+def undrawable(texts) -> list[str]:
+    """A sentence about characters of some names for which no font here has a picture; empty if there are none.
+
+    Parameters
+    ----------
+    texts : names of classes, columns, levels, as they stand in figures
+    """
+    fonts = [font_manager.get_font(font_manager.findfont(name)) for name in mpl.rcParams["font.family"]]
+    lost = [c for c in dict.fromkeys("".join(map(str, texts)))
+            if c.isprintable() and not any(font.get_char_index(ord(c)) for font in fonts)]
+    return [f"Figures show a box for {len(lost)} characters of the names ({''.join(lost[:8])}), which no font here "
+            "has: install one that has them, such as Noto Sans CJK, or rename the classes and columns."] if lost else []
 
 
 class _Powers(ticker.LogFormatterSciNotation):

@@ -39,7 +39,8 @@ def test_load_and_conditions(workspace):
     assert data.cohort["label"].tolist() == ["None", "NA", "None"], "words pandas takes for missing are classes"
     assert data.cohort["event"].tolist() == [True, False, True] and data.cohort["event"].dtype == bool
     assert data.cohort["time_days"].tolist() == [2.0, 4.0, 9.0] and "time_days = 0" in data.notes[0]
-    assert datasets.conditions(data) == {"image", "label", "survival", "covariates", "modality:MR", "static"}
+    assert datasets.conditions(data) == {"image", "label", "survival", "observed events", "modality:MR",
+                                         "static", "covariates"}
     assert datasets.covariates(data) == ["age_years"] and np.isnan(data.cohort["age_years"][1])
     assert datasets.read(data, data.cohort.iloc[1]).pixels.shape == (64, 64, 1)
 

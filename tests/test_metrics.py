@@ -481,7 +481,7 @@ def test_the_surest_errors_come_first():
     y, p = np.array([0, 1, 0, 1, 0]), np.array([0.9, 0.4, 0.7, 0.8, 0.1])
     found = outcomes.confident_errors(y, p, "binary", 0.5, most=2)
     assert found["position"].tolist() == [0, 2] and found["called"].tolist() == [1, 1]
-    assert outcomes.error_titles(found, ["no", "yes"], [7, 8], "yes")[0] == "row 7: no\ncalled yes\nP(yes) 0.90"
+    assert outcomes.error_titles(found, ["no", "yes"], ["a/7", "a/8"], "yes")[0] == "a/7: no\ncalled yes\nP(yes) 0.90"
     assert "3 of 5 test images are called wrongly, most often no called yes (2 times)." in outcomes.errors_in_words(
         y, outcomes.decide(p, "binary"), ["no", "yes"])
     several = outcomes.confident_errors(np.array([0, 1]), np.array([[0.1, 0.9, 0], [0.2, 0.8, 0]]), "multiclass")

@@ -107,6 +107,8 @@ def sizes_in_words(cohort: pd.DataFrame) -> str:
 def median_size_in_words(cohort: pd.DataFrame) -> str:
     """Median size of the masks that are not empty, in ml or mm² where the spacing is known."""
     filled = cohort[cohort["mask_size"] > 0]
+    if filled.empty:
+        return "No mask marks anything: check mask_classes in card.yaml."
     volumes = cohort.loc[cohort["problem"].isna(), "depth"].notna().any()
     element = filled["spacing_mm"].map(lambda text: np.prod(cards.spacing(text)), na_action="ignore").astype(float)
     physical = (filled["mask_size"] * element / (1000 if volumes else 1)).dropna()

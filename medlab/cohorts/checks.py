@@ -143,6 +143,9 @@ def _targets(dataset):
         seen = round(share * rows["event"].sum())
         half = intervals.expected_halfwidth(seen, round(share * rows["time_days"].notna().sum()) - seen, 0.7)
         found.append(_width(f"C-index from {where} ({seen} events; a rough guide, as if an AUC)", half))
+        if not events:
+            found.append(("warning", "no event is seen: survival cannot be learnt, notebook 05 is left out; is `event` "
+                          "coded the right way round (true = seen)?"))
         found.append(("note" if events >= 50 else "warning", f"{events} events carry about {max(events // 10, 1)} "
                       "covariates in a Cox model (ten events each)"))
     marked = dataset.boxes is not None or "mask" in cohort
@@ -206,7 +209,7 @@ def _repeats_outcome(persons, names):
                 event[there].groupby(values[there]).transform("mean").round() == event[there]).mean() > 0.9 > max(
                     event.mean(), 1 - event.mean()):
             found[column] = "it tells the event"
-        elif there.any() and max((there == event).mean(), (there != event).mean()) > 0.95:
+        elif there.any() and not there.all() and max((there == event).mean(), (there != event).mean()) > 0.95:
             found[column] = "it is filled where the event is seen, or only there not"
     return found
 

@@ -101,14 +101,17 @@ def covariates(dataset) -> list:
 def conditions(dataset) -> set:
     """What the dataset offers to notebooks: ``image``, ``label``, ``survival``, ``mask``, ``modality:CT``, ...
 
-    ``static``: images that do not move; ``table``: covariates and no images.
+    ``static``: images that do not move; ``table``: covariates and no images; ``label``: at least two classes;
+    ``covariates``: of which one varies; ``observed events``: of follow-up.
     """
     cohort, modality = dataset.cohort, dataset.card.get("modality")
-    found = {c for c in ("image", "label", "mask", "events") if c in cohort and cohort[c].notna().any()}
-    found |= {"label"} if any(c.startswith("label_") for c in cohort) else set()
+    found = {c for c in ("image", "mask", "events") if c in cohort and cohort[c].notna().any()}
+    two = "label" in cohort and cohort["label"].nunique() > 1
+    found |= {"label"} if two or any(c.startswith("label_") for c in cohort) else set()
+    found |= {"observed events"} if "event" in cohort and cohort["event"].fillna(False).any() else set()
     found |= {"survival"} if "time_days" in cohort and cohort["time_days"].notna().any() else set()
     found |= {"boxes"} if dataset.boxes is not None else set()
-    found |= {"covariates"} if covariates(dataset) else set()
+    found |= {"covariates"} if any(cohort[c].nunique() > 1 for c in covariates(dataset)) else set()
     found |= {f"modality:{modality}"} if modality else set()
     found |= {"table"} if "image" not in cohort and covariates(dataset) else set()
     return found | ({"static"} if "image" in found and modality not in ("bold", "PT") else set())
@@ -141,6 +144,32 @@ def read_image(dataset, row, column="image") -> "Image":
     frame = row.get("frame")
     frame = None if frame is None or pd.isna(frame) else int(frame)
     return formats.read(text, frame=frame, root=dataset.folder)
+
+
+def image_names(table: pd.DataFrame) -> pd.Series:
+    """What pages call each image: its file as ``cohort.csv`` names it, without common folder and suffix; its frame.
+
+    Parameters
+    ----------
+    table : rows with ``image`` and, where a file holds several, ``frame``; the whole table, so that a name stays a name
+
+    Examples
+    --------
+    >>> list(image_names(pd.DataFrame({"image": ["images/ill/02_a.png", "images/well/1.nii.gz"]})))
+    ['ill/02_a', 'well/1']
+    """
+    files = table["image"].astype(str)
+    shared = os.path.commonpath([os.path.dirname(name) for name in files]) if len(files) else ""
+    names = files.str.slice(len(shared) + 1 if shared else 0)
+    short = names.str.replace(r"(\.nii|\.seg)?\.[A-Za-z]\w{0,4}(::.*)?$", "", regex=True)
+    names = short if short.nunique() == names.nunique() and short.ne("").all() else names
+    frames = table["frame"] if "frame" in table else pd.Series(np.nan, table.index)
+    return names.where(frames.isna(), names + " [" + frames.astype("Int64").astype(str) + "]")
+
+
+def units(table: pd.DataFrame, patients_known: bool) -> pd.Series:
+    """Who is counted and resampled, as text: the patient of each row, or its image (`image_names`) where unknown."""
+    return table["patient_id"].astype(str) if patients_known else image_names(table)
 
 
 def mask_classes(dataset) -> list:

@@ -63,6 +63,12 @@ def problems_in_words(scan: pd.DataFrame) -> list[str]:
     return [f"{n} of {len(scan)} images have a problem (unreadable or blank)."] if n else []
 
 
+def names_shown(cohort: pd.DataFrame, order: list, covariates: list) -> list[str]:
+    """What figures write of a cohort: classes, columns, and the levels of columns of words."""
+    levels = [cohort[c].dropna().astype(str).unique() for c in covariates if vocabulary.is_text(cohort[c])]
+    return [*map(str, order), *covariates, *(name for names in levels for name in names)]
+
+
 def class_counts(cohort: pd.DataFrame, order: list, by: list) -> pd.DataFrame:
     """Rows per class with their share; of several labels per image each one's; without labels rows per group.
 
@@ -114,8 +120,8 @@ def classes_in_words(cohort: pd.DataFrame, order: list, patients_known: bool = T
         said.append(f"{mixed} patients have images of more than one class")
     share = (cohort["split"] == "test").mean() if "split" in cohort else 0.2
     few, all_ = share * counts.min(), share * counts.sum()
-    if len(counts) > 1 and few > 0:
-        half = intervals.expected_halfwidth(few, all_ - few)
+    half = intervals.expected_halfwidth(few, all_ - few) if len(counts) > 1 else np.nan
+    if np.isfinite(half):
         said.append(f"A test of {share:.0%} holds about {few:.0f} {unit} of the rarest class: an AUC of 0.8 will be "
                     f"known to ± {half:.2f}" + ("" if patients_known else ", or worse"))
     return said

@@ -147,8 +147,9 @@ def in_words(found: pd.DataFrame, cohort: pd.DataFrame) -> list[str]:
                     f"every covariate and outcome (by chance {mine['expected'].max():.1g} such pairs){across}.")
     other = found[found["kind"] == "chance"]
     if len(other):
-        said.append(f"{other['group'].nunique()} groups of rows are equal, which may be chance in so few values "
-                    f"({other['expected'].min():.1g} or more such pairs are expected): not taken as copies.")
+        said.append("Groups of rows that are equal, which may be chance in so few values "
+                    f"({other['expected'].min():.2g} or more such pairs are expected): {other['group'].nunique()}; not "
+                    "taken as copies.")
     return said
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from medlab.comparison import pooled
+from medlab.statistics import metrics
 
 MAIN = {"c_harrell": "C (Harrell)", "dice": "Dice"}  # measures whose difference gets a sentence and a figure
 SEEDS, JOINT = "mean of the seeds", "ensembles"
@@ -68,7 +69,7 @@ def verdict(one: Mapping) -> str:
 
 def interval(one: Mapping) -> str:
     """A difference with its interval as text, signs written: +0.030 (+0.010 to +0.050)."""
-    return f"{one['value']:+.3f} ({one['low']:+.3f} to {one['high']:+.3f})"
+    return metrics.in_words(one, sign="+")
 
 
 def named(found: Mapping, several: bool) -> dict:

@@ -38,8 +38,8 @@ def runs(names, part="test") -> pd.DataFrame:
     Returns
     -------
     DataFrame indexed by run: group, n_folds, fold, seed, dataset, data (fingerprint), synthetic, patients_known,
-    survival, classification and segmentation (whether there are results of that kind about that part), state (done,
-    stale, ...).
+    survival, classification and segmentation (whether there are results of that kind about that part, with its main
+    measure), state (done, stale, ...).
 
     Raises
     ------
@@ -60,7 +60,8 @@ def runs(names, part="test") -> pd.DataFrame:
                      "seed": used.get("seed", 0), "dataset": about.get("name"), "data": about.get("fingerprint"),
                      "synthetic": bool(about.get("synthetic")), "patients_known": about.get("n_patients") is not None,
                      **{kind: all((folder / one[key]).exists() for key in ("file", "rows"))
-                        and about_part(name, kind, part) for kind, one in compared_results().items()},
+                        and about_part(name, kind, part) and _is_scored(name, kind, part)
+                        for kind, one in compared_results().items()},
                      "state": state(name)})
     table = pd.DataFrame(rows).set_index("run")
     mixed = table.groupby("group")["n_folds"].transform("nunique") > 1
@@ -74,7 +75,8 @@ def comparable(table: pd.DataFrame, part: str = "test") -> list[str]:
     if not kinds:
         raise ValueError(f"{len(table)} runs found, fewer than two with results of one kind about {part}; execute them "
                          "first, for test with open_test, survival_open_test and segmentation_open_test true, for val "
-                         "with all of them false")
+                         "with all of them false; where a part is too small to be scored (one class, no events), set "
+                         "larger fractions in 02")
     return kinds
 
 
@@ -91,6 +93,11 @@ def about_part(run, kind, part) -> bool:
     if kind != "classification":  # its other rows are patients that the models have learnt from
         return found.get("part", "test") == part and found.get("n_patients") != 0
     return (found if part == "test" else found.get("validation") or {}).get("n_images") != 0
+
+
+def _is_scored(run, kind, part):
+    """Whether a model of the run has the main measure of a kind: a part without events or of one class has none."""
+    return any(LISTED[kind][0] in _measures(one) for one in _models(run, kind, part).values())
 
 
 def state(run) -> str:
@@ -156,6 +163,8 @@ def remarks(table, about="test") -> list[str]:
     found += [f"{', '.join(part.index)}: {words.get(state, state)}; these numbers may not be current."
               for state, part in ready.groupby("state") if state != "done"]
     found += [f"{name}: no results about this part ({table.loc[name, 'state']}), left out." for name in lost]
+    found += [f"{', '.join(some)}: no {kind} results with {labels()[LISTED[kind][0]]} about this part, left out of it."
+              for kind in compared_results() if (some := _unscored(ready, kind, about))]
     if len({code(name) for name in ready.index}) > 1:
         found.append("The code (package or notebooks) changed between the runs; 'medlab run' brings them to one state.")
     if not ready["patients_known"].all():
@@ -163,6 +172,12 @@ def remarks(table, about="test") -> list[str]:
     if about == "val":
         found.append("Validation parts are compared: epochs were chosen on them, the numbers flatter.")
     return found
+
+
+def _unscored(table, kind, part):
+    """Runs with a file of a kind that is about a part and has no main measure there, such as no C without events."""
+    return [run for run in table.index[~table[kind]] if (run_folder(run) / compared_results()[kind]["file"]).exists()
+            and about_part(run, kind, part)]
 
 
 def overview(table: pd.DataFrame, kinds: list[str]) -> pd.DataFrame:
@@ -179,6 +194,16 @@ def _measures(values):
     return {key: value for key, value in values.items() if f"{key}_low" in values and isinstance(value, (int, float))}
 
 
+def _models(run, kind, part):
+    """What a run wrote about its part: model -> measures."""
+    found = read_json(run_folder(run) / compared_results()[kind]["file"])
+    if kind != "classification":
+        return found.get("models") or found.get("methods") or {}
+    found = found if part == "test" else found.get("validation") or {}
+    return {"network": found} | {name: one for name, one in (found.get("baselines") or {}).items()
+                                 if isinstance(one, dict)}
+
+
 def scores(table, kind, part="test") -> pd.DataFrame:
     """What each run wrote about its own test (or validation) part.
 
@@ -192,14 +217,8 @@ def scores(table, kind, part="test") -> pd.DataFrame:
     """
     rows = []
     for run, about in table[table[kind]].iterrows():
-        found = read_json(run_folder(run) / compared_results()[kind]["file"])
-        models = found.get("models") or found.get("methods") or {}
-        if kind == "classification":
-            found = found if part == "test" else found.get("validation") or {}
-            others = {name: one for name, one in (found.get("baselines") or {}).items() if isinstance(one, dict)}
-            models = {"network": found} | others
         rows += [{"run": run, **about[["group", "fold", "seed"]], "model": model, "measure": measure, "value": value}
-                 for model, inner in models.items() for measure, value in _measures(inner).items()]
+                 for model, inner in _models(run, kind, part).items() for measure, value in _measures(inner).items()]
     return pd.DataFrame(rows, columns=["run", "group", "fold", "seed", "model", "measure", "value"])
 
 

@@ -92,7 +92,8 @@ def in_words(group: str, model: str, facts: dict) -> str:
     """The facts of `over_seeds` as a sentence."""
     if facts["seeds"] < 2:
         return f"{group}: one seed, nothing to say about stability."
-    return (f"{group}, {model}: rank correlation between two seeds {facts['agreement']:.2f}; SD over seeds "
+    alike = f"{facts['agreement']:.2f}" if np.isfinite(facts["agreement"]) else "not defined (all are equal, or one)"
+    return (f"{group}, {model}: rank correlation between two seeds {alike}; SD over seeds "
             f"{facts['sd']:.3f}; {facts['switched']:.0%} of {facts['n']} stand on both sides of 0.5.")
 
 

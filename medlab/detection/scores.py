@@ -312,5 +312,4 @@ def froc_written(table: pd.DataFrame, labels: list) -> pd.DataFrame:
 
 def difference_in_words(found: dict, who: str) -> str:
     """What `difference` found, in half a sentence."""
-    return (f"the same {who} drawn for both: {found['value']:+.3f} ({found['low']:+.3f} to "
-            f"{found['high']:+.3f})")
+    return f"the same {who} drawn for both: {metrics.in_words(found, sign='+')}"

@@ -33,6 +33,8 @@ from medlab.storage import digest, digest_of, read_if_sound, write_atomically, w
 UNKNOWN = "unknown: leakage between images of one patient cannot be excluded"
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scipy", "scikit-learn", "scikit-image", "matplotlib",
             "pydicom", "nibabel", "SimpleITK", "lifelines", "papermill", "nbconvert")
+NEEDS = {"static": "images that do not move", "image": "images", "mask": "masks", "survival": "follow-up",
+         "label": "label of two classes", "covariates": "covariate that varies"}  # in the words of a page
 
 
 def write_page(name, run, params, data) -> None:

@@ -13,6 +13,7 @@ from medlab.cohorts import vocabulary
 from medlab.cohorts.preparation import as_usually_written
 from medlab.evaluation.calibration import operating_point
 from medlab.statistics.measures import NAMES, check
+from medlab.statistics.metrics import in_words as with_interval
 from medlab.statistics.metrics import value_of, written
 
 
@@ -170,7 +171,6 @@ def gains_in_words(gains: dict, who: str) -> str:
     gains : dict name -> `statistics.metrics.difference` of the AUC; who : what is paired ("patients")
     """
     return "\n".join(
-        f"AUC of the network minus AUC of the {name}, paired by {who}: {gain['value']:+.3f} "
-        f"({gain['low']:+.3f} to {gain['high']:+.3f}): "
+        f"AUC of the network minus AUC of the {name}, paired by {who}: {with_interval(gain, sign='+')}: "
         f"{'better' if gain['low'] > 0 else 'not shown to be better'}."
         for name, gain in gains.items())

@@ -184,15 +184,15 @@ def confident_errors(y, p, head, threshold=0.5, most=12) -> pd.DataFrame:
     return pd.DataFrame({"position": rows, "true": y[rows], "called": called[rows], "p": said[rows]})
 
 
-def error_titles(errors, names, rows, positive=None) -> list[str]:
-    """Titles of the pictures of `confident_errors`: row of cohort.csv, truth, call, probability.
+def error_titles(errors, names, images, positive=None) -> list[str]:
+    """Titles of the pictures of `confident_errors`: name of the image, truth, call, probability.
 
     Parameters
     ----------
-    rows : row of cohort.csv of each error; positive : name whose probability is given (binary), else the called class
+    images : name of the image of each error; positive : name whose probability is given (binary), else the called class
     """
-    return [f"row {row}: {names[one.true]}\ncalled {names[one.called]}\nP({positive or names[one.called]}) {one.p:.2f}"
-            for row, one in zip(rows, errors.itertuples(), strict=True)]
+    return [f"{image}: {names[one.true]}\ncalled {names[one.called]}\nP({positive or names[one.called]}) {one.p:.2f}"
+            for image, one in zip(images, errors.itertuples(), strict=True)]
 
 
 def predictions(table, rows, y, p, q, head, outputs, threshold=0.5) -> pd.DataFrame:

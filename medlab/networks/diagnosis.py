@@ -169,7 +169,8 @@ def cost(model, history, best) -> dict:
 def kept_in_words(history, best, rule, rank) -> str:
     """Which epoch is kept, by which rule, with its validation loss and rank, as far as there is a validation part."""
     names = [name for name in ("val_loss", f"val_{rank}") if name in history]
-    values = "".join(f", {name} {history.iloc[best - 1][name]:.3f}" for name in names)
+    values = history.iloc[best - 1][names].dropna()  # no rank where validation has one class or no pair
+    values = "".join(f", {name} {value:.3f}" for name, value in values.items())
     return f"epoch {best} of {len(history)} ({rule}){values}"
 
 

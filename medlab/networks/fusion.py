@@ -108,6 +108,10 @@ def create(name, images, given, y, *, label=None, cuts=None, prior=None, **optio
     """
     survival, pictured = y.get("survival"), "present" in given
     sizes = {part: given[part].shape[1] for part in TABLES if part in given}
+    if not pictured and not sizes:
+        raise ValueError("neither images nor a covariate that notebook 02 could use in the training part (it says why "
+                         "under Covariates): nothing to learn from; choose a larger training part, or leave this "
+                         "notebook out with steps")
     model = build(name if pictured else "", images.shape[1:] if pictured else None,
                   given["present"].shape[1] if pictured else 0, sizes, survival=survival is not None, label=label,
                   n_intervals=0 if cuts is None else len(cuts) - 1, prior=prior, n_events=n_events(y), **options)

@@ -22,8 +22,14 @@ def wanted(table, target="auto") -> list:
     table : DataFrame
         split.parquet.
     target : str
-        ``auto`` is whichever the cohort has. Both together need one image per patient, because a label belongs to
-        an image and survival to a patient: with several, ``auto`` is the label.
+        ``auto`` is whichever the cohort has and can be learnt: a label of two classes, survival with an event in the
+        training part. Both together need one image per patient, because a label belongs to an image and survival to
+        a patient: with several, ``auto`` is the label.
+
+    Raises
+    ------
+    ValueError
+        Where the cohort lacks what is asked for, or nothing can be learnt.
     """
     if target not in TARGETS:
         raise ValueError(f"target {target!r} is unknown; expected one of {', '.join(TARGETS)}")
@@ -33,6 +39,7 @@ def wanted(table, target="auto") -> list:
     several = pictured and bool(table["patient_id"].duplicated().any())
     found = [name for name, there in (("label", label), ("survival", survival)) if there]
     if target == "auto":
+        found = [name for name in found if not unlearnable(table, name)] or found
         found = found[:1] if several else found
     lacking = {"label": ["label"], "survival": ["survival"], "both": ["label", "survival"]}.get(target, found[:1])
     if not found or set(lacking) - set(found):
@@ -41,7 +48,30 @@ def wanted(table, target="auto") -> list:
     if target == "both" and several:
         raise ValueError("target both needs one image per patient, here some patients have several: train the label "
                          "and survival in two runs")
-    return found if target == "auto" else lacking
+    found = found if target == "auto" else lacking
+    if why := " and ".join(filter(None, (unlearnable(table, name) for name in found))):
+        raise ValueError(f"nothing can be learnt: {why}; choose another split (seed, n_folds, val_fraction) in 02 or "
+                         "another target, or leave this notebook out with steps")
+    return found
+
+
+def unlearnable(table, outcome) -> str:
+    """Why a ``label`` or ``survival`` cannot be learnt from the training part of split.parquet; empty where it can."""
+    train = table[table["split"].eq("train")] if "split" in table else table
+    if outcome == "survival":
+        known = train["time_days"].notna() & train["event"].notna()
+        seen = train["event"][known].astype(bool).any()
+        return "" if seen else f"survival: no event among {known.sum()} training patients with follow-up"
+    if "label" in table and table["label"].nunique() == 1:
+        return f"label: every image is {table['label'].dropna().iloc[0]!r}"
+    return ""
+
+
+def not_learnt(table, wanted) -> str:
+    """What the cohort has and is not learnt, as a sentence; empty where there is nothing to say."""
+    there = [name for name, column in (("label", "label"), ("survival", "time_days")) if column in table]
+    said = [unlearnable(table, name) for name in there if name not in wanted]
+    return f"Left out, {'; '.join(filter(None, said))}." if any(said) else ""
 
 
 def unit_of(wanted) -> str:

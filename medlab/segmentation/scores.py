@@ -275,15 +275,17 @@ def by_method(each: pd.DataFrame, **options) -> pd.DataFrame:
 def in_words(overall: pd.DataFrame, who: str = "patients") -> str:
     """A line for each method of `by_method`: mean with interval, median, how many."""
     text = metrics.written(overall)
-    return "\n".join(f"{method}: Dice per {who[:-1]} {text[method]}, median {one['median']:.3f}, n = {one['n']:.0f}"
+    return "\n".join(f"{method}: Dice per {who[:-1]} {text[method]}"
+                     + (f", median {one['median']:.3f}, n = {one['n']:.0f}" if one["n"] else " (nothing is marked)")
                      for method, one in overall.iterrows())
 
 
 def gain_in_words(gain: dict, first: str, second: str, who: str = "patients") -> str:
     """What `paired` found, in a sentence."""
-    text = metrics.written(pd.DataFrame([gain])).iloc[0]
-    return (f"{first} minus {second}, the same {who}: {'+' * (gain['value'] > 0)}{text}, better in {gain['better']} of "
-            f"{gain['n_patients']}; Wilcoxon p = {gain['p']:.2g} (smallest possible {gain['smallest_p']:.2g})")
+    text = metrics.in_words(gain, sign="+")
+    p = f"Wilcoxon p = {gain['p']:.2g}" if np.isfinite(gain["p"]) else "no Wilcoxon test"
+    return (f"{first} minus {second}, the same {who}: {text}, better in {gain['better']} of {gain['n_patients']}; "
+            f"{p} (smallest possible {gain['smallest_p']:.2g})")
 
 
 def empties_in_words(cases: pd.DataFrame, by_patient: pd.DataFrame, who: str = "patients") -> str:

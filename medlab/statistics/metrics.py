@@ -173,15 +173,21 @@ def flat(table, prefix="") -> dict[str, float]:
 
 
 def written(table, digits=3) -> pd.Series:
-    """The table of `scores` as text: "0.912 (0.871 to 0.947)"; without an interval where there is none."""
-    def one(row):
-        if not np.isfinite(row["value"]):
-            return "not defined"
-        if not np.isfinite([row["low"], row["high"]]).all():
-            return f"{row['value']:.{digits}f} (no interval)"
-        return f"{row['value']:.{digits}f} ({row['low']:.{digits}f} to {row['high']:.{digits}f})"
+    """The table of `scores` as text (`in_words`), row by row."""
+    return table.apply(in_words, axis=1, digits=digits)
 
-    return table.apply(one, axis=1)
+
+def in_words(one, digits=3, sign="") -> str:
+    """A value with its interval: "0.912 (0.871 to 0.947)"; "0.912 (no interval)"; "not defined".
+
+    Parameters
+    ----------
+    one : mapping with value, low, high; sign : "+" for differences
+    """
+    value, low, high = (f"{one[key]:{sign}.{digits}f}" for key in ("value", "low", "high"))
+    if not np.isfinite(one["value"]):
+        return "not defined"
+    return f"{value} ({low} to {high})" if np.isfinite([one["low"], one["high"]]).all() else f"{value} (no interval)"
 
 
 def beside(table, others: dict, name="95 % interval") -> pd.DataFrame:

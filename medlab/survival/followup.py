@@ -64,10 +64,11 @@ def coding_in_words(card: dict, time, event) -> str:
         seen, censored = (", ".join(map(str, coding.get(name, []))) for name in ("seen", "censored"))
         said = (f"Column {coding.get('column')}: {seen} was read as the event, {censored} as censored. "
                 f"{card.get('event_meaning') or ''}\n")
-    late = time.rank(pct=True) > 0.9
-    return said + (f"Median time of the {event.sum()} events {time[event].median():.0f} days, of the {(~event).sum()} "
-                   f"censored {time[~event].median():.0f} days. Of the tenth with the longest follow-up "
-                   f"{event[late].mean():.0%} have the event, of all {event.mean():.0%}.")
+    late = time >= time.quantile(0.9)
+    medians = [f"of the {there.sum()} {name} {time[there].median():.0f} days"
+               for name, there in (("events", event), ("censored", ~event)) if there.any()]
+    return said + (f"Median time {', '.join(medians)}. Of the tenth with the longest follow-up (or more, where times "
+                   f"are equal) {event[late].mean():.0%} have the event, of all {event.mean():.0%}.")
 
 
 def looks_exchanged(time, event) -> bool:
@@ -147,14 +148,18 @@ def describe(time: pd.Series, event: pd.Series) -> dict:
             "median_survival_low_days": low, "median_survival_high_days": high, "last_event_days": time[event].max()}
 
 
+def _days(number):
+    return f"{number:.0f} days" if np.isfinite(number) else "not reached"
+
+
 def in_words(numbers: dict) -> list[str]:
     """Sentences about what `describe` found."""
     events, median = numbers["n_events"], "not reached"
     if np.isfinite(numbers["median_survival_days"]):
         low, high = numbers["median_survival_low_days"], numbers["median_survival_high_days"]
-        median = f"{numbers['median_survival_days']:.0f} days (95 % interval {low:.0f} to {high:.0f})"
+        median = f"{_days(numbers['median_survival_days'])} (95 % interval {_days(low)} to {_days(high)})"
     return [f"{events} events in {numbers['n_patients']} patients, {numbers['censored']:.0%} censored",
-            f"median follow-up (reverse Kaplan-Meier) {numbers['median_followup_days']:.0f} days",
+            f"median follow-up (reverse Kaplan-Meier) {_days(numbers['median_followup_days'])}",
             f"median survival {median}", f"enough for about {events // 10} coefficients at ten events each"]
 
 
