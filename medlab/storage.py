@@ -1,5 +1,6 @@
 """Small files that one step hands to the next: atomic writing, plain JSON, digests."""
 
+import errno
 import hashlib
 import json
 import math
@@ -157,8 +158,18 @@ def plain(value) -> dict | list | str | float | None:
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
+def no_room(error) -> str:
+    """What an error says of a disk, or a quota, that takes no more, and the next step; empty for any other error."""
+    if getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return ""
+    where = f"{error.filename} could not be written: " if error.filename else ""
+    return f"{where}{error.strerror[:1].lower()}{error.strerror[1:]}; make room there and give the same command again"
+
+
 def write_atomically(path, writer) -> None:
     """Write beside, force to disk, then rename: a full disk or a kill never leaves half a file.
+
+    An OSError for want of room names the file, whatever library wrote it.
 
     Parameters
     ----------
@@ -174,6 +185,10 @@ def write_atomically(path, writer) -> None:
         with open(beside, "rb") as written:
             os.fsync(written.fileno())
         os.replace(beside, path)
+    except OSError as error:
+        if no_room(error):
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from None
+        raise
     finally:
         beside.unlink(missing_ok=True)
 

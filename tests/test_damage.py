@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 from conftest import medlab
 
+from medlab import cli
 from medlab.cohorts import checks, datasets
 from medlab.engine import execute, kernels, parameters, report, runs, stamps
 from medlab.imaging import arrays
@@ -205,6 +207,51 @@ def test_the_executed_notebook_is_kept_or_the_notebook_failed(bench, monkeypatch
     monkeypatch.setattr(kernels, "_keep", full)
     assert not execute.run_many(["try"])
     assert "No space left" in report.describe("01_first", "try")[1]
+
+
+@pytest.fixture
+def small_disk(bench):
+    """The reports of `bench` on a file system of their own; a function sets its size in KiB, emptying or keeping it."""
+    reports = bench / "reports"
+
+    def mount(*options):
+        return subprocess.run(["mount", *options, reports], capture_output=True).returncode == 0
+
+    def resize(size, keep=False):
+        if keep:
+            assert mount("-o", f"remount,size={size}k")
+            return
+        subprocess.run(["umount", reports], capture_output=True)
+        if not mount("-t", "tmpfs", "-o", f"size={size}k", "tmpfs"):
+            pytest.skip("this machine allows no file system of a few KiB (mount -t tmpfs)")
+        (reports / "try").mkdir()
+        (reports / "try" / "params.yaml").write_text("epochs: 2\n")
+
+    yield resize
+    subprocess.run(["umount", reports], capture_output=True)
+
+
+def test_a_disk_that_is_full_anywhere_in_a_run(bench, small_disk, monkeypatch, capsys):
+    """From no room at all to just enough, each time enlarged and run again: the stamp, a page, an index do not fit."""
+    monkeypatch.setattr(execute, "execute_notebook", in_process)
+    names, folder, states = ("01_first", "02_second", "03_third"), bench / "reports" / "try", []
+    small_disk(20_000)
+    assert cli.main(["run", "try"]) == 0
+    good = content(folder, ["rounds.txt"])
+    room = int(subprocess.run(["du", "-sk", folder.parent], capture_output=True, text=True).stdout.split()[0])
+    for size in (8, 24, 40, 64, 72, 96, room - 4):
+        small_disk(size)
+        capsys.readouterr()
+        code, said = cli.main(["run", "try"]), capsys.readouterr().err
+        assert code in (1, 2) and "o space left on device; make room there and give the same" in said, (size, said)
+        assert "Traceback" not in said and "Errno" not in said and "cannot be read" not in said, (size, said)
+        states.append([report.describe(name, "try")[0] for name in names])
+        for name, state in zip(names, states[-1], strict=True):
+            whole = (folder / f"{name}.html").exists() and "</html>" in (folder / f"{name}.html").read_text()
+            assert whole or state != "done", (size, name)
+        small_disk(20_000, keep=True)
+        assert cli.main(["run", "try"]) == 0 and content(folder, ["rounds.txt"]) == good, size
+    assert states[0] == ["missing"] * 3 and len({tuple(one) for one in states}) >= 4, states
 
 
 def array(folder):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from medlab.engine.kernels import INTERRUPTED, execute_notebook
+from medlab.engine.kernels import INTERRUPTED, execute_notebook, without_paths
 from medlab.engine.pages import layout
 from medlab.engine.parameters import (
     compared_runs,
@@ -35,7 +35,7 @@ from medlab.engine.stamps import (
     why_stale,
     write_stamp,
 )
-from medlab.storage import digest
+from medlab.storage import digest, no_room
 
 
 def run_many(names) -> bool:
@@ -261,10 +261,12 @@ def _finish(name, run, params, data, error, started, origin):
     try:
         write_stamp(name, run, state=state, error=error, made_from=origin, writes=writes, **facts)
         write_page(name, run, params, data)
-    except OSError as problem:
-        error = error or f"{problem.strerror or problem}"
+    except OSError as problem:  # no page, so it is not done
+        error = error or without_paths(no_room(problem) or f"{problem.strerror or problem}")
         for leftover in (stamp_path(name, run), folder / f"{name}.html"):
             leftover.unlink(missing_ok=True)
+        with suppress(OSError):
+            write_stamp(name, run, state="failed", error=error, **facts)
     outcome = f"done in {seconds:.0f} s" if not error else f"{error} after {seconds:.0f} s" + (
         f"; resumes with: medlab run {run}") if error == INTERRUPTED else f"FAILED after {seconds:.0f} s\n{error}"
     _say(run, f"{name}: {outcome}")
