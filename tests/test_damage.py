@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -182,6 +183,33 @@ def test_pages_say_so_before_anything_is_executed_anew(light, monkeypatch):
     index = (folder / "index.html").read_text()
     assert "Interrupted" in index and "'medlab run try' goes on" in index.replace("&#39;", "'")
     assert stamps.read_stamp("02_second", "try")["state"] == "interrupted"
+
+
+PHASES = {"plan": "plan", "write_stamp": "running", "write_page": "running", "execute_notebook": "in the kernel",
+          "_put_back": "after it", "_finish": "after it", "write_index": "index", "write_runs_index": "list of runs"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_in_any_phase_is_one_line_and_130(light, monkeypatch, capsys, number):
+    folder, real = light / "reports" / "try", {phase: getattr(execute, phase) for phase in PHASES}
+    good = content(folder, ["rounds.txt"])
+    if number == signal.SIGTERM:
+        real.pop("plan")  # nothing has begun there, the process ends by the signal itself
+    for phase, function in real.items():
+        def interrupted(*given, _phase=phase, _function=function, **named):
+            monkeypatch.setattr(execute, _phase, _function)
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+
+        (folder / "b.txt").write_text("changed")
+        monkeypatch.setattr(execute, phase, interrupted)
+        capsys.readouterr()
+        assert cli.main(["run", "try"]) == 130, phase
+        said = capsys.readouterr().err
+        assert "Traceback" not in said and said.count("interrupted") == 1 + said.count("(was interrupted)"), said
+        assert "medlab run try" in said or "the same command goes on" in said, said
+        assert report.describe("02_second", "try")[0] != "running", phase
+        assert cli.main(["run", "try"]) == 0 and content(folder, ["rounds.txt"]) == good, phase
 
 
 def test_a_run_that_was_killed_is_interrupted_not_running(light):

@@ -208,12 +208,12 @@ def _bring_up_to_date(name, run, params, data, descriptor):
         error = error or (f"the notebook ended without writing {', '.join(sorted(lost))}" if lost else "")
     except KeyboardInterrupt:
         _finish(name, run, params, data, INTERRUPTED, started, origin)
-        raise
+        raise KeyboardInterrupt(INTERRUPTED) from None
     finally:
         _put_back(name, run, failed=bool(error))
     done = _finish(name, run, params, data, error, started, origin)
     if error == INTERRUPTED:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(INTERRUPTED)
     return done
 
 

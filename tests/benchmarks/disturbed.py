@@ -49,29 +49,54 @@ def prepare(base):
     """
     (base / "data").mkdir(parents=True, exist_ok=True)
     if not (base / "data" / "thorax").exists():
-        _must(medlab(base, "import", "synthetic:thorax", "thorax", "--patients", 40))
+        must(medlab(base, "import", "synthetic:thorax", "thorax", "--patients", 40))
     run = base / "reports" / RUN
     run.mkdir(parents=True, exist_ok=True)
     (run / "params.yaml").write_text(TINY)
-    _must(medlab(base, "run", RUN))
+    must(medlab(base, "run", RUN))
     for name in (name for name in OTHERS if not run.with_name(name).exists()):
         shutil.copytree(run, run.with_name(name))
         (run.with_name(name) / "params.yaml").write_text(f"{TINY}seed: {name[-1]}\n")
-    _must(medlab(base, "run", RUN))
+    must(medlab(base, "run", RUN))
     return {path.stem: json.loads(path.read_text())["seconds"] for path in sorted((run / ".stamps").glob("*.json"))}
 
 
-def afresh(base, source):
-    """A workplace with the dataset and the compared runs of another, but nothing of the run itself."""
-    shutil.rmtree(base, ignore_errors=True)
-    leave_out = shutil.ignore_patterns(RUN, ".cache", ".openings")
-    shutil.copytree(source / "data", base / "data")
-    shutil.copytree(source / "reports", base / "reports", ignore=leave_out)
-    (base / "reports" / RUN).mkdir()
-    (base / "reports" / RUN / "params.yaml").write_text(TINY)
+def made_by(folder, name):
+    """Files that a notebook leaves in its run folder."""
+    items = [folder / item for item in parameters.contract(name)["writes"]]
+    found = [*items, *folder.glob(f"{name[:2]}_*"), folder / ".stamps" / f"{name}.json"]
+    return [path for path in found if path.exists()]
 
 
-def _must(done):
+def size(paths):
+    return sum(inner.stat().st_size for path in paths for inner in (path.rglob("*") if path.is_dir() else [path]))
+
+
+def afresh(base, source, first="01", last="13"):
+    """A workplace with all of another but what notebooks of the run from `first` on made; it will end with `last`.
+
+    Returns
+    -------
+    int, bytes of what the first one made.
+    """
+    for part in ("data", "reports"):
+        shutil.copytree(source / part, base / part, ignore=shutil.ignore_patterns(".cache"), dirs_exist_ok=True)
+    folder, need = base / "reports" / RUN, 0
+    (folder / "params.yaml").write_text(f'{TINY}steps: "1-{last}"\n')
+    later = [name for name in parameters.notebooks() if name[:2] >= first]
+    for name in later:
+        paths = made_by(folder, name)
+        need = need or size(paths)
+        for path in paths:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in (base / "reports" / ".openings").glob("*.jsonl"):
+        lines = [line for line in path.read_text().splitlines(True) if json.loads(line)["notebook"] < first]
+        path.write_text("".join(lines))
+    return need
+
+
+def must(done):
+    """Stop the benchmark where a command failed that must not."""
     if done.returncode:
         raise SystemExit(done.stderr[-3000:])
 
@@ -105,7 +130,8 @@ def is_equal(one, two):
 
 def differences(base, good, run=RUN, name=None):
     """Files that a run (one notebook of it) writes and that are not as in the undisturbed run."""
-    wanted = [item for one in ([name] if name else parameters.notebooks()) for item in parameters.contract(one)["writes"]]
+    names = [name] if name else parameters.notebooks()
+    wanted = [item for one in names for item in parameters.contract(one)["writes"]]
     here, there = base / "reports" / run, good / "reports" / run
     found = [item for item in wanted if (there / item).exists() != (here / item).exists()]
     return found + [item for item in wanted if (there / item).exists() and (here / item).exists()
@@ -114,8 +140,9 @@ def differences(base, good, run=RUN, name=None):
 
 def ledger(base):
     """The openings of all test parts, without their times."""
-    return sorted(json.dumps({key: value for key, value in json.loads(line).items() if key != "time"}, sort_keys=True)
-                  for path in (base / "reports" / ".openings").glob("*.jsonl") for line in path.read_text().splitlines())
+    files = (base / "reports" / ".openings").glob("*.jsonl")
+    lines = [line for path in files for line in path.read_text().splitlines()]
+    return sorted(json.dumps(_timeless(json.loads(line)), sort_keys=True) for line in lines)
 
 
 def untrue(base, good, run=RUN):

@@ -9,7 +9,6 @@ is there already; it gets a share of the room that it takes.
 import argparse
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,8 +19,7 @@ from disturbed import RUN
 
 from medlab.engine import parameters, report
 
-POINTS = (("01", 0.0), ("01", 0.6), ("02", 0.5), ("03", 0.35), ("04", 0.1), ("05", 0.5), ("06", 0.2), ("07", 0.6),
-          ("08", 0.05), ("13", 0.4))
+POINTS = (("01", 0.6), ("02", 0.5), ("03", 0.35), ("04", 0.1), ("05", 0.5), ("06", 0.2), ("08", 0.05), ("13", 0.4))
 
 
 def mount(folder, *options):
@@ -35,37 +33,14 @@ def free(folder, room):
     mount(folder, "-o", f"remount,size={used + int(room) // 4096 * 4096}")
 
 
-def made_by(folder, name):
-    """Files that a notebook leaves in its run folder."""
-    number, items = name[:2], parameters.contract(name)["writes"]
-    found = [folder / item for item in items] + list(folder.glob(f"{number}_*")) + [folder / ".stamps" / f"{name}.json"]
-    return [path for path in found if path.exists()]
-
-
-def size(paths):
-    return sum(inner.stat().st_size for path in paths for inner in (path.rglob("*") if path.is_dir() else [path]))
-
-
-def up_to(good, small, number):
-    """The undisturbed run on the small disk, without what a notebook and those after it have made; its room."""
-    shutil.copytree(good / "reports", small / "reports", dirs_exist_ok=True, ignore=shutil.ignore_patterns(".cache"))
-    folder, need = small / "reports" / RUN, 0
-    (folder / "params.yaml").write_text(f'{disturbed.TINY}steps: "1-{number}"\n')
-    for name in (name for name in parameters.notebooks() if name[:2] >= number):
-        paths = made_by(folder, name)
-        need = need or size(paths)
-        for path in paths:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return need
-
-
 def said(text):
     """The last words of a command about the disk, as a person reads them."""
     lines = [line for line in re.split(r"[\r\n]+", text) if re.search("room|space|quota", line)]
     return " / ".join(dict.fromkeys(lines))[:260].replace("|", "/") or f"NOTHING: {text[-200:]!r}"
 
 
-def judge(done, wanted_word=True):
+def judge(done):
+    """What is wrong with how a command ended that met a full disk."""
     wrong = [] if done.returncode in (1, 2) else [f"exit code {done.returncode}"]
     wrong += ["a traceback"] if "Traceback" in done.stderr else []
     return wrong + (["no word of the disk"] if said(done.stderr).startswith("NOTHING") else [])
@@ -73,7 +48,7 @@ def judge(done, wanted_word=True):
 
 def meet(good, small, number, share):
     """One notebook meets the full disk; its row of the table."""
-    need = up_to(good, small, number)
+    need = disturbed.afresh(small, good, number, number)
     name = next(name for name in parameters.notebooks() if name.startswith(number))
     free(small / "reports", share * need)
     done = disturbed.medlab(small, "run", RUN)
@@ -88,7 +63,7 @@ def meet(good, small, number, share):
 
 def index(good, small):
     """Everything is current, only the index does not fit."""
-    up_to(good, small, "14")
+    disturbed.afresh(small, good, "14")
     (small / "reports" / RUN / "index.html").unlink()
     free(small / "reports", 8192)
     done = disturbed.medlab(small, "run", RUN)
@@ -101,8 +76,7 @@ def index(good, small):
 def importing(good, small):
     """The dataset does not fit: nothing of it is left, with room it is the same."""
     words = ["import", "synthetic:thorax", "thorax", "--patients", 40]
-    shutil.rmtree(small / "data" / "thorax")
-    free(small / "data", size([good / "data" / "thorax"]) / 2)
+    free(small / "data", disturbed.size([good / "data" / "thorax"]) / 2)
     done = disturbed.medlab(small, *words)
     left = [path.name for path in (small / "data").iterdir()]
     wrong = judge(done) + ([f"left behind: {', '.join(left)}"] if left else [])
@@ -130,7 +104,6 @@ def main():
                 (small / part).mkdir(parents=True, exist_ok=True)
                 mount(small / part, "-t", "tmpfs", "-o", "size=400m", "tmpfs")
             try:
-                shutil.copytree(good / "data", small / "data", dirs_exist_ok=True)
                 *row, wrong, differing = step()
             finally:
                 subprocess.run(["umount", small / "data", small / "reports"], check=True)

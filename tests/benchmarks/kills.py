@@ -1,17 +1,21 @@
 """Kills at random moments of one run of 01 to 08 and 13, then the run to its end: is everything as without them?
 
     python tests/benchmarks/kills.py --keep FOLDER
+    python tests/benchmarks/kills.py --keep FOLDER --first 06 --kills 15 --seed 1
 
-Each moment is drawn with a seed: within a notebook (a share of the seconds it takes undisturbed), at its start (stamp,
-page, kernel), or after its last cell (executed notebook, stamp, page, index). A kill is SIGKILL for the process group
-of `medlab run` (the kernel notices by itself), SIGKILL for it and all it started at once, SIGTERM or SIGINT. After each
-one stamps, pages, index and every output that is said to be done are compared with the undisturbed run.
+The second command takes 01 to 05 from the undisturbed run and kills from 06 on. Each moment is drawn with a seed: within
+a notebook (a share of the seconds it takes undisturbed), at its start (stamp, page, kernel), or after its last cell
+(executed notebook, stamp, page, index). A kill is SIGKILL for the process group of `medlab run` (the kernel notices by
+itself), SIGKILL for it and all it started at once, SIGTERM or SIGINT. After each one stamps, pages, index and every
+output that is said to be done are compared with the undisturbed run.
 """
 
 import argparse
+import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -146,23 +150,30 @@ def main():
     parser.add_argument("--keep", help="folder that is kept; an undisturbed run in it is taken as it is")
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", default="01", help="number of the first notebook that is killed")
+    parser.add_argument("--last", default="13", help="number of the last one, with which the run ends")
     given = parser.parse_args()
     with workplace(given.keep) as place:
-        good, base = Path(place).resolve() / "undisturbed", Path(place).resolve() / "killed"
+        good, base = (Path(place).resolve() / part for part in ("undisturbed", f"killed{given.first}"))
         seconds = disturbed.prepare(good)
-        disturbed.afresh(base, good)
-        rows, wrong = disturb(base, good, draw(seconds, given.kills, given.seed))
+        shutil.rmtree(base, ignore_errors=True)
+        disturbed.afresh(base, good, given.first, given.last)
+        part = {name: value for name, value in seconds.items() if given.first <= name[:2] <= given.last}
+        rows, wrong = disturb(base, good, draw(part, given.kills, given.seed))
         print("\n| | notebook | moment | signal | executed again | right in between | equal at the end |")
         print("|---|---|---|---|---|---|---|")
         for i, row in enumerate(rows, 1):
             differing = disturbed.differences(base, good, name=row["notebook"] or None)
             print(f"| {i} | {row['notebook'][:2]} | {row['moment']} | {row['how']} | {row['again']} | "
                   f"{'; '.join(row['wrong']) or 'yes'} | {', '.join(differing) or 'yes'} |")
-        wrong += disturbed.untrue(base, good) + disturbed.differences(base, good)
-        wrong += [] if disturbed.ledger(base) == disturbed.ledger(good) else ["the ledger of openings differs"]
+        wrong += disturbed.untrue(base, good) + [item for name in part for item in disturbed.differences(
+            base, good, name=name)]
+        wanted = [line for line in disturbed.ledger(good) if json.loads(line)["notebook"][:2] <= given.last]
+        wrong += [] if disturbed.ledger(base) == wanted else ["the ledger of openings differs"]
         wrong += [one for row in rows for one in row["wrong"]]
-        files = sum(len(disturbed.parameters.contract(name)["writes"]) for name in seconds)
-        print(f"\n{len(rows)} kills; {files} outputs of {len(seconds)} notebooks; wrong: {'; '.join(wrong) or 'nothing'}")
+        files = sum(len(disturbed.parameters.contract(name)["writes"]) for name in part)
+        print(f"\n{len(rows)} kills, {files} outputs of {len(part)} notebooks; wrong: "
+              f"{'; '.join(wrong) or 'nothing'}")
         sys.exit(bool(wrong))
 
 
