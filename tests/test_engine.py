@@ -93,6 +93,7 @@ def test_a_notebook_by_hand_withdraws_its_stamp_and_page(bench, capsys):
         ("- epochs\n", "expected lines"),
         ("epochs: [\n", "not valid YAML"),
         ("dataset: nowhere\n", "nowhere"),
+        ("steps: 9\n", "reports/try/params.yaml: steps: found '9', expected numbers of notebooks"),
     ],
 )
 def test_bad_parameters_are_refused_before_anything_runs(bench, text, message):
@@ -361,6 +362,7 @@ def test_provenance_is_on_every_page(bench):
     ):
         assert expected in text, expected
     assert "Not part of this run: the dataset has no mask|boxes" in page(bench, "index")
+    assert "epochs = 2 (of 02)" in page(bench, "index"), "which notebook a parameter belongs to"
 
 
 @pytest.mark.parametrize("n_patients, said", [("null", True), ("12", False)])

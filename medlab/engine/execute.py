@@ -95,7 +95,10 @@ def plan(run) -> tuple[dict, str, set[str]]:
                          "(an empty file means every default)")
     params, known = read_params(run), known_parameters()
     name, repeats = params.get("dataset", known["dataset"]), set()
-    without = left_out(params.get("steps", known.get("steps", "")))
+    try:
+        without = left_out(params.get("steps", known.get("steps", "")))
+    except ValueError as error:
+        raise ValueError(f"reports/{run}/params.yaml: {error}") from None
     if "compare" in known:
         others = compared_runs(run, params.get("compare", known["compare"]))
         ready = [other for other in others if has_results(other)]

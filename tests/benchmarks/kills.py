@@ -1,13 +1,13 @@
 """Kills at random moments of one run of 01 to 08 and 13, then the run to its end: is everything as without them?
 
     python tests/benchmarks/kills.py --keep FOLDER
-    python tests/benchmarks/kills.py --keep FOLDER --first 06 --kills 15 --seed 1
+    python tests/benchmarks/kills.py --keep FOLDER --first 05 --kills 16 --seed 1
 
-The second command takes 01 to 05 from the undisturbed run and kills from 06 on. Each moment is drawn with a seed: within
-a notebook (a share of the seconds it takes undisturbed), at its start (stamp, page, kernel), or after its last cell
-(executed notebook, stamp, page, index). A kill is SIGKILL for the process group of `medlab run` (the kernel notices by
-itself), SIGKILL for it and all it started at once, SIGTERM or SIGINT. After each one stamps, pages, index and every
-output that is said to be done are compared with the undisturbed run.
+The second command takes 01 to 04 from the undisturbed run and kills from 05 on; --last ends a run sooner. Each moment
+is drawn with a seed: within a notebook (a share of the seconds it takes undisturbed), at its start (stamp, page,
+kernel), or after its last cell (executed notebook, stamp, page, index). A kill is SIGKILL for the process group of
+`medlab run` (the kernel notices by itself), SIGKILL for it and all it started at once, SIGTERM or SIGINT. After each
+one stamps, pages, index and every output that is said to be done are compared with the undisturbed run.
 """
 
 import argparse
