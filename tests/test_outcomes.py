@@ -307,9 +307,11 @@ def test_wrong_options_are_named(workspace, capsys, words, said):
 @pytest.mark.parametrize("content, said", [
     (b"word: &a [x]\nsteps: *a\n", "repeats another"),
     (b"word: \xe4", "not UTF-8"), (b"word: " + b"[" * 100000, "deep"), (b"seed: 1\nseed: 2", "occurs twice"),
-    ("word: f\xfcr".encode("utf-16"), "not UTF-8; save it as UTF-8"), (b"seed: 010", "'seed' is 010, which YAML reads as"),
+    ("word: f\xfcr".encode("utf-16"), "not UTF-8; save it as UTF-8"),
+    (b"seed: 010", "'seed' is 010, which YAML reads as"),
     (b"seed: 1:30", "base 60"),
-    (b"- a", "expected lines"), (b"word: a: b", "not valid YAML"), (b"seed: " + b"9" * 5000, "'seed' is a number of 5000 digits"),
+    (b"- a", "expected lines"), (b"word: a: b", "not valid YAML"),
+    (b"seed: " + b"9" * 5000, "'seed' is a number of 5000 digits"),
     (b"seed: !!python/name:os.system", "not valid YAML"), (b"seed: x\x00", "not valid YAML")])
 def test_a_broken_parameter_file_is_a_message(bench, content, said):
     (bench / "reports" / "try" / "params.yaml").write_bytes(content)
