@@ -236,6 +236,59 @@ def test_the_executed_notebook_is_kept_or_the_notebook_failed(bench, monkeypatch
     assert "No space left" in report.describe("01_first", "try")[1]
 
 
+def killed_before(write, run):
+    """SIGKILL of a process that executes a run, before its n-th file takes its place; that file's name, or None."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        replace, left = os.replace, [write]
+
+        def counted(source, target):
+            left[0] -= 1
+            if not left[0]:
+                os.write(writer, Path(target).name.encode())
+                os.kill(os.getpid(), signal.SIGKILL)
+            replace(source, target)
+
+        os.replace = counted
+        try:
+            execute.run_many([run])
+        finally:
+            os._exit(0)
+    os.close(writer)
+    _, status = os.waitpid(child, 0)
+    with open(reader) as stream:
+        return stream.read() if os.WIFSIGNALED(status) else None
+
+
+def test_a_kill_before_any_file_takes_its_place(light, capsys):
+    """Of a run with a changed parameter; every n-th write, with MEDLAB_KILLS=1 every one, with a table on the screen."""
+    folder, step = light / "reports" / "try", int(os.environ.get("MEDLAB_KILLS", 6))
+    shutil.copytree(folder, light / "old")
+    (folder / "params.yaml").write_text("epochs: 5\n")
+    assert execute.run_many(["try"])
+    good, names, rows = content(folder, ["rounds.txt"]), ("01_first", "02_second", "03_third"), []
+    for write in range(1 + step // 2, 100, step):
+        shutil.rmtree(folder)
+        shutil.copytree(light / "old", folder)
+        (folder / "params.yaml").write_text("epochs: 5\n")
+        file = killed_before(write, "try")
+        if file is None:
+            break
+        states = {name[:2]: report.describe(name, "try")[0] for name in names}
+        assert "running" not in states.values(), (write, file)
+        for name, output in zip(names[1:], ("b.txt", "c.txt"), strict=True):
+            old = write <= 4  # nothing was made yet, nor said; the numbers are those of the old parameters
+            assert states[name[:2]] != "done" or old or (folder / output).read_bytes() == good[output], (write, file)
+            assert "</html>" in (folder / f"{name}.html").read_text()
+        executed(capsys)
+        assert execute.run_many(["try"]) and content(folder, ["rounds.txt"]) == good, (write, file)
+        rows.append(f"| {write} | {file} | {', '.join(states.values())} | {', '.join(executed(capsys))} | yes |")
+    assert len(rows) >= 20 // step and execute.is_current("try")
+    with capsys.disabled():
+        print("\n".join(rows) if step == 1 else "")
+
+
 @pytest.fixture
 def small_disk(bench):
     """The reports of `bench` on a file system of their own; a function sets its size in KiB, emptying or keeping it."""
