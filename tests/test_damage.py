@@ -262,7 +262,7 @@ def killed_before(write, run):
 
 
 def test_a_kill_before_any_file_takes_its_place(light, capsys):
-    """Of a run with a changed parameter; every n-th write, with MEDLAB_KILLS=1 every one, with a table on the screen."""
+    """Of a run with a changed parameter: every sixth write, with MEDLAB_KILLS=1 every one and a table on the screen."""
     folder, step = light / "reports" / "try", int(os.environ.get("MEDLAB_KILLS", 6))
     shutil.copytree(folder, light / "old")
     (folder / "params.yaml").write_text("epochs: 5\n")
@@ -287,6 +287,27 @@ def test_a_kill_before_any_file_takes_its_place(light, capsys):
     assert len(rows) >= 20 // step and execute.is_current("try")
     with capsys.disabled():
         print("\n".join(rows) if step == 1 else "")
+
+
+def test_runs_at_once_on_one_dataset_and_one_run_twice(light):
+    """Processes that begin together: each run as when it is alone, the second of one run is refused or comes after."""
+    reports, runs_at_once = light / "reports", ("try", "other", "third", "fourth", "fourth")
+    for name in runs_at_once[2:4]:
+        (reports / name).mkdir()
+    for name in set(runs_at_once):
+        (reports / name / "params.yaml").write_text("epochs: 4\n")
+    (light / "data" / "table" / ".digests.json").unlink(missing_ok=True)
+    children = []
+    for name in runs_at_once:
+        children.append(os.fork())
+        if not children[-1]:
+            os._exit(cli.main(["run", name]))
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    assert codes[:3] == [0, 0, 0] and sorted(codes[3:]) in ([0, 0], [0, 2])
+    for name in set(runs_at_once):
+        assert execute.is_current(name) and (reports / name / "c.txt").read_text() == "one" * 4
+        assert "</html>" in (reports / name / "index.html").read_text()
+        assert f"{name}/index.html" in (reports / "index.html").read_text()
 
 
 @pytest.fixture
