@@ -47,8 +47,10 @@ def main(arguments=None) -> int:
         if known.command != "import" and further:
             parser.error(f"unknown argument {further[0]}")
         return {"import": _import, "check": _check, "run": _run, "repeat": _repeat}[known.command](known, further)
-    except KeyboardInterrupt:
-        print("medlab: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        if not interrupt.args:  # else the engine has said what was interrupted and how it goes on
+            more = "; the same command goes on where it was" if known.command in ("run", "repeat") else ""
+            print(f"medlab: interrupted{more}", file=sys.stderr)
         return 130
     except Exception as problem:
         _complain(problem, known)

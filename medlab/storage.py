@@ -1,9 +1,11 @@
 """Small files that one step hands to the next: atomic writing, plain JSON, digests."""
 
+import errno
 import hashlib
 import json
 import math
 import os
+import re
 import stat
 import unicodedata
 from functools import lru_cache
@@ -42,8 +44,8 @@ def read_yaml(path, as_text=()) -> dict:
     Raises
     ------
     ValueError
-        Saying what is wrong: no UTF-8, no YAML, no lines ``name: value``, a name that occurs twice, a part that
-        repeats another (``*a``; a few lines of them fill any memory).
+        Saying what is wrong: no UTF-8, no YAML, no lines ``name: value``, a name that occurs twice, a number such as
+        010 or 1:30, a part that repeats another (``*a``; a few lines of them fill any memory).
     """
     import yaml
 
@@ -62,6 +64,7 @@ def read_yaml(path, as_text=()) -> dict:
                 raise ValueError(f"{str(twice[0])!r} occurs twice; expected each name once")
             for name, (_, value) in zip(names, node.value if node else [], strict=True):
                 _names_as_written(value)
+                _an_ordinary_number(name, value)
                 if name in as_text and not (isinstance(value, yaml.ScalarNode) and value.tag.endswith(":null")):
                     _as_written(value)
             return loader.construct_document(node) if node else {}
@@ -97,6 +100,15 @@ def _as_written(node):
     return node
 
 
+def _an_ordinary_number(name, node):
+    """Refuse whole numbers that YAML reads as no person does: 010 is 8 and 1:30 is 90."""
+    digits = node.value if node.tag.endswith(":int") else ""
+    if re.fullmatch(r"[-+]?(0[0-9_]+|.*:.*)", digits):
+        raise ValueError(f"{name!r} is {digits}, which YAML reads as octal or as base 60; write the number plainly")
+    if len(digits) > 4000:
+        raise ValueError(f"{name!r} is a number of {len(digits)} digits; write an ordinary one")
+
+
 def _names_as_written(node):
     """Let the names of all mappings below a YAML node be text."""
     for inner in node.value if isinstance(node.value, list) else ():
@@ -104,6 +116,8 @@ def _names_as_written(node):
         if key is not None:
             _as_written(key)
         _names_as_written(value)
+
+
 def keep_private() -> None:
     """What this process writes from now on is for its owner and group: files 0640, folders 0750 (or stricter)."""
     os.umask(os.umask(0o077) | 0o027)
@@ -157,8 +171,18 @@ def plain(value) -> dict | list | str | float | None:
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
+def no_room(error) -> str:
+    """What an error says of a disk, or a quota, that takes no more, and the next step; empty for any other error."""
+    if getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return ""
+    where = f"{error.filename} could not be written: " if error.filename else ""
+    return f"{where}{error.strerror[:1].lower()}{error.strerror[1:]}; make room there and give the same command again"
+
+
 def write_atomically(path, writer) -> None:
     """Write beside, force to disk, then rename: a full disk or a kill never leaves half a file.
+
+    An OSError for want of room names the file, whatever library wrote it.
 
     Parameters
     ----------
@@ -174,6 +198,10 @@ def write_atomically(path, writer) -> None:
         with open(beside, "rb") as written:
             os.fsync(written.fileno())
         os.replace(beside, path)
+    except OSError as error:
+        if no_room(error):
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from None
+        raise
     finally:
         beside.unlink(missing_ok=True)
 

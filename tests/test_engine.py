@@ -15,9 +15,10 @@ import papermill
 import pytest
 from bs4 import BeautifulSoup
 from conftest import medlab, write_notebook
+from jupyter_client.manager import start_new_kernel
 
-from medlab import storage
-from medlab.engine import execute, markup, pages, parameters, stamps
+from medlab import cli, storage
+from medlab.engine import execute, markup, pages, parameters, runs, stamps
 
 
 def params(bench, text):
@@ -92,6 +93,7 @@ def test_a_notebook_by_hand_withdraws_its_stamp_and_page(bench, capsys):
         ("- epochs\n", "expected lines"),
         ("epochs: [\n", "not valid YAML"),
         ("dataset: nowhere\n", "nowhere"),
+        ("steps: 9\n", "reports/try/params.yaml: steps: found '9', expected numbers of notebooks"),
     ],
 )
 def test_bad_parameters_are_refused_before_anything_runs(bench, text, message):
@@ -172,7 +174,7 @@ def started(bench, process):
     for _ in range(1200):
         if flag.exists():
             return
-        assert process.poll() is None, process.stderr.read()
+        assert not hasattr(process, "stderr") or process.poll() is None, process.stderr.read()
         time.sleep(0.1)
     raise AssertionError("the notebook did not start")
 
@@ -203,6 +205,31 @@ def test_two_processes_never_execute_one_run(bench):
         time.sleep(0.2)
     assert done.returncode == 0, done.stderr
     assert "02_second: running (was interrupted)" in done.stderr and "01_first: current" in done.stderr
+
+
+def test_a_notebook_by_hand_and_medlab_run_never_write_into_one_run_at_once(bench, capsys):
+    manager, client = start_new_kernel(kernel_name="python3")
+
+    def cell(code):
+        said = client.execute_interactive(code, output_hook=lambda _: None, timeout=60)["content"]
+        return said["status"], said.get("evalue", "")
+
+    try:
+        assert cell('run, epochs, rate, fail = "try", 3, 0.1, ""')[0] == "ok"
+        for _ in range(2):  # from its start, and from its start again
+            assert cell("from medlab.engine import runs\nfolder = runs.start('02_second', globals())") == ("ok", "")
+        with runs.lock("try"):  # a kernel that waits for a person blocks nobody
+            status, said = cell("(folder / 'b.txt').write_text('of another')")
+            assert status == "error" and "run 'try' is being executed by medlab; when it has ended" in said
+        assert not (bench / "reports" / "try" / "b.txt").exists()
+        assert cell("(folder / 'b.txt').write_text('mine')") == ("ok", "")
+        client.execute("import time\n(folder / 'started').write_text('')\ntime.sleep(60)")
+        started(bench, manager.provisioner)
+        assert cli.main(["run", "try"]) == 2
+        assert "run 'try' is being executed by a notebook by hand, process" in capsys.readouterr().err
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
@@ -344,6 +371,7 @@ def test_provenance_is_on_every_page(bench):
     ):
         assert expected in text, expected
     assert "The dataset has no masks or boxes." in page(bench, "index")
+    assert "epochs = 2 (of 02)" in page(bench, "index"), "which notebook a parameter belongs to"
 
 
 @pytest.mark.parametrize("n_patients, said", [("null", True), ("12", False)])

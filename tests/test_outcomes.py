@@ -321,7 +321,11 @@ def test_wrong_options_are_named(workspace, capsys, words, said):
 @pytest.mark.parametrize("content, said", [
     (b"word: &a [x]\nsteps: *a\n", "repeats another"),
     (b"word: \xe4", "not UTF-8"), (b"word: " + b"[" * 100000, "deep"), (b"seed: 1\nseed: 2", "occurs twice"),
-    (b"- a", "expected lines"), (b"word: a: b", "not valid YAML"), (b"seed: " + b"9" * 5000, "params.yaml"),
+    ("word: f\xfcr".encode("utf-16"), "not UTF-8; save it as UTF-8"),
+    (b"seed: 010", "'seed' is 010, which YAML reads as"),
+    (b"seed: 1:30", "base 60"),
+    (b"- a", "expected lines"), (b"word: a: b", "not valid YAML"),
+    (b"seed: " + b"9" * 5000, "'seed' is a number of 5000 digits"),
     (b"seed: !!python/name:os.system", "not valid YAML"), (b"seed: x\x00", "not valid YAML")])
 def test_a_broken_parameter_file_is_a_message(bench, content, said):
     (bench / "reports" / "try" / "params.yaml").write_bytes(content)
@@ -335,6 +339,12 @@ def test_numbers_that_are_no_number_are_refused(monkeypatch, value):
     monkeypatch.setattr(parameters, "known_parameters", lambda: {"rate": 0.1})
     with pytest.raises(ValueError, match="'rate' is"):
         parameters.check_parameters({"rate": value}, "params.yaml")
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 10**400])
+def test_a_seed_that_no_generator_takes_is_refused_before_anything_runs(seed):
+    with pytest.raises(ValueError, match="'seed' is .*, expected 0 to 4294967295"):
+        parameters.check_parameters({"seed": seed}, "params.yaml")
 
 
 def test_words_of_parameters_stay_words(bench):

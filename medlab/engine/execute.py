@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from medlab.engine.kernels import INTERRUPTED, execute_notebook
+from medlab.engine.kernels import INTERRUPTED, execute_notebook, without_paths
 from medlab.engine.pages import layout
 from medlab.engine.parameters import (
     compared_runs,
@@ -35,7 +35,7 @@ from medlab.engine.stamps import (
     why_stale,
     write_stamp,
 )
-from medlab.storage import digest
+from medlab.storage import digest, no_room
 
 
 def run_many(names) -> bool:
@@ -95,7 +95,10 @@ def plan(run) -> tuple[dict, str, set[str]]:
                          "(an empty file means every default)")
     params, known = read_params(run), known_parameters()
     name, repeats = params.get("dataset", known["dataset"]), set()
-    without = left_out(params.get("steps", known.get("steps", "")))
+    try:
+        without = left_out(params.get("steps", known.get("steps", "")))
+    except ValueError as error:
+        raise ValueError(f"reports/{run}/params.yaml: {error}") from None
     if "compare" in known:
         others = compared_runs(run, params.get("compare", known["compare"]))
         ready = [other for other in others if has_results(other)]
@@ -213,12 +216,12 @@ def _bring_up_to_date(name, run, params, data, descriptor, show):
         error = error or (f"the notebook ended without writing {', '.join(sorted(lost))}" if lost else "")
     except KeyboardInterrupt:
         _finish(name, run, params, data, INTERRUPTED, started, origin)
-        raise
+        raise KeyboardInterrupt(INTERRUPTED) from None
     finally:
         _put_back(name, run, failed=bool(error))
     done = _finish(name, run, params, data, error, started, origin)
     if error == INTERRUPTED:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(INTERRUPTED)
     return done
 
 
@@ -267,10 +270,12 @@ def _finish(name, run, params, data, error, started, origin):
     try:
         write_stamp(name, run, state=state, error=error, made_from=origin, writes=writes, **facts)
         write_page(name, run, params, data)
-    except OSError as problem:
-        error = error or f"{problem.strerror or problem}"
+    except OSError as problem:  # no page, so it is not done
+        error = error or without_paths(no_room(problem) or f"{problem.strerror or problem}")
         for leftover in (stamp_path(name, run), folder / f"{name}.html"):
             leftover.unlink(missing_ok=True)
+        with suppress(OSError):
+            write_stamp(name, run, state="failed", error=error, **facts)
     outcome = f"done in {seconds:.0f} s" if not error else f"{error} after {seconds:.0f} s" + (
         f"; resumes with: medlab run {run}") if error == INTERRUPTED else f"FAILED after {seconds:.0f} s\n{error}"
     _say(run, f"{name}: {outcome}")

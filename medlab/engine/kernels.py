@@ -11,7 +11,7 @@ import nbformat
 
 from medlab import ROOT, data_dir, notebooks_dir, reports_dir
 from medlab.engine.parameters import notebooks, run_folder
-from medlab.storage import write_atomically
+from medlab.storage import no_room, write_atomically
 
 INTERRUPTED = "interrupted"
 
@@ -53,16 +53,22 @@ def execute_notebook(name, run, parameters, descriptor=None) -> str:
         error = ("the kernel died. Most often the machine ran out of memory: use a smaller image_size, "
                  "batch_size or capacity")
     except OSError as problem:
-        error = f"cannot write the notebook: {problem.strerror or problem}"
+        error = no_room(problem) or f"cannot write the notebook: {problem.strerror or problem}"
     finally:
         for key, value in before.items():
             os.environ.pop(key) if value is None else os.environ.update({key: value})
     try:
         _keep(beside, folder / f"{name}.ipynb")
     except (OSError, ValueError) as problem:  # a full disk: without it there is no page
-        error = error or f"cannot keep the executed notebook: {getattr(problem, 'strerror', None) or problem}"
+        error = error or no_room(problem) or f"cannot keep the executed notebook: {problem}"
     beside.unlink(missing_ok=True)
-    return _without_paths(error)
+    return without_paths(_with_next_step(error, run))
+
+
+def _with_next_step(error, run):
+    """A cell that met a full disk says it in the words of some library; what to do is the same for all."""
+    full = "No space left on device" in error or "Disk quota exceeded" in error
+    return f"{error}\nMake room on the disk of reports/{run}, then: medlab run {run}" if full else error
 
 
 @lru_cache
@@ -97,7 +103,7 @@ def _register_engine():
     papermill_engines.register("medlab", Engine)
 
 
-def _without_paths(text):
+def without_paths(text) -> str:
     """Text without the folders of this machine, which may name a person."""
     for path, label in ((reports_dir(), "reports"), (data_dir(), "data"), (ROOT, "."), (Path.home(), "~")):
         text = text.replace(str(path.resolve()), label).replace(str(path), label)
@@ -106,7 +112,7 @@ def _without_paths(text):
 
 def _keep(beside, target):
     """Move the executed notebook to its place, without the folders of this machine in it."""
-    text = _without_paths(beside.read_text(encoding="utf-8"))
+    text = without_paths(beside.read_text(encoding="utf-8"))
     notebook = nbformat.reads(text, as_version=4)
     banner = "papermill-error-cell-tag"
     notebook.cells = [cell for cell in notebook.cells if banner not in cell.metadata.get("tags", [])]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from medlab.engine import answers
 from medlab.engine.parameters import answer_file, check_parameters, declared, read_params, run_folder
-from medlab.engine.stamps import restate, write_stamp
+from medlab.engine.stamps import is_held, restate, write_stamp
 from medlab.storage import keep_private, write_json
 
 
@@ -49,11 +49,53 @@ def lock(run) -> Iterator[int]:
             stream.seek(0)
             raise RunLocked(f"run '{run}' is being executed by {stream.read().strip() or 'another process'}; "
                             "wait for it or stop it") from None
-        stream.truncate(0)
-        stream.write(f"process {os.getpid()}, since {time.ctime()}")
-        stream.flush()
+        _sign(stream, "")
         os.set_inheritable(stream.fileno(), True)
         yield stream.fileno()
+
+
+def _sign(stream, who):
+    stream.truncate(0)
+    stream.write(f"{who}process {os.getpid()}, since {time.ctime()}")
+    stream.flush()
+
+
+_hand = {}  # of a kernel by hand: the run it writes into, and the lock while a cell is executed
+
+
+def _hold_by_hand(run):
+    """From here on every cell of this kernel holds the run while it is executed; a kernel that waits blocks nobody."""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    if shell and "run" not in _hand:
+        shell.events.register("pre_run_cell", _take)
+        shell.events.register("post_run_cell", _release)
+        shell.input_transformers_cleanup.append(_refused_meanwhile)
+    if shell:
+        _hand["run"] = run
+        _take()
+
+
+def _take(*_):
+    stream = open(run_folder(_hand["run"]) / ".lock", "a+", encoding="utf-8")
+    with contextlib.suppress(BlockingIOError):  # then the cell is refused
+        fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two notebooks may be worked on by hand
+        _sign(stream, "a notebook by hand, ")
+        _hand["lock"] = stream
+
+
+def _release(*_):
+    if "lock" in _hand:
+        _hand.pop("lock").close()
+
+
+def _refused_meanwhile(lines):
+    """Lines of a cell, or, while `medlab run` executes this run, an error in their place."""
+    if "lock" in _hand or not is_held(_hand["run"]):
+        return lines
+    said = f"run '{_hand['run']}' is being executed by medlab; when it has ended, execute this notebook from its start"
+    return [f"from medlab.engine import runs; raise runs.RunLocked({said!r})\n"]
 
 
 def start(name, namespace) -> Path:
@@ -61,7 +103,8 @@ def start(name, namespace) -> Path:
 
     By hand (JupyterLab, plain papermill) parameters that were left at their default are filled from the
     run's ``params.yaml``, and this notebook's stamp and page are withdrawn, so that nothing later is built
-    on results the page does not describe. Under ``medlab run`` the parameters are final already.
+    on results the page does not describe. Under ``medlab run`` the parameters are final already. While a cell is
+    executed by hand `medlab run` refuses the run, and the other way round.
 
     Parameters
     ----------
@@ -89,6 +132,7 @@ def start(name, namespace) -> Path:
     _open.update(name=name, folder=folder)
     if os.environ.get("MEDLAB_RUN") == run:
         return folder
+    _release()
     with lock(run):
         given = read_params(run)
         _refuse_misspelt(namespace, defaults)
@@ -97,6 +141,7 @@ def start(name, namespace) -> Path:
         namespace.update(check_parameters(here, f"parameters of {name}"))
         write_stamp(name, run, state="hand", started=time.time())
         restate(name, run)
+    _hold_by_hand(run)
     return folder
 
 

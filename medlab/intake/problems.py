@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 
 import medlab
-from medlab.storage import inert
+from medlab.storage import inert, no_room
 
 PACKAGE = str(Path(medlab.__file__).parent)
 KNOWN = {  # what a kind of error says about the file
@@ -45,6 +45,8 @@ def explained(error, source=None, doing="the import") -> ValueError:
         Where files lie: the deepest local variable of medlab that names one of them was being read.
     doing : what was going on where no file is known
     """
+    if full := no_room(error):
+        return ValueError(inert(full))
     kind = next((c.__name__ for c in type(error).__mro__ if c.__name__ in KNOWN), None)
     found, expected = KNOWN.get(kind, ("could not be understood", "a file as its kind prescribes; leave it out, or "
                                        "save it again"))
