@@ -102,7 +102,7 @@ def test_same_seed_same_bytes(raw, tmp_path):
     kept = {k: v for k, v in again.items() if k.startswith(("dicom/", "masks/"))}
     first = digest(raw)
     assert len(kept) == 8 * 10 + 2 + 8 and all(first[name] == value for name, value in kept.items())
-    assert again == digest(thorax.thorax(tmp_path / "alone", 8, progress=False, processes=1))
+    assert again == digest(thorax.thorax(tmp_path / "two", 8, progress=False, processes=2))
     other = digest(thorax.thorax(tmp_path / "other", 1, seed=1, progress=False))
     assert not set(other.values()) & set(v for k, v in first.items() if k.startswith("dicom/"))
     with pytest.raises(ValueError, match="empty folder"):

@@ -5,6 +5,7 @@ writes DICOM, a clinical table, masks, boxes and the truth. Patient i depends on
 """
 
 import hashlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 from scipy import ndimage
 
 from medlab import storage
-from medlab.imaging import regions
+from medlab.imaging import arrays, regions
 from medlab.phantoms import chest, common
 
 CORNERS = ["x_min", "y_min", "z_min", "x_max", "y_max", "z_max"]
@@ -155,13 +156,12 @@ def thorax(folder, patients=240, seed=0, progress=True, processes=None) -> Path:
     -------
     Path
     """
-    from joblib import Parallel, delayed
     from tqdm import tqdm
 
     truth = sample(patients, seed)
     folder = storage.fresh(folder, "masks")
-    made = Parallel(n_jobs=processes or -1, return_as="generator")(
-        delayed(write_patient)(folder, i, patient, seed) for i, patient in enumerate(truth.to_dict("records")))
+    made = arrays.by_processes(partial(write_patient, folder, seed), enumerate(truth.to_dict("records")),
+                               processes=processes)
     bar = tqdm(made, "thorax", patients, unit="patient", mininterval=1, disable=not progress)
     boxes = [row for rows in bar for row in rows]
     pd.DataFrame(boxes, columns=["patient_id", "label", *CORNERS]).to_csv(folder / "boxes.csv", index=False)
@@ -171,8 +171,9 @@ def thorax(folder, patients=240, seed=0, progress=True, processes=None) -> Path:
     return folder
 
 
-def write_patient(folder, i, patient, seed) -> list[dict]:
-    """Scan and mask of one patient below `folder`; rows of ``boxes.csv``, one per nodule."""
+def write_patient(folder, seed, numbered) -> list[dict]:
+    """Scan and mask of a patient (number, row of `sample`) below `folder`; rows of ``boxes.csv``, one per nodule."""
+    i, patient = numbered
     hu, nodules = chest.render(patient, generator(seed, patient["source"], 1))
     write_series(folder / "dicom", i, patient, hu, seed)
     mask = np.any(nodules, axis=0) if nodules else np.zeros(hu.shape, bool)
@@ -304,5 +305,10 @@ def brightest_pixel(volume) -> float:
     -------
     float
     """
-    lungs = ndimage.binary_erosion(regions.lungs(volume), np.ones((1, 3, 3)), iterations=2)
-    return float(np.max(volume, where=lungs, initial=np.min(volume)))
+    from skimage.filters import threshold_otsu
+
+    lungs, flat = ndimage.binary_erosion(regions.lungs(volume), np.ones((1, 3, 3)), iterations=2), np.zeros((3, 3, 3))
+    flat[1] = 1
+    dense, _ = ndimage.label(np.asarray(volume) > threshold_otsu(np.asarray(volume)), flat)
+    free = lungs & (~np.isin(dense, np.unique(dense[~lungs])) | (dense == 0))  # not joined to heart or wall in a slice
+    return float(np.max(volume, where=free, initial=np.min(volume)))
