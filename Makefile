@@ -23,7 +23,7 @@ setup: .venv/installed  ## install everything into .venv (done by the other targ
 	@touch $@
 
 data/thorax/card.yaml: | .venv/installed
-	@$(BIN)/medlab import synthetic:thorax thorax --patients 240 --seed 0
+	@$(BIN)/medlab import synthetic:thorax thorax --patients 600 --seed 0
 
 data/fmri/card.yaml data/pet/card.yaml: data/%/card.yaml: | .venv/installed
 	@$(BIN)/medlab import synthetic:$* $*

@@ -433,8 +433,10 @@ def test_numbers_are_told_in_words_and_as_plain_keys():
     assert scores.difference_in_words(found, "cats") == "the same cats drawn for both: +0.100 (-0.050 to +0.250)"
 
 
-def test_images_worth_a_look_have_the_most_misses_then_the_most_false_alarms():
-    missed = pd.DataFrame({"number": [3, 3, 1], "outcome": ["miss", "miss", "miss"]})
-    alarms = pd.DataFrame({"number": [5, 3], "outcome": ["false alarm", "hit"]})
-    chosen = cases.worth_a_look(missed, alarms, 8, each=2)
-    assert chosen[:3] == [3, 1, 5] and len(set(chosen)) == len(chosen) and set(chosen) <= set(range(8))
+def test_images_worth_a_look_show_hits_misses_and_false_alarms():
+    truth = pd.DataFrame({"number": [3, 3, 1, 6, 7, 7], "outcome": ["miss", "miss", "miss", "hit", "hit", "miss"]})
+    alarms = pd.DataFrame({"number": [5, 3, 6], "outcome": ["false alarm", "false alarm", "hit"]})
+    chosen = cases.worth_a_look(truth, alarms, 9, each=2)
+    assert list(chosen.items())[:5] == [(6, "hit"), (7, "hit"), (3, "miss"), (1, "miss"), (5, "false alarm")]
+    assert list(chosen.values())[5:] == ["other"] * 2 and set(chosen) <= set(range(9))
+    assert "hit" not in cases.worth_a_look(truth[:3], alarms[:1], 9).values()

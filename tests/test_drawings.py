@@ -112,11 +112,25 @@ def test_methods_are_compared_class_by_class_and_told_in_words():
     assert scores.in_words(overall).splitlines()[1].startswith("Otsu: Dice per patient 0.600 ")
     assert "better in 4 of 4" in scores.gain_in_words(scores.paired(each["U-Net"], each["Otsu"], n_bootstrap=50),
                                                       "U-Net", "Otsu")
-    own = cases[cases["method"] == "U-Net"]
-    assert "a: patients who have it: Dice mean 1.000, median 1.000 (n = 4)" in scores.empties_in_words(
-        own, scores.pool(own, ["patient_id", "class"]))
     table = scores.side_by_side({"per image": scores.per_class(cases, ["a", "b"], n_bootstrap=50)})
     assert list(table) == ["a: per image", "b: per image"] and table.loc["HD95, px"].str.endswith(" median").all()
+
+
+def test_empty_masks_are_counted_apart():
+    """Of two with a lesion one is found, of three without one is left empty: no Dice of 1 for nothing in the mean."""
+    square, nothing = np.pad(np.ones((3, 3), bool), 2), np.zeros((7, 7), bool)
+    pairs = [(square, square), (square, nothing), (nothing, nothing), (nothing, square), (nothing, square)]
+    rows = [{"patient_id": f"p{i}", "method": m, "class": "a"} | scores.case(truth, drawn)
+            for i, (truth, drawn) in enumerate(pairs) for m in ("U-Net", "Otsu")]
+    table = scores.pool(pd.DataFrame(rows), ["patient_id", "method", "class"])
+    assert scores.dice_of_each(table, ["U-Net", "Otsu"])["U-Net"].tolist() == [1, 0]
+    found = scores.empties(table, ["U-Net", "Otsu"])
+    assert found.loc[("U-Net", "found"), ["value", "n"]].tolist() == [0.5, 2]
+    assert found.loc[("Otsu", "left empty"), ["value", "n"]].tolist() == [pytest.approx(1 / 3), 3]
+    assert found.loc[("Otsu", "left empty"), "low"] == pytest.approx(0.0084, abs=1e-4)  # Clopper and Pearson
+    assert scores.empties_written(found).loc["U-Net", "patients with something: something called"].endswith(" of 2")
+    without = scores.dice_of_each(table[table["patient_id"] > "p1"], ["U-Net"])
+    assert without["U-Net"].tolist() == [1, 0, 0]
 
 
 def test_agreement_of_sizes_class_by_class():

@@ -24,6 +24,19 @@ def test_lungs_hold_the_nodule_and_little_else(chest):
     assert not lungs[:, :8].any() and not lungs[..., :8].any()
 
 
+@pytest.mark.parametrize("mm", [1.4, 2.8])
+def test_a_nodule_on_the_pleura_stays(mm):
+    """Soft balls of 16 mm whose inner half lies in an ellipse of air, all around: within a tenth whatever the pixel."""
+    y, x = (np.mgrid[:128, :128] - 63.5) * 2.8 if mm == 2.8 else (np.mgrid[:256, :256] - 127.5) * 1.4
+    body, air = np.hypot(x / 165, y / 120) < 1, np.hypot((x - 70) / 55, y / 85) < 1
+    for angle in np.arange(0, 6.28, 0.4):
+        ball = np.hypot(x - 70 - 50 * np.cos(angle), y - 80 * np.sin(angle)) < 8
+        hu = np.where(air & ~ball, -850, np.where(body, 40, -1000)).astype(np.int16)
+        image = dicom.Image(hu[None, ..., None], (5.0, mm, mm), None, "CT", "HU")
+        assert regions.lost(image, "lungs", ball[None]) < 0.1
+        assert regions.lungs(hu[None], image.spacing_mm).sum() < 1.15 * air.sum()
+
+
 def test_cut_keeps_grey_values_and_position(chest):
     image, _ = chest
     cut, (rows, columns) = regions.cut(image, "lungs")

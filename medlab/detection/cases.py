@@ -140,17 +140,27 @@ def _size_names(edges, unit):
     return [f"below {edges[0]:g} {unit}", *inner, f"{edges[-1]:g} {unit} and more"]
 
 
-def worth_a_look(truth: pd.DataFrame, candidates: pd.DataFrame, n_images: int, seed: int = 0, each: int = 3) -> list:
-    """Images with the most misses, then those with the most false alarms, then any others; numbers of images.
+def worth_a_look(truth: pd.DataFrame, candidates: pd.DataFrame, n_images: int, seed: int = 0, each: int = 3) -> dict:
+    """Images with hits and little else, with the most misses, with the most false alarms, then others.
 
     Parameters
     ----------
     truth, candidates : of `outcomes`
+    each : of every kind at most so many
+
+    Returns
+    -------
+    dict of number of the image to the kind it stands for (hit, miss, false alarm, other); an image comes once.
     """
-    counts = [np.bincount(table.loc[table["outcome"] == what, "number"], minlength=n_images)
-              for table, what in ((truth, "miss"), (candidates, "false alarm"))]
-    first = [row for count in counts for row in np.argsort(-count, kind="stable")[:each]]
-    return list(dict.fromkeys([*first, *np.random.default_rng(seed).permutation(n_images)[:each]]))
+    hit, miss, alarm = (np.bincount(table.loc[table["outcome"] == what, "number"], minlength=n_images)
+                        for table, what in ((truth, "hit"), (truth, "miss"), (candidates, "false alarm")))
+    found = {}
+    for kind, there, rank in (("hit", hit, hit - 2 * miss - alarm), ("miss", miss, miss),
+                              ("false alarm", alarm, alarm)):
+        order = [i for i in np.argsort(-rank, kind="stable") if there[i] and i not in found]
+        found |= dict.fromkeys(map(int, order[:each]), kind)
+    others = [int(i) for i in np.random.default_rng(seed).permutation(n_images) if i not in found]
+    return found | dict.fromkeys(others[:each], "other")
 
 
 def per_patient(truth, candidates, images) -> pd.DataFrame:

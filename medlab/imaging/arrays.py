@@ -44,6 +44,31 @@ def in_order(function, items, threads=3, ahead=12) -> Iterator:
             yield waiting.popleft().result()
 
 
+def by_processes(function, items, least=64, processes=None) -> Iterator:
+    """Results of a function of a module in the order of the items, by a process per core; each may be spread anywhere.
+
+    Parameters
+    ----------
+    least : int
+        Fewer items are shared out among threads: a process takes seconds to start.
+    processes : int, optional
+        By default one per core; 1 stays in this one.
+    """
+    from joblib import Parallel, cpu_count, delayed
+
+    items = list(items)
+    if len(items) < least and processes is None:
+        threads = Parallel(min(4, cpu_count()), backend="threading", return_as="generator")
+        return threads(delayed(function)(item) for item in items)
+    pool = Parallel(processes or cpu_count(), return_as="generator")
+    return pool(delayed(_privately)(function, item) for item in items)
+
+
+def _privately(function, item):
+    storage.keep_private()  # a process does not know what its parent has set since
+    return function(item)
+
+
 def write_array(path, rows, shape) -> None:
     """Write uint8 rows one after the other as .npy: sequential, forced to disk, renamed when whole.
 

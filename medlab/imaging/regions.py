@@ -11,14 +11,21 @@ from scipy import ndimage
 
 from medlab.imaging.dicom import Image
 
+SMALLEST, WALL, FIELD = 2000.0, 3.0, 360.0  # mm2 of a lung in a slice, mm left around it, mm of a slice side to side
 
-def lungs(volume) -> np.ndarray:
-    """Bool lungs with the vessels and nodules in them: air in the body by Otsu, each lung closed.
+
+def lungs(volume, spacing_mm=None) -> np.ndarray:
+    """Bool lungs with the vessels and nodules in them: air in the body by Otsu, in each slice the hull of each lung.
+
+    The convex hull, and 3 mm around it, since a nodule on the pleura is a bite out of the air: it is as dense as the
+    wall. What of the heart lies between the lobes comes with it.
 
     Parameters
     ----------
     volume : (d, h, w) array
         HU or any grey value that grows with HU; slices are axial.
+    spacing_mm : (3,) sequence, optional
+        By default slices are taken to be 360 mm wide, as those of a chest are.
 
     Returns
     -------
@@ -26,19 +33,23 @@ def lungs(volume) -> np.ndarray:
         Nothing is true where no lung is found.
     """
     from skimage.filters import threshold_otsu
+    from skimage.morphology import convex_hull_image
 
     volume = np.asarray(volume, float)
     found = np.zeros(volume.shape, bool)
     if volume.min() == volume.max():
         return found
+    pixel = spacing_mm[1:] if spacing_mm else [FIELD / volume.shape[2]] * 2
     for part, lung in zip(volume < threshold_otsu(volume), found, strict=True):
         groups, _ = ndimage.label(part)
         outside = np.unique(np.r_[groups[0], groups[-1], groups[:, 0], groups[:, -1]])
         groups, _ = ndimage.label(ndimage.binary_opening(part & ~np.isin(groups, outside)))
         for k, box in enumerate(ndimage.find_objects(groups), 1):
-            one = np.pad(groups[box] == k, 8)
-            if one.sum() >= 250:  # the airways are smaller
-                lung[box] |= ndimage.binary_fill_holes(ndimage.binary_closing(one, iterations=5))[8:-8, 8:-8]
+            one = groups[box] == k
+            if one.sum() * np.prod(pixel) >= SMALLEST:  # the airways are smaller
+                lung[box] |= convex_hull_image(one)
+        if lung.any():
+            lung |= ndimage.distance_transform_edt(~lung, sampling=pixel) <= WALL
     return found
 
 
@@ -53,14 +64,14 @@ def _inside(image, region):
         raise ValueError(f"region {region!r} is unknown; expected none, {', '.join(REGIONS)}")
     if image.pixels.ndim != 4:
         raise ValueError(f"region {region!r} needs volumes, found a picture of {image.pixels.shape}: set it to none")
-    inside = REGIONS[region](image.pixels[..., 0])
+    inside = REGIONS[region](image.pixels[..., 0], image.spacing_mm)
     return inside if inside.any() else ~inside
 
 
 def lost(image, region, mask) -> float:
     """Share of a lesion that `cut` makes black.
 
-    A tumour that lies on the chest wall is as dense as the wall, so that air does not tell it from what is outside.
+    A tumour that lies on the chest wall is as dense as the wall: air does not tell it from what is outside.
 
     Parameters
     ----------

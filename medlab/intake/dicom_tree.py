@@ -6,9 +6,8 @@ by a keyed hash.
 """
 
 import hashlib
-import os
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from medlab import storage
-from medlab.imaging import nifti
+from medlab.imaging import arrays, nifti
 from medlab.intake import (
     descriptions,
     drafts,
@@ -97,55 +96,54 @@ def _written(draft, groups, alias):
         counts[g["patient"]] += 1
         g["name"] = f"{alias[g['patient']]}_{counts[g['patient']]}"
     (draft.folder / "images").mkdir()
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        done = pool.map(lambda g: _one(draft, g), groups)
-        for g, (row, sha, notes) in zip(groups, tqdm(done, total=len(groups), desc="writing", unit="series"),
-                                        strict=True):
-            files = studies.files_of(g)
-            for relative, reason in g.get("bad", []):
-                studies.refuse(draft, relative, reason)
-            if row is None:
-                draft.say(f"series of {files}, patient {alias[g['patient']]}", "refused", "; ".join(notes))
-                continue
-            twin = seen.setdefault(sha, row["image"])
-            status = "taken" if twin == row["image"] else "duplicate"
-            notes = [*g.get("said", ()), *notes]
-            reason = [files, *notes] + ([f"same pixels as {twin}; kept"] if status == "duplicate" else [])
-            draft.say(row["image"], status, "; ".join(reason))
-            draft.notes += [f"{row['image']}: {n}" for n in notes if "gap" in n or "burned" in n]
-            rows.append(row | {"study": g["study_number"], "_patient": g["patient"], "_series": g["series"],
-                               "_frame_of_reference": g["frame_of_reference"], **g["groups"]})
+    made = arrays.by_processes(partial(_one, draft.source, draft.folder), groups)
+    for g, row, sha, notes in tqdm(made, total=len(groups), desc="writing", unit="series"):
+        files = studies.files_of(g)
+        for relative, reason in g.get("bad", []):
+            studies.refuse(draft, relative, reason)
+        if row is None:
+            draft.say(f"series of {files}, patient {alias[g['patient']]}", "refused", "; ".join(notes))
+            continue
+        draft.sha256[row["image"]] = sha["file"]
+        twin = seen.setdefault(sha["pixels"], row["image"])
+        status = "taken" if twin == row["image"] else "duplicate"
+        notes = [*g.get("said", ()), *notes]
+        reason = [files, *notes] + ([f"same pixels as {twin}; kept"] if status == "duplicate" else [])
+        draft.say(row["image"], status, "; ".join(reason))
+        draft.notes += [f"{row['image']}: {n}" for n in notes if "gap" in n or "burned" in n]
+        rows.append(row | {"study": g["study_number"], "_patient": g["patient"], "_series": g["series"],
+                           "_frame_of_reference": g["frame_of_reference"], **g["groups"]})
     if not rows:
         reasons = Counter(e["reason"] for e in draft.log).most_common(3)
         raise ValueError(f"no series could be read: {'; '.join(r for r, _ in reasons)}")
     return rows
 
 
-def _one(draft, g):
-    """One series: (row, hash of the pixels, notes), or (None, None, [reason])."""
+def _one(source, folder, g):
+    """One series: (what is known of it, row, hashes, notes), or (the same, None, None, [reason])."""
     from medlab.imaging import dicom
 
-    files = [draft.source / i["file"] for i in g["items"]]
+    files = [source / i["file"] for i in g["items"]]
     try:
-        image = _read(draft, g, files)
+        image = _read(source, g, files)
     except dicom.BadImage as error:
-        return None, None, [error.reason.replace(str(draft.source), "")]
+        return g, None, None, [error.reason.replace(str(source), "")]
     name = f"images/{g['name']}"
     normal = None if image.affine is None else np.cross(image.affine[:3, 1], image.affine[:3, 2])
-    row = {"patient_id": g["name"].split("_")[0], **nifti.write(image, draft.folder, name), "modality": g["modality"],
+    row = {"patient_id": g["name"].split("_")[0], **nifti.write(image, folder, name), "modality": g["modality"],
            "volume": g.get("volume"), "description": g["shown"] or None, **g["kinds"],
            "plane": None if normal is None else descriptions.plane(normal),
            "_modality": g["modality"], "_intensity": image.intensity, "_spacing": image.spacing_mm or (),
            "_uneven": any("gap of" in n or "mm apart" in n for n in image.notes), "scanner": g["scanner"],
            **g["numbers"]}
-    row["_pet"], said = pet_headers.of_series(g["modality"], [draft.source / i["file"] for i in g["items"]])
-    draft.sha256[row["image"]] = storage.digest(draft.folder / row["image"])
-    digest = hashlib.sha256(f"{image.pixels.shape}".encode() + np.ascontiguousarray(image.pixels).data).hexdigest()
+    row["_pet"], said = pet_headers.of_series(g["modality"], [source / i["file"] for i in g["items"]])
+    pixels = hashlib.sha256(f"{image.pixels.shape}".encode() + np.ascontiguousarray(image.pixels).data).hexdigest()
+    sha = {"file": storage.digest(folder / row["image"]), "pixels": pixels}
     burned = ["declares burned-in text: look at it before sharing"] if any(i["burned"] for i in g["items"]) else []
-    return row, digest, [*image.notes, *said, *burned]
+    return g, row, sha, [*image.notes, *said, *burned]
 
 
-def _read(draft, g, files):
+def _read(source, g, files):
     """The series; a broken file is left out (and refused) where a good copy of its slice is there."""
     from medlab.imaging import dicom, formats
     from medlab.imaging import series as imaging_series
@@ -172,7 +170,7 @@ def _read(draft, g, files):
         g["items"] = good  # each file has one place in the log: the broken ones have their own rows
         if lost:
             raise dicom.BadImage("series", f"{len(lost)} of {len(files)} slices broken and no copy there") from None
-        good = [draft.source / i["file"] for i in good]
+        good = [source / i["file"] for i in good]
         return formats.read(good[0]) if len(good) == 1 else imaging_series.read_series(good)
 
 

@@ -3,12 +3,12 @@
 Only the elements of `_summary` are looked at. A refused file is known in the log by a keyed hash.
 """
 
-import os
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from tqdm import tqdm
 
+from medlab.imaging import arrays
 from medlab.intake import descriptions, drafts, tables
 
 TAGS = {"SliceThickness": "slice_thickness_mm", "KVP": "tube_voltage_kv", "XRayTubeCurrent": "tube_current_ma",
@@ -39,21 +39,8 @@ def headers(draft, files) -> tuple[list[dict], list[dict]]:
     (list, list) of dict
         Images; structures and segmentations (`SEGMENTATIONS`). Other files are refused.
     """
-    from medlab.imaging import dicom
-
-    def header(relative):
-        try:
-            ds = dicom.dicom_header(draft.source / relative)
-        except dicom.BadImage as error:
-            return f"no readable DICOM header: {error.reason}" if looks_like(draft.source / relative) else "not DICOM"
-        if ds.get("Modality") in SEGMENTATIONS:
-            return _summary(ds) | {"file": relative}
-        if not ds.get("Rows") or ds.get("Modality") == "RTDOSE":
-            return f"an object without an image: {descriptions.modality(ds) or 'modality not stated'}"
-        return _summary(ds) | {"file": relative, "slices": _slices(ds)}
-
-    with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as pool:
-        found = list(tqdm(pool.map(header, files), total=len(files), desc="reading headers", unit="file"))
+    made = arrays.by_processes(partial(_header, draft.source), files, 2000)
+    found = list(tqdm(made, total=len(files), desc="reading headers", unit="file"))
     good, segmentations = [], []
     for relative, item in zip(files, found, strict=True):
         groups = drafts.name_groups(draft, relative) if isinstance(item, dict) else {}
@@ -69,6 +56,21 @@ def headers(draft, files) -> tuple[list[dict], list[dict]]:
     if any(not item["patient"] for item in good):
         draft.notes.append("files without PatientID: each study counted as one patient")
     return tuple([item | {"patient": item["patient"] or item["study"]} for item in g] for g in (good, segmentations))
+
+
+def _header(source, relative):
+    """What grouping needs of one file, or why it is refused."""
+    from medlab.imaging import dicom
+
+    try:
+        ds = dicom.dicom_header(source / relative)
+    except dicom.BadImage as error:
+        return f"no readable DICOM header: {error.reason}" if looks_like(source / relative) else "not DICOM"
+    if ds.get("Modality") in SEGMENTATIONS:
+        return _summary(ds) | {"file": relative}
+    if not ds.get("Rows") or ds.get("Modality") == "RTDOSE":
+        return f"an object without an image: {descriptions.modality(ds) or 'modality not stated'}"
+    return _summary(ds) | {"file": relative, "slices": _slices(ds)}
 
 
 def _slices(ds):

@@ -71,7 +71,7 @@ def _right(y, p):
 
 def _ordered(y, risk):
     """Which comparable pairs of (time, event) stand in the right order."""
-    time, event = y.T
+    time, event = np.asarray(y).T
     first, second = np.nonzero((event[:, None] > 0) & (time[:, None] < time))
     risk = fusion.log_risk(risk)
     return risk[first] > risk[second] if len(first) else np.ones(1, bool)
@@ -108,42 +108,96 @@ def chance_of_auc(y, p) -> tuple[float, float] | tuple[None, None]:
     return (auc, limit) if limit < 0.4 else (None, None)  # wider than that says nothing
 
 
-def verdict(history, best_epoch, rank="auc") -> dict:
-    """What the learning curves say, and what to try next.
+def guessing(y, output, most=400) -> float | None:
+    """Rank (AUC, or C) that 19 of 20 networks which know nothing stay below on these outcomes; None for too few.
+
+    Parameters
+    ----------
+    y : (n, columns) outcomes of one output, of validation, unknown ones left out
+    output : name of the output; of all but ``label`` y is time and event
+    """
+    y, random = np.asarray(y), np.random.default_rng(0)
+    few = y[random.permutation(len(y))[:most]]
+    chance, columns = (chance_of_auc, few.shape[1]) if output == "label" else (_chance_of_c, 1)
+    _, limit = chance(few, random.random((len(few), columns)))
+    return None if limit is None else float(0.5 + limit / 2 * np.sqrt(len(few) / len(y)))  # 3.3 / 2 = 1.65
+
+
+def verdict(history, best_epoch, loss="loss", rank=None, limit=None) -> dict:
+    """What the learning curves of one output say, and what to try next.
+
+    Curves are smoothed over three epochs. Rises and falls of the validation loss are shares of its whole fall, since
+    the height of a Cox loss means nothing.
 
     Parameters
     ----------
     history : DataFrame
-        Columns epoch, loss, val_loss and, if there, `rank` of validation.
-    rank : str
-        ``auc``, or the C of an output of a survival network.
+        `journal.Journal.history`: epoch, and of training and validation (``val_``) the columns that are named here.
+    best_epoch : number of the epoch that is kept
+    loss : str
+        Column of the loss of the output.
+    rank : str, optional
+        Column of its AUC or C.
+    limit : float, optional
+        What guessing reaches, of `guessing`.
 
     Returns
     -------
     dict
-        verdict (``overfitting``, ``still improving``, ``not learning``, ``fits``, ``no validation``), sentence,
-        remedy.
+        verdict (``no validation``, ``not learning``, ``too short``, ``memorises``, ``still improving``, ``fits``),
+        sentence, remedy.
     """
-    if "val_loss" not in history:
+    if f"val_{loss}" not in history:
         return _verdict("no validation", "There was no validation part to judge by.", "")
-    smooth = history[["loss", "val_loss"]].rolling(3, min_periods=1, center=True).mean()
-    best, end = smooth.loc[history["epoch"].eq(best_epoch).idxmax()], smooth.iloc[-1]
-    lowest = smooth["val_loss"].min()
-    kept = history.loc[history["epoch"].eq(best_epoch)].iloc[0].get(f"val_{rank}", 1.0)
-    name, least = ("AUC", 0.6) if rank == "auc" else ("C", 0.55)
-    if kept < least:
-        return _verdict("not learning", f"The validation {name} of the kept epoch is {kept:.2f}, near chance.",
-                        "more epochs, a higher learning_rate or capacity; look at the prepared images in 02")
-    if end["val_loss"] > 1.1 * lowest + 0.01 and end["loss"] < best["loss"]:
-        return _verdict("overfitting", f"The validation loss rose from {lowest:.3f} to {end['val_loss']:.3f} while "
-                        f"the training loss fell to {end['loss']:.3f}; epoch {best_epoch} is kept.",
+    kept = history.loc[history["epoch"].eq(best_epoch)].iloc[0].get(f"val_{rank}")
+    if kept is not None and limit is not None and kept <= limit:
+        return _verdict("not learning", f"On validation the kept epoch ranks with {kept:.2f}; guessing reaches up to "
+                        f"{limit:.2f} with so few cases.", "more epochs, a higher learning_rate or capacity; look at "
+                        "the prepared images in 02; more patients")
+    if len(history) < 5:
+        return _verdict("too short", f"{len(history)} epochs have no course that could be judged.", "more epochs")
+    smooth = history[[loss, f"val_{loss}"]].rolling(3, min_periods=1, center=True).mean().to_numpy()
+    (_, start), (train_end, end), lowest = smooth[0], smooth[-1], smooth[:, 1].argmin()
+    train_lowest, least = smooth[lowest]
+    fall, bends = max(start - least, 0), np.abs(np.diff(history[f"val_{loss}"], 2))
+    noise = 0.6 * np.median(bends)  # the standard deviation of an epoch, whatever the slope: 1.48 / sqrt(6)
+    if end - least > 0.25 * fall + 2 * noise and train_end < train_lowest:
+        return _verdict("memorises", f"The validation loss rose from {least:.3f} (epoch {lowest + 1}) to {end:.3f} "
+                        f"while the training loss fell to {train_end:.3f}; epoch {best_epoch} is kept.",
                         "smaller capacity, stronger augmentation, more dropout or weight_decay, fewer epochs")
-    before = smooth["val_loss"].iloc[-(len(history) // 5) - 1]
-    if best_epoch >= 0.95 * len(history) and end["val_loss"] < 0.97 * before:
-        return _verdict("still improving", f"The validation loss was still falling ({end['val_loss']:.3f}).",
-                        "more epochs or a higher learning_rate")
-    return _verdict("fits", f"Training ({end['loss']:.3f}) and validation loss ({end['val_loss']:.3f}) settled "
-                    "together.", "none needed; more data would help most")
+    before = smooth[-max(2, len(smooth) // 5) - 1, 1]
+    if before - end > 0.05 * fall + noise / 2:
+        return _verdict("still improving", f"The validation loss was still falling in the last epochs ({before:.3f} to "
+                        f"{end:.3f}).", "more epochs or a higher learning_rate")
+    return _verdict("fits", f"Training ({train_end:.3f}) and validation loss ({end:.3f}) settled.",
+                    "none needed; more data would help most")
+
+
+def verdicts(history, best_epoch, limits) -> dict[str, dict]:
+    """`verdict` of each output that learns in the epochs, by its name; a risk that was fitted before is left out.
+
+    Parameters
+    ----------
+    limits : dict of str to float or None
+        `guessing` of every output of the network.
+    """
+    columns, found = curve_columns(history, limits), {}
+    for name, (loss, rank) in columns.items():
+        if f"val_{loss}" not in history or history[f"val_{loss}"].nunique() > 1 or len(history) == 1:
+            found[name] = verdict(history, best_epoch, loss, rank, limits[name])
+    return found
+
+
+def curve_columns(history, outputs) -> dict[str, tuple[str, str]]:
+    """Columns of `history` with the loss and the rank of each output; Keras leaves out the name of a single one."""
+    prefix = {name: f"{name}_" if f"{name}_loss" in history else "" for name in outputs}
+    return {name: (f"{prefix[name]}loss", prefix[name] + ("auc" if name == "label" else "c")) for name in outputs}
+
+
+def verdicts_in_words(found) -> list[str]:
+    """A line for each output of `verdicts`: what its curves say, and what to try."""
+    return [f"{'class' if name == 'label' else f'survival, {name}'}: {one['verdict']}. {one['sentence']}"
+            + (f" Remedy: {one['remedy']}." if one["remedy"] else "") for name, one in found.items()]
 
 
 def _verdict(verdict, sentence, remedy):
@@ -172,6 +226,17 @@ def kept_in_words(history, best, rule, rank) -> str:
     values = history.iloc[best - 1][names].dropna()  # no rank where validation has one class or no pair
     values = "".join(f", {name} {value:.3f}" for name, value in values.items())
     return f"epoch {best} of {len(history)} ({rule}){values}"
+
+
+def last_in_words(history, loss="loss") -> str:
+    """Why the last epoch is kept, and where the validation loss was lowest, as far as there is a validation part."""
+    kept = (f"Kept: epoch {len(history)}, the last one: there the learning rate has come down to 0, and the weights "
+            "are a running average.")
+    if f"val_{loss}" not in history:
+        return kept
+    values = history[f"val_{loss}"]
+    return kept + (f" Its validation loss is {values.iloc[-1]:.3f}; the lowest was {values.min():.3f} in epoch "
+                   f"{values.idxmin() + 1}. On validation: {verdict(history, len(history), loss)['verdict']}.")
 
 
 def gate_in_words(sanity) -> str:

@@ -5,6 +5,7 @@ writes DICOM, a clinical table, masks, boxes and the truth. Patient i depends on
 """
 
 import hashlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +13,17 @@ import pandas as pd
 from scipy import ndimage
 
 from medlab import storage
-from medlab.imaging import regions
+from medlab.imaging import arrays, regions
 from medlab.phantoms import chest, common
 
 CORNERS = ["x_min", "y_min", "z_min", "x_max", "y_max", "z_max"]
-STAGES = ["I", "II", "III", "IV"]
 # what the import has to find: index of the patient -> defect
 DUPLICATE, ORIGINAL, MONOCHROME1, PADDING, TRUNCATED, NOT_AN_IMAGE, IMPOSSIBLE_AGE = 7, 2, 3, 5, 1, 4, 6
 MISSING = {
     "age_years": 0.03,
     "smoking": 0.04,
     "smoking_pack_years": 0.08,
-    "stage": 0.06,
+    "fev1_percent": 0.06,
     "haemoglobin_g_dl": 0.05,
 }
 CARD = """\
@@ -39,6 +39,7 @@ classes: [none, benign, malignant]
 classes_ordered: false
 positive: malignant
 region: lungs
+window: wide
 time_origin: date of the CT
 patients: known
 synthetic: true
@@ -83,6 +84,8 @@ def person(rng) -> dict:
     p["age_years"] = int(np.clip(rng.normal(65, 9), 40, 88))
     p["smoking"] = str(rng.choice(["never", "former", "current"], p=[0.2, 0.45, 0.35]))
     p["smoking_pack_years"] = 0.0 if p["smoking"] == "never" else float(np.round(rng.lognormal(3.3, 0.5), 0))
+    lungs = rng.spawn(1)[0].normal(99 - 0.3 * p["smoking_pack_years"], 13)  # long before the nodule, and not from it
+    p["fev1_percent"] = float(np.clip(np.round(lungs), 25, 130))
     p["haemoglobin_g_dl"] = float(np.round(rng.normal(14.2 if p["sex"] == "male" else 13.2, 1.3), 1))
     p["height_cm"] = int(rng.normal(176 if p["sex"] == "male" else 164, 7))
     p["body_scale"] = float(np.clip(rng.normal(0.985 if p["sex"] == "male" else 0.93, 0.04), 0.84, 1.06))
@@ -105,7 +108,8 @@ def nodule(p, rng) -> dict:
     satellite = float(rng.uniform(4, 7)) if rng.random() < 0.15 else np.nan
     logit = -0.2 + 0.33 * (diameter - 16) + 2.9 * (spiculation - 0.4)
     logit += {"solid": 0.2, "part-solid": 0.9, "ground-glass": -1.8}[texture] + 0.4 * p["upper_lobe"]
-    logit += 0.02 * (p["age_years"] - 65) + {"never": -0.3, "former": 0.0, "current": 0.3}[p["smoking"]]
+    logit += 0.05 * (p["age_years"] - 65) - 0.06 * (p["fev1_percent"] - 90)
+    logit += {"never": -0.6, "former": 0.0, "current": 0.6}[p["smoking"]]
     probability = float(1 / (1 + np.exp(-logit)))
     if not present:
         return {"label": "none", "malignancy_probability": 0.0, "diameter_mm": np.nan, "spiculation": np.nan,
@@ -116,27 +120,27 @@ def nodule(p, rng) -> dict:
 
 
 def survival(p, rng) -> dict:
-    """True extent 0..4, recorded stage (noisy), Weibull time to death, censoring by end of study and loss."""
+    """True extent of the tumour 0..4 (not in the table), Weibull time to death, censoring by end of study and loss."""
     malignant = p["label"] == "malignant"
     extent = int(np.clip(np.rint((p["diameter_mm"] - 8) / 7 + rng.normal(0, 0.5)), 1, 4)) if malignant else 0
-    seen = extent + rng.normal(0, 0.7) if malignant else 1 + abs(rng.normal(0, 0.7))
     size = p["diameter_mm"] - 20 if malignant else 0.0
-    log_hazard = 0.9 * malignant + 0.13 * size + 0.33 * extent + 0.06 * (p["age_years"] - 65)
+    log_hazard = 0.9 * malignant + 0.13 * size + 0.33 * extent
+    log_hazard += 0.06 * (p["age_years"] - 65) - 0.04 * (p["fev1_percent"] - 90)
     time = 2700 * (rng.exponential() / np.exp(log_hazard)) ** (1 / 1.25)
     end = min(rng.uniform(900, 3300), rng.exponential(9000))
-    stage = STAGES[int(np.clip(np.rint(seen), 1, 4)) - 1]
-    return {"extent": extent, "stage": stage, "log_hazard": float(log_hazard),
+    return {"extent": extent, "log_hazard": float(log_hazard),
             "time_true_days": max(1, int(time)), "time_days": max(1, int(min(time, end))),
             "event": time <= end}  # fmt: skip
 
 
-def thorax(folder, patients=240, seed=0, progress=True) -> Path:
+def thorax(folder, patients=240, seed=0, progress=True, processes=None) -> Path:
     """Write the raw export of a synthetic cohort: what a hospital would hand over, flaws included.
 
     Below `folder`: ``dicom/<folder>/<file>`` (several series to a folder, names without meaning),
     ``clinical.csv``, ``masks/<patient_id>.npz`` (member ``mask``, uint8 (depth, height, width), depth
     towards the head), ``boxes.csv`` (pixels, half-open: ``mask[z_min:z_max, y_min:y_max, x_min:x_max]``),
-    ``truth.csv``, ``card.yaml``. Byte-identical for a seed; about 0.15 s a patient on one core.
+    ``truth.csv``, ``card.yaml``. Byte-identical for a seed, whatever the number of processes; about 0.15 s a patient
+    on one core.
 
     Parameters
     ----------
@@ -145,6 +149,8 @@ def thorax(folder, patients=240, seed=0, progress=True) -> Path:
     patients, seed : int
     progress : bool
         A progress bar on stderr.
+    processes : int, optional
+        By default one per core.
 
     Returns
     -------
@@ -154,20 +160,26 @@ def thorax(folder, patients=240, seed=0, progress=True) -> Path:
 
     truth = sample(patients, seed)
     folder = storage.fresh(folder, "masks")
-    boxes = []
-    bar = tqdm(truth.to_dict("records"), "thorax", unit="patient", mininterval=1, disable=not progress)
-    for i, patient in enumerate(bar):
-        hu, nodules = chest.render(patient, generator(seed, patient["source"], 1))
-        write_series(folder / "dicom", i, patient, hu, seed)
-        mask = np.any(nodules, axis=0) if nodules else np.zeros(hu.shape, bool)
-        np.savez_compressed(folder / "masks" / f"{patient['patient_id']}.npz", mask=mask.astype(np.uint8))
-        boxes += [{"patient_id": patient["patient_id"], "label": label, **box(part)}
-                  for part, label in zip(nodules, (patient["label"], "benign"), strict=False)]  # fmt: skip
+    made = arrays.by_processes(partial(write_patient, folder, seed), enumerate(truth.to_dict("records")),
+                               processes=processes)
+    bar = tqdm(made, "thorax", patients, unit="patient", mininterval=1, disable=not progress)
+    boxes = [row for rows in bar for row in rows]
     pd.DataFrame(boxes, columns=["patient_id", "label", *CORNERS]).to_csv(folder / "boxes.csv", index=False)
     clinical(truth, seed).to_csv(folder / "clinical.csv", index=False)
     truth.drop(columns="source").round(6).to_csv(folder / "truth.csv", index=False)
     (folder / "card.yaml").write_text(CARD, encoding="utf-8")
     return folder
+
+
+def write_patient(folder, seed, numbered) -> list[dict]:
+    """Scan and mask of a patient (number, row of `sample`) below `folder`; rows of ``boxes.csv``, one per nodule."""
+    i, patient = numbered
+    hu, nodules = chest.render(patient, generator(seed, patient["source"], 1))
+    write_series(folder / "dicom", i, patient, hu, seed)
+    mask = np.any(nodules, axis=0) if nodules else np.zeros(hu.shape, bool)
+    np.savez_compressed(folder / "masks" / f"{patient['patient_id']}.npz", mask=mask.astype(np.uint8))
+    return [{"patient_id": patient["patient_id"], "label": label, **box(part)}
+            for part, label in zip(nodules, (patient["label"], "benign"), strict=False)]  # fmt: skip
 
 
 def box(mask) -> dict[str, int]:
@@ -182,7 +194,7 @@ def _corners(cuts):
 
 def clinical(truth, seed) -> pd.DataFrame:
     """The table as it was typed: missing values, spellings, one impossible age."""
-    keep = ["patient_id", "age_years", "sex", "smoking", "smoking_pack_years", "stage", "haemoglobin_g_dl",
+    keep = ["patient_id", "age_years", "sex", "smoking", "smoking_pack_years", "fev1_percent", "haemoglobin_g_dl",
             "height_cm", "site", "label", "time_days", "event"]  # fmt: skip
     rows = []
     for i, row in enumerate(truth[keep].to_dict("records")):
@@ -197,7 +209,7 @@ def clinical(truth, seed) -> pd.DataFrame:
         if i == IMPOSSIBLE_AGE:
             row["age_years"] = 430
         rows.append(row)
-    return pd.DataFrame(rows).astype({"age_years": "Int64", "smoking_pack_years": "Int64"})
+    return pd.DataFrame(rows).astype(dict.fromkeys(("age_years", "smoking_pack_years", "fev1_percent"), "Int64"))
 
 
 def write_series(folder, i, patient, hu, seed) -> None:
@@ -293,5 +305,10 @@ def brightest_pixel(volume) -> float:
     -------
     float
     """
-    lungs = ndimage.binary_erosion(regions.lungs(volume), np.ones((1, 3, 3)), iterations=2)
-    return float(np.max(volume, where=lungs, initial=np.min(volume)))
+    from skimage.filters import threshold_otsu
+
+    lungs, flat = ndimage.binary_erosion(regions.lungs(volume), np.ones((1, 3, 3)), iterations=2), np.zeros((3, 3, 3))
+    flat[1] = 1
+    dense, _ = ndimage.label(np.asarray(volume) > threshold_otsu(np.asarray(volume)), flat)
+    free = lungs & (~np.isin(dense, np.unique(dense[~lungs])) | (dense == 0))  # not joined to heart or wall in a slice
+    return float(np.max(volume, where=free, initial=np.min(volume)))

@@ -12,7 +12,7 @@ from scipy import stats
 
 from medlab.imaging import components
 from medlab.segmentation import surfaces
-from medlab.statistics import metrics
+from medlab.statistics import intervals, metrics
 from medlab.statistics.intervals import estimate
 
 COUNTS = ("tp", "fp", "fn", "tn", "surface_within", "surface_total")
@@ -22,7 +22,7 @@ SIZES = ("truth", "predicted", "error")
 NAMES = {"dice": "Dice", "iou": "IoU", "surface_dice": "surface Dice", "hd95": "HD95", "hd": "Hausdorff distance",
          "assd": "mean surface distance (ASSD)", "error": "size error", "relative_error": "relative size error",
          "absolute_relative_error": "relative size error without sign", "dice_if_any": "Dice where there is something"}
-SHOWN = ("dice", "dice_if_any", "iou", "sensitivity", "precision", "surface_dice", "hd95_mm", "hd95_px",
+SHOWN = ("dice_if_any", "dice", "iou", "sensitivity", "precision", "surface_dice", "hd95_mm", "hd95_px",
          "absolute_relative_error")
 MEDIANS = (*DISTANCES, "error", "relative_error", "absolute_relative_error")  # skewed: summarised by their median
 
@@ -261,6 +261,48 @@ def side_by_side(tables: dict) -> pd.DataFrame:
     return pd.DataFrame({f"{c}: {how}": written(table[c]) for c in classes for how, table in tables.items()}).fillna("")
 
 
+def dice_of_each(by_patient: pd.DataFrame, methods: list) -> pd.DataFrame:
+    """Dice of each patient who has something, (patients, methods): the mean of the classes that the patient has.
+
+    A patient without anything, in whom nothing was called, would count as 1; `empties` counts them. Where nobody has
+    anything all are taken.
+    """
+    each = by_patient.groupby(["patient_id", "method"], sort=False)[["dice", "dice_if_any"]].mean()
+    column = "dice_if_any" if each["dice_if_any"].notna().any() else "dice"
+    return each[column].unstack()[list(methods)].dropna(how="all")
+
+
+def empties(by_patient: pd.DataFrame, methods: list) -> pd.DataFrame:
+    """Something or nothing: shares of patients with exact intervals, indexed by method and question.
+
+    Parameters
+    ----------
+    by_patient : rows of `pool` per patient, method and class; a patient has something in any class
+
+    Returns
+    -------
+    DataFrame: value, low, high, n. ``found``: any pixel called where there is something (not only in its place);
+    ``left empty``: none called where there is nothing.
+    """
+    rows = []
+    each = by_patient.groupby(["method", "patient_id"])[["tp", "fp", "fn"]].sum()
+    for method in methods:
+        one, there = each.loc[method], each.loc[method].eval("tp + fn > 0")
+        called = one.eval("tp + fp > 0")
+        for question, right in (("found", called[there]), ("left empty", ~called[~there])):
+            low, high = intervals.exact_interval(right.mean(), len(right)) if len(right) else (np.nan, np.nan)
+            rows.append({"method": method, "question": question, "value": right.mean() if len(right) else np.nan,
+                         "low": low, "high": high, "n": len(right)})
+    return pd.DataFrame(rows).set_index(["method", "question"])
+
+
+def empties_written(table: pd.DataFrame, who: str = "patients") -> pd.DataFrame:
+    """The table of `empties` as text, a row per method."""
+    text = (metrics.written(table) + " of " + table["n"].astype(str)).where(table["n"] > 0, "-").unstack()
+    return text.rename(columns={"found": f"{who} with something: something called",
+                                "left empty": f"{who} with nothing: nothing called"}).rename_axis(None, axis=1)
+
+
 def by_method(each: pd.DataFrame, **options) -> pd.DataFrame:
     """`summary` of one measure of several methods, indexed by method.
 
@@ -288,28 +330,9 @@ def gain_in_words(gain: dict, first: str, second: str, who: str = "patients") ->
             f"{p} (smallest possible {gain['smallest_p']:.2g})")
 
 
-def empties_in_words(cases: pd.DataFrame, by_patient: pd.DataFrame, who: str = "patients") -> str:
-    """How often a mask was empty, and the Dice of those who have something; two lines for each class.
-
-    Parameters
-    ----------
-    cases : rows of `case` of one method; by_patient : the same of `pool`
-    """
-    lines = []
-    for name, one in cases.groupby("class", sort=False)[["both_empty", "one_empty"]].sum().iterrows():
-        lines.append(f"{name}: both masks empty in {one['both_empty']} images, one empty (all missed, or something "
-                     f"called where nothing is) in {one['one_empty']} of {cases['row'].nunique()}.")
-    for name, own in by_patient.groupby("class", sort=False)["dice_if_any"]:
-        have, without = own.dropna(), own.isna().sum()
-        dice = f"Dice mean {have.mean():.3f}, median {have.median():.3f} (n = {len(have)})" if len(have) else "none"
-        lines.append(f"{name}: {who} who have it: {dice}" + f"; the others ({without}) are right with nothing, or "
-                     "wrong." * bool(without))
-    return "\n".join(lines)
-
-
 def rules_in_words(tolerance: float = 2.0) -> dict:
     """What the scores mean, to be written down before a test part is opened: dict rule -> text."""
-    return {"main measure": "Dice of all pixels of a patient together, mean over patients (and classes)",
+    return {"main measure": "Dice of all pixels of a patient together, mean over patients (and classes) with something",
             "both masks empty": "Dice, IoU, surface Dice 1, distances 0; counted and shown",
             "one mask empty": "Dice, IoU, surface Dice 0, distances the diagonal of the image; counted and shown",
             "surface Dice": f"within {tolerance:g} mm ({tolerance:g} px if unknown)"}
