@@ -49,7 +49,7 @@ def test_a_second_run_executes_nothing_and_a_changed_parameter_only_what_follows
     again = medlab("run", "demo", env=environment)
     assert again.returncode == 0 and "running (" not in again.stderr
     (reports / "demo" / "params.yaml").write_text(
-        'epochs: 2\nimage_size: 64\nn_bootstrap: 200\nsanity_gate: false\nsteps: "1-4"\n')
+        'epochs: 2\nimage_size: 48\nn_bootstrap: 200\nsanity_gate: false\nsteps: "1-4"\n')
     changed = medlab("run", "demo", env=environment)
     assert re.findall(r"(\d\d)_\w+: running", changed.stderr) == ["03", "04"], changed.stderr
 
@@ -76,7 +76,7 @@ def belonging(demo_copy, tmp_path):
         (reports / run / "params.yaml").write_text(text)
     for seed in (0, 1):
         shutil.copytree(reports / "demo", reports / f"demo-s{seed}")
-        (reports / f"demo-s{seed}" / "params.yaml").write_text(f"seed: {seed}\nimage_size: 64\n")
+        (reports / f"demo-s{seed}" / "params.yaml").write_text(f"seed: {seed}\nimage_size: 48\n")
     return reports, {**environment, "MEDLAB_DATA": str(data)}
 
 
