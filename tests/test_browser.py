@@ -134,7 +134,7 @@ def pages_of(data):
 def test_pages_on_a_telephone_and_on_paper(browser, demo):
     folder, _ = demo
     page = watched(browser, offline=True, viewport={"width": 390, "height": 844})
-    for path in sorted((folder / "reports" / "demo").glob("*.html")):
+    for path in [folder / "reports" / "index.html", *sorted((folder / "reports" / "demo").glob("*.html"))]:
         page.goto(path.as_uri())
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1"), path.name
     screenshot(page, "demo-index-telephone")

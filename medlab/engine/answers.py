@@ -74,7 +74,7 @@ def shown(one: dict) -> dict:
     numbers = [dict(each, bars=bars(each), text=written(each["value"], *(each[key] for key in style)),
                     limits="" if each["low"] is None or each["high"] is None else
                     " to ".join(written(each[end], each["digits"], sign=each["sign"]) for end in ("low", "high")))
-               for each in one.get("numbers", [])]
+               for each in (NUMBER | given for given in one.get("numbers", []))]
     return {"sentences": one.get("sentences", []), "warnings": one.get("warnings", []), "numbers": numbers}
 
 
