@@ -173,8 +173,9 @@ def groups_in_words(counted: dict, n_identical: int = 0) -> list[str]:
     kinds += [f"{rows} of equal rows of the table"] * bool(rows)
     said = [f"Groups of copies: {', '.join(kinds)}; across "
             + ", ".join(f"{name} {n}" for name, n in across.items()) + "."]
-    return said + [f"A leak: {keys.counted(leaks, 'group lies', 'groups lie')} in more than one split of the source, {n_identical} of them with "
-                   "identical images on both sides."] * bool(leaks)
+    found = keys.counted(leaks, "group lies", "groups lie") if leaks else ""
+    return said + [f"A leak: {found} in more than one split of the source, {n_identical} of them with identical images on "
+                   "both sides."] * bool(leaks)
 
 
 def groups_to_see(cohort: pd.DataFrame, most: int = 10) -> list[pd.DataFrame]:

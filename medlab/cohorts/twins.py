@@ -146,8 +146,8 @@ def in_words(found: pd.DataFrame, cohort: pd.DataFrame) -> list[str]:
             leaks = counted((sides.nunique() > 1).sum(), "group lies", "groups lie")
             across = f"; {leaks} in more than one split of the source: a leak"
         groups = counted(table["group"].nunique(), "group")
-        said.append(f"Copied rows: {table['who'].nunique()} patients in {groups} are equal in every covariate and outcome "
-                    f"(by chance {mine['expected'].max():.1g} such pairs){across}.")
+        said.append(f"Copied rows: {table['who'].nunique()} patients in {groups} are equal in every covariate and "
+                    f"outcome (by chance {mine['expected'].max():.1g} such pairs){across}.")
     other = found[found["kind"] == "chance"]
     if len(other):
         groups = counted(other["group"].nunique(), "group of rows is", "groups of rows are")
