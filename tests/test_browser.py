@@ -93,7 +93,7 @@ def test_the_first_screen_answers_and_every_content_is_one_click_away(browser, d
     page = watched(browser, offline=True, viewport={"width": 1200, "height": 800}, java_script_enabled=False)
     for path in sorted((folder / "reports" / "demo").glob("0*.html")):
         page.goto(path.as_uri())
-        for first in ("h1", ".question", ".answer p", ".answer .key .amount"):
+        for first in ("h1", ".question", ".answer p", ".answer .medlab-key .amount"):
             box = page.locator(first).first.bounding_box()
             assert box and box["y"] + box["height"] <= 800, f"{path.name}: {first}"
         assert page.locator("main").bounding_box()["height"] < 8000, path.name
