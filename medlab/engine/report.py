@@ -12,7 +12,7 @@ from importlib import metadata
 import nbformat
 
 from medlab import ROOT, __version__, reports_dir
-from medlab.engine import openings, pages, sections
+from medlab.engine import answers, openings, pages, sections
 from medlab.engine.parameters import (
     answer_file,
     contract,
@@ -245,7 +245,7 @@ def _entry(name, run, conditions):
     shown = bool(page) and state != "running"
     return dict(name=name, title=title, question=question, state={"missing": "not run"}.get(state, state), text=text,
                 page=page, part=kept or not lacking, results=results_of(name, run) if shown else [],
-                answer=read_if_sound(run_folder(run) / answer_file(name)) or None if shown else None)
+                answer=answers.read(run_folder(run) / answer_file(name)) if shown else None)
 
 
 def _only_compares(name, run):
@@ -302,9 +302,10 @@ def _run_row(run):
     stamps = [read_stamp(name, run) for name in made]
     latest = max((stamp.get("finished") or stamp.get("started") or 0 for stamp in stamps), default=0)
     dataset = read_if_sound(run_folder(run) / "dataset.json")
-    shown = [read_if_sound(run_folder(run) / answer_file(name)) for name in made if name in _evaluating()]
-    numbers = [one for given in filter(None, shown) for one in given["numbers"][:1]]
-    numbers = numbers or [row for name in made for _, found, _ in results_of(name, run) for row in found[:2]]
+    shown = [name for name, state in zip(made, states, strict=True) if name in _evaluating() and state != "running"]
+    given = [answers.read(run_folder(run) / answer_file(name)) for name in shown]
+    numbers = [one for found in filter(None, given) for one in found["numbers"][:1]]
+    numbers = numbers or [row for name in shown for _, found, _ in results_of(name, run) for row in found[:2]]
     return dict(run=run, state=worst, title=dataset.get("card", {}).get("title", ""), dataset=dataset.get("name", ""),
                 synthetic=is_synthetic(run), numbers=numbers, time=latest, repeats=[],
                 finished=time.strftime("%Y-%m-%d %H:%M", time.localtime(latest)))
