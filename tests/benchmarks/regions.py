@@ -1,6 +1,6 @@
 """How much of the nodules the region "lungs" makes black, on a cohort that no network has seen.
 
-    python tests/benchmarks/regions.py                  # the nodules of 500 patients of cohort seed 11, every one marked
+    python tests/benchmarks/regions.py                  # the nodules of 500 patients of cohort seed 11
 
 Wanted: at most 3 % of at least 300 nodules lose more than a tenth. The region was chosen on this cohort among hulls and
 closings of several sizes: of 401 nodules 56 lost more by the region before (a closing by five pixels), 47 by a closing
