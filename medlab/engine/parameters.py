@@ -19,9 +19,9 @@ from medlab.storage import read_yaml
 RUN = r"[A-Za-z0-9_-]+"  # the name of a run becomes a folder
 
 def notebooks() -> dict[str, Path]:
-    """Numbered notebooks in the order of their numbers: ``{"01_data_exploration": Path, ...}``."""
+    """Notebooks of a run by their numbers, ``{"01_data_exploration": Path, ...}``; 00 is where a person starts."""
     return {path.stem: path for path in sorted(notebooks_dir().glob("[0-9][0-9]_*.ipynb"))
-            if re.fullmatch(r"\w+", path.stem)}  # no 04_evaluation-Copy1
+            if re.fullmatch(r"(?!00)\w+", path.stem)}  # no 04_evaluation-Copy1
 
 
 @lru_cache
@@ -240,6 +240,11 @@ def run_folder(run) -> Path:
     return reports_dir() / run
 
 
+def parent(run) -> str:
+    """The run that a run repeats by its name, ``brain`` of ``brain-f0-s1``; itself where it repeats none."""
+    return re.sub(r"(-f\d+)?-s\d+$", "", run)
+
+
 def compared_runs(run, compare="auto") -> list[str]:
     """Names of the runs that the comparison of a run is about, in the order of their numbers.
 
@@ -258,7 +263,7 @@ def compared_runs(run, compare="auto") -> list[str]:
     names = [name for name in runs() if name != run and (run_folder(name) / "params.yaml").is_file()]
     names.sort(key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)])
     if compare == "auto":
-        return [name for name in names if re.fullmatch(rf"{re.escape(run)}(-f\d+)?-s\d+", name)]
+        return [name for name in names if parent(name) == run]
     found = []
     for word in filter(None, map(str.strip, compare.split(","))):
         fitting = fnmatch.filter(names, word)
