@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report report-all test lab lint lock clean
+.PHONY: help setup report report-all test pictures lab lint lock clean
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | column -t -s '|' 2>/dev/null || grep '##' Makefile
@@ -44,6 +44,9 @@ report-all: .venv/installed  ## make every demo run, two at a time, the longest 
 test: .venv/installed  ## run all tests, the notebooks included
 	@$(BIN)/ruff check .
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 25
+
+pictures: .venv/installed  ## take the pictures of the README anew from the pages of the demo runs (needs Chromium)
+	@$(BIN)/python docs/pictures/make.py
 
 lab: .venv/installed  ## open JupyterLab on the project; in a container as root: make lab ROOT=1
 	@$(BIN)/medlab lab $(if $(ROOT),--allow-root) $(LAB)

@@ -53,7 +53,6 @@ def setup(folder=None, synthetic=None) -> None:
     mpl.rcParams["figure.hooks"] = ["medlab.plots:mark"]
     scale.register_scale(_LogScale)
     pd.set_option("display.html.use_mathjax", False)
-    drawn.install()
 
 
 def undrawable(texts) -> list[str]:
@@ -88,6 +87,7 @@ class _LogScale(scale.LogScale):
 
 def mark(figure) -> None:
     """Write the mark below the lower right corner (called by Matplotlib for each new figure)."""
+    drawn.install()  # here, since a notebook's way of drawing is set up with the first figure
     figure.text(1, -0.005, _mark, ha="right", va="top", fontsize=6.5, color="#8a94a0", gid="medlab-mark")
 
 

@@ -191,7 +191,7 @@ def demo(tmp_path_factory):
         if not (folder / "made").exists():
             (folder / "reports" / "demo").mkdir(parents=True)
             (folder / "reports" / "demo" / "params.yaml").write_text(
-                'epochs: 3\nimage_size: 64\nsanity_gate: false\nn_bootstrap: 200\nsurvival_bootstrap: 200\n'
+                'epochs: 3\nimage_size: 48\nsanity_gate: false\nn_bootstrap: 200\nsurvival_bootstrap: 200\n'
                 'forest_trees: 20\nsteps: "1-5"\n')
             for words in (["import", "synthetic:thorax", "thorax", "--patients", 60], ["run", "demo"]):
                 done = medlab(*words, env=environment)

@@ -91,7 +91,15 @@ def test_the_worst_number_is_shown_without_an_interval_too():
     entry = dict(name="04_x", title="04 X", question="?", state="done", text="", page="04_x.html", answer=None,
                  part=True, results=[("Classification", rows, "n = 3 images.")])
     index = BeautifulSoup(pages.run_index("try", [entry], [], []), "html.parser")
-    assert [one.get_text() for one in index.select(".key .amount b")] == ["0.000", "not defined"]
+    assert [one.get_text() for one in index.select(".medlab-key .amount b")] == ["0.000", "not defined"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"sentences": 3}', '{"numbers": [3]}', '{"sentences": [3]}',
+                                  '{"numbers": [{"beside": {"x": 1}}]}', '{"numbers": [{"value": {}, "low": "a"}]}'])
+def test_a_damaged_answer_is_none(text, tmp_path):
+    sound = {"sentences": ["a"], "numbers": [], "warnings": []}
+    (tmp_path / "a.json").write_text(json.dumps(sound | json.loads(text)) if text.startswith('{"') else text)
+    assert answers.read(tmp_path / "a.json") is None and answers.read(tmp_path / "absent.json") is None
 
 
 def test_an_answer_is_stored_with_the_run_and_is_inert(workspace, capsys):

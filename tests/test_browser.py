@@ -93,7 +93,7 @@ def test_the_first_screen_answers_and_every_content_is_one_click_away(browser, d
     page = watched(browser, offline=True, viewport={"width": 1200, "height": 800}, java_script_enabled=False)
     for path in sorted((folder / "reports" / "demo").glob("0*.html")):
         page.goto(path.as_uri())
-        for first in ("h1", ".question", ".answer p", ".answer .key .amount"):
+        for first in ("h1", ".question", ".answer p", ".answer .medlab-key .amount"):
             box = page.locator(first).first.bounding_box()
             assert box and box["y"] + box["height"] <= 800, f"{path.name}: {first}"
         assert page.locator("main").bounding_box()["height"] < 8000, path.name
@@ -134,7 +134,7 @@ def pages_of(data):
 def test_pages_on_a_telephone_and_on_paper(browser, demo):
     folder, _ = demo
     page = watched(browser, offline=True, viewport={"width": 390, "height": 844})
-    for path in sorted((folder / "reports" / "demo").glob("*.html")):
+    for path in [folder / "reports" / "index.html", *sorted((folder / "reports" / "demo").glob("*.html"))]:
         page.goto(path.as_uri())
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1"), path.name
     screenshot(page, "demo-index-telephone")

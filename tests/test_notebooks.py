@@ -32,6 +32,9 @@ def test_the_demo_run_is_complete(demo):
         assert 'class="badge">done' in page and "Synthetic data." in page and "Research use only" in page
         assert not re.search(r"<script|https?://(?!www\.w3\.org)[^\"<]*\.(js|css)", page)
         assert str(folder) not in page and "/site-packages/" not in page
+        assert page.count('class="answer"') == 1 and (run / f"{name}.answer.json").exists()
+        assert f'href="figures/{name}-1.png"' in page and (run / "figures" / f"{name}-1.png").exists()
+    assert 'href="figures/05_survival_analysis-1.csv"' in page
     metrics = json.loads((run / "metrics.json").read_text())
     assert 0 <= metrics["auc_low"] <= metrics["auc"] <= metrics["auc_high"] <= 1
     assert metrics["n_patients"] > 5 and metrics["n_images"] >= metrics["n_patients"]
@@ -49,7 +52,7 @@ def test_a_second_run_executes_nothing_and_a_changed_parameter_only_what_follows
     again = medlab("run", "demo", env=environment)
     assert again.returncode == 0 and "running (" not in again.stderr
     (reports / "demo" / "params.yaml").write_text(
-        'epochs: 2\nimage_size: 64\nn_bootstrap: 200\nsanity_gate: false\nsteps: "1-4"\n')
+        'epochs: 2\nimage_size: 48\nn_bootstrap: 200\nsanity_gate: false\nsteps: "1-4"\n')
     changed = medlab("run", "demo", env=environment)
     assert re.findall(r"(\d\d)_\w+: running", changed.stderr) == ["03", "04"], changed.stderr
 
@@ -76,7 +79,7 @@ def belonging(demo_copy, tmp_path):
         (reports / run / "params.yaml").write_text(text)
     for seed in (0, 1):
         shutil.copytree(reports / "demo", reports / f"demo-s{seed}")
-        (reports / f"demo-s{seed}" / "params.yaml").write_text(f"seed: {seed}\nimage_size: 64\n")
+        (reports / f"demo-s{seed}" / "params.yaml").write_text(f"seed: {seed}\nimage_size: 48\n")
     return reports, {**environment, "MEDLAB_DATA": str(data)}
 
 

@@ -174,7 +174,7 @@ def test_leaks_are_resolved_on_the_side_asked_for(leaking):
     assert list(leaking.index.difference(sides.resolve(leaking, found, "drop-train").index)) == [0, 1]
     assert sides.resolve(leaking, found, "keep").equals(leaking)
     assert sides.leaks(sides.resolve(leaking, found, "drop-train")).empty
-    with pytest.raises(ValueError, match="(?s)1 patients and 1 groups.*in test, train: b.*leaks"):
+    with pytest.raises(ValueError, match="(?s)1 patient and 1 group.*in test, train: b.*leaks"):
         sides.resolve(leaking, found)
     with pytest.raises(ValueError, match="would remove everything in test"):
         sides.resolve(leaking, found, "drop-test")

@@ -62,7 +62,7 @@ def test_copies_are_counted_where_they_mislead(data, cohort):
                        "across": {"splits of the source": 1, "patients": 1, "labels": 1}}
     assert "patients" not in screening.count_groups(cohort, patients_known=False)["across"]
     said = screening.groups_in_words(counted, 1)
-    assert said[1].startswith("A leak: 1 groups lie in more than one split of the source, 1 of them with identical")
+    assert said[1].startswith("A leak: 1 group lies in more than one split of the source, 1 of them with identical")
     assert [list(group["row"]) for group in screening.groups_to_see(cohort)] == [[0, 7]]
     assert list(cohort["duplicate_kind"].dropna().index) == [0, 7] and set(cohort["depth"]) == {5}
     assert screening.groups_in_words({"groups": 0, "exact": 0, "rows": 0, "across": {}}) == []
@@ -81,7 +81,7 @@ def test_classes_and_sites(cohort):
     assert summary.class_counts(cohort, ["well", "ill"], []).loc["images"].to_dict() == {"well": 4, "ill": 4}
     assert summary.classes_by(cohort, ["site"], ["well", "ill"]).loc["site B"].to_dict() == {"well": 2, "ill": 2}
     said = summary.classes_in_words(cohort, ["well", "ill"])
-    assert "50.0% of the images" in said[0] and said[1].startswith("1 patients have images of more than one class")
+    assert "50.0% of the images" in said[0] and said[1].startswith("1 patient has images of more than one class")
     several = pd.DataFrame({"label_a": [0, 1], "label_b": [None, None]})
     assert summary.class_counts(several, ["a", "b"], []).loc["label_a"].tolist() == [1, 2, "50.0%"]
     assert summary.class_counts(several, ["a", "b"], []).loc["label_b"].tolist() == [0, 0, ""], "no share of none"
@@ -272,7 +272,7 @@ def test_rows_splits_and_leaks(cohort):
     gone = sides.removed(rows, kept)
     assert gone == {0: "leak: removed from train", 5: "leak: removed from train"}
     said = sides.leaks_in_words(found, "drop-train", len(gone))
-    assert said == ["In more than one split: 1 patients and 1 groups of look-alike images; leaks: drop-train, 2 rows "
+    assert said == ["In more than one split: 1 patient and 1 group of look-alike images; leaks: drop-train, 2 rows "
                     "dropped."] and len(sides.leaks_in_words(found.iloc[:0], "stop", 0, patients_known=False)) == 1
     table = splits.in_numbers(kept, ["label", "site"], ["well", "ill"])
     assert table.loc["patients"].to_dict() == {"train": "4", "test": "2"}

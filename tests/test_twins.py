@@ -85,7 +85,7 @@ def test_copied_rows_are_found_and_their_number_said():
     noise = cohort.assign(x1=cohort["x1"] + np.where(cohort["split"] == "test", 1e-15, 0))
     assert twins.equal_rows(noise)["group"].nunique() == 70
     other = cohort.assign(time_days=cohort["time_days"] + np.where(cohort["split"] == "test", 7, 0))
-    assert twins.equal_rows(other).empty and "differ in the outcome" in twins.unlike_in_words(other)[0]
+    assert twins.equal_rows(other).empty and "not in the outcome" in twins.unlike_in_words(other)[0]
 
 
 def test_chance_is_not_taken_for_a_copy():
@@ -120,7 +120,7 @@ def test_rows_and_images_join_into_one_group_and_are_resolved_like_a_leak():
     leaks = sides.leaks(cohort)
     assert leaks[["kind", "who", "likeness"]].to_numpy().tolist() == [["image", "a = b = c", "near"],
                                                                      ["row", "e = f", "equal"]]
-    with pytest.raises(ValueError, match="1 groups of identical.*images and 1 groups of equal rows"):
+    with pytest.raises(ValueError, match="1 group of identical.*images and 1 group of equal rows"):
         sides.resolve(cohort, leaks)
     assert sides.copied(cohort).tolist() == [False, True, False, False, False, True, False, False]
     assert not sides.copied(sides.resolve(cohort, leaks, "drop-test")).any()

@@ -7,6 +7,7 @@ import pandas as pd
 
 from medlab.cohorts import likeness
 from medlab.imaging import slices
+from medlab.statistics import keys
 
 SMALL, LEAST_SMALL = 64, 0.9  # pixels below which an image holds so little detail that more of it has to agree
 SIDES = {"splits of the source": "split", "patients": "patient_id", "labels": "label"}  # of a group of duplicates
@@ -172,8 +173,9 @@ def groups_in_words(counted: dict, n_identical: int = 0) -> list[str]:
     kinds += [f"{rows} of equal rows of the table"] * bool(rows)
     said = [f"Groups of copies: {', '.join(kinds)}; across "
             + ", ".join(f"{name} {n}" for name, n in across.items()) + "."]
-    return said + [f"A leak: {leaks} groups lie in more than one split of the source, {n_identical} of them with "
-                   "identical images on both sides."] * bool(leaks)
+    found = keys.counted(leaks, "group lies", "groups lie") if leaks else ""
+    return said + [f"A leak: {found} in more than one split of the source, {n_identical} of them with identical images "
+                   "on both sides."] * bool(leaks)
 
 
 def groups_to_see(cohort: pd.DataFrame, most: int = 10) -> list[pd.DataFrame]:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from medlab.cohorts.splits import SPLITS
+from medlab.statistics import keys
 
 HOW = ("stop", "drop-train", "drop-test", "keep")
 
@@ -97,8 +98,9 @@ def describe(leaks: pd.DataFrame, most: int = 5) -> str:
 def _counted(leaks, alike):
     """How many patients, groups of images and groups of copied rows; patients and images also where there are none."""
     n = leaks["kind"].value_counts()
-    rows = f" and {n['row']} groups of equal rows" if "row" in n else ""
-    return f"{n.get('patient', 0)} patients and {n.get('image', 0)} groups of {alike} images{rows}"
+    rows = f" and {keys.counted(n['row'], 'group')} of equal rows" if "row" in n else ""
+    images = f"{keys.counted(n.get('image', 0), 'group')} of {alike} images"
+    return f"{keys.counted(n.get('patient', 0), 'patient')} and {images}{rows}"
 
 
 def copied(table: pd.DataFrame, part: str = "test") -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from medlab.cohorts import datasets, preparation, vocabulary
-from medlab.statistics import intervals
+from medlab.statistics import intervals, keys
 
 UNKNOWN_PATIENTS = ("Which images belong to one patient is unknown: leakage between images of one patient "
                     "cannot be excluded, and intervals take each image for a patient.")
@@ -53,14 +53,14 @@ def n_patients(dataset: datasets.Dataset) -> int | None:
 def size_in_words(dataset: datasets.Dataset) -> str:
     """Such as "240 images, 240 patients"."""
     n = n_patients(dataset)
-    who = "number of patients unknown" if n is None else f"{n} patients"
+    who = "number of patients unknown" if n is None else f"{keys.counted(n, 'patient')}"
     return f"{len(dataset.cohort)} {unit_of(dataset.cohort)}, {who}"
 
 
 def problems_in_words(scan: pd.DataFrame) -> list[str]:
     """Sentence about images that cannot be read or are blank (`datasets.scan`); empty if there are none."""
     n = int(scan["problem"].notna().sum())
-    return [f"{n} of {len(scan)} images have a problem (unreadable or blank)."] if n else []
+    return [f"{n} of {len(scan)} images {'has' if n == 1 else 'have'} a problem (unreadable or blank)."] if n else []
 
 
 def names_shown(cohort: pd.DataFrame, order: list, covariates: list) -> list[str]:
@@ -117,7 +117,7 @@ def classes_in_words(cohort: pd.DataFrame, order: list, patients_known: bool = T
             else "") + ": the accuracy of always guessing it"]
     if patients_known:
         mixed = int((cohort.groupby("patient_id")["label"].nunique() > 1).sum())
-        said.append(f"{mixed} patients have images of more than one class")
+        said.append(f"{keys.counted(mixed, 'patient has', 'patients have')} images of more than one class")
     share = (cohort["split"] == "test").mean() if "split" in cohort else 0.2
     few, all_ = share * counts.min(), share * counts.sum()
     half = intervals.expected_halfwidth(few, all_ - few) if len(counts) > 1 else np.nan

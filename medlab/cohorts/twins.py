@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from medlab.cohorts import datasets, vocabulary
+from medlab.statistics.keys import counted
 
 OUTCOMES = ("label", "time_days", "event", "event_cause")
 MOST_COLUMNS, MOST_ROWS = 12, 50_000  # that chance is computed from: the columns that tell most
@@ -142,14 +143,16 @@ def in_words(found: pd.DataFrame, cohort: pd.DataFrame) -> list[str]:
         across = ""
         if "split" in cohort:
             sides = table.assign(split=cohort["split"].reindex(table["row"]).to_numpy()).groupby("group")["split"]
-            across = f"; {(sides.nunique() > 1).sum()} groups lie in more than one split of the source: a leak"
-        said.append(f"Copied rows: {table['who'].nunique()} patients in {table['group'].nunique()} groups are equal in "
-                    f"every covariate and outcome (by chance {mine['expected'].max():.1g} such pairs){across}.")
+            leaks = counted((sides.nunique() > 1).sum(), "group lies", "groups lie")
+            across = f"; {leaks} in more than one split of the source: a leak"
+        groups = counted(table["group"].nunique(), "group")
+        said.append(f"Copied rows: {table['who'].nunique()} patients in {groups} are equal in every covariate and "
+                    f"outcome (by chance {mine['expected'].max():.1g} such pairs){across}.")
     other = found[found["kind"] == "chance"]
     if len(other):
-        said.append("Groups of rows that are equal, which may be chance in so few values "
-                    f"({other['expected'].min():.2g} or more such pairs are expected): {other['group'].nunique()}; not "
-                    "taken as copies.")
+        groups = counted(other["group"].nunique(), "group of rows is", "groups of rows are")
+        said.append(f"{groups} equal, which may be chance in so few values "
+                    f"({other['expected'].min():.2g} or more such pairs are expected): not taken as copies.")
     return said
 
 
@@ -162,5 +165,5 @@ def unlike_in_words(cohort: pd.DataFrame) -> list[str]:
     outcome = cohort[[c for c in OUTCOMES if c in cohort]].astype(str).agg("|".join, axis=1)
     groups = found.assign(outcome=outcome.reindex(found["row"]).to_numpy()).groupby("group")["outcome"]
     differ = (groups.nunique() > 1).sum()
-    return [f"{differ} groups of patients are equal in every covariate and differ in the outcome: one patient twice, "
-            "or a mistake."] * bool(differ)
+    said = counted(differ, "group of patients is", "groups of patients are")
+    return [f"{said} equal in every covariate and not in the outcome: one patient twice, or a mistake."] * bool(differ)

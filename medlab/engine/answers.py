@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from medlab.engine.templates import render
 from medlab.statistics.keys import NUMBER
+from medlab.storage import read_if_sound
 
 MIME = "application/vnd.medlab.answer+json"
 
@@ -74,8 +75,18 @@ def shown(one: dict) -> dict:
     numbers = [dict(each, bars=bars(each), text=written(each["value"], *(each[key] for key in style)),
                     limits="" if each["low"] is None or each["high"] is None else
                     " to ".join(written(each[end], each["digits"], sign=each["sign"]) for end in ("low", "high")))
-               for each in one.get("numbers", [])]
+               for each in (NUMBER | given for given in one.get("numbers", []))]
     return {"sentences": one.get("sentences", []), "warnings": one.get("warnings", []), "numbers": numbers}
+
+
+def read(path) -> dict | None:
+    """A stored answer; None where there is none, or nothing that can be shown: then declared results stand there."""
+    found = read_if_sound(path)
+    try:
+        shown(found)
+        return found if all(isinstance(one, str) for one in found["sentences"] + found["warnings"]) else None
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def as_html(one: dict) -> str:

@@ -8,7 +8,7 @@ and a content security policy forbids whatever might get through.
 import re
 from functools import lru_cache
 
-from medlab.engine import answers, sections
+from medlab.engine import answers, markup, sections
 from medlab.engine.templates import HERE, render
 from medlab.statistics import keys
 from medlab.storage import digest, digest_of
@@ -77,7 +77,7 @@ def notebook_page(notebook, title, status, provenance, links, synthetic=False, c
         given, log = sections.answer_of(notebook), sections.log_of(notebook)
     return render("page.html.j2", parts=parts, answer=given and answers.shown(given), log=log, title=title,
                   status=status, provenance=provenance, navigation=navigation(links), synthetic=synthetic,
-                  caution=caution, question=question, files=files)
+                  caution=caution, question=question, files=files, unbroken=markup.unbroken)
 
 
 def key_numbers(results, labels) -> list[dict]:
@@ -140,7 +140,7 @@ def run_index(run, entries, figures, summary, synthetic=False, caution="", busy=
         (heading, answers.shown({"numbers": rows})["numbers"], note) for heading, rows, note in entry["results"]]}
         for entry in entries]
     return render("index.html.j2", run=run, entries=shown, figures=figures, summary=summary, synthetic=synthetic,
-                  caution=caution, busy=busy)
+                  caution=caution, busy=busy, unbroken=markup.unbroken)
 
 
 def runs_index(rows) -> str:

@@ -11,7 +11,7 @@ from importlib import metadata
 import nbformat
 
 from medlab import ROOT, __version__, reports_dir
-from medlab.engine import openings, pages, sections
+from medlab.engine import answers, openings, pages, sections
 from medlab.engine.parameters import (
     answer_file,
     contract,
@@ -252,7 +252,7 @@ def _answer(name, run):
     """The answer on the page of a notebook, or None; after an execution by hand its file may hold another."""
     executed = run_folder(run) / f"{name}.ipynb"
     if describe(name, run)[0] != "hand":
-        return read_if_sound(run_folder(run) / answer_file(name)) or None
+        return answers.read(run_folder(run) / answer_file(name))
     return sections.answer_of(nbformat.read(executed, as_version=4)) if executed.exists() else None
 
 
@@ -314,9 +314,9 @@ def _run_row(run):
     stamps = [read_stamp(name, run) for name in made]
     latest = max((stamp.get("finished") or stamp.get("started") or 0 for stamp in stamps), default=0)
     dataset = read_if_sound(run_folder(run) / "dataset.json")
-    shown = [_answer(name, run) for name in made if name in _evaluating()]
-    numbers = [one for given in filter(None, shown) for one in given["numbers"][:1]]
-    numbers = numbers or [row for name in made if describe(name, run)[0] != "hand"
+    shown = [name for name, state in zip(made, states, strict=True) if name in _evaluating() and state != "running"]
+    numbers = [one for found in filter(None, (_answer(name, run) for name in shown)) for one in found["numbers"][:1]]
+    numbers = numbers or [row for name in shown if describe(name, run)[0] != "hand"
                           for _, found, _ in results_of(name, run) for row in found[:2]]
     return dict(run=run, state=worst, title=dataset.get("card", {}).get("title", ""), dataset=dataset.get("name", ""),
                 synthetic=is_synthetic(run), numbers=numbers, time=latest, repeats=[],

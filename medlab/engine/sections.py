@@ -159,7 +159,20 @@ def _grouped(cells):
             if "fold" in tags and part:
                 part = f'<details class="more"><summary>{_what(cell)}</summary>{part}</details>'
         group["parts"].append((part, cell.cell_type == "code"))
-    return groups
+    return [group | {"parts": _without_idle_prose(group["parts"])} for group in groups]
+
+
+def _without_idle_prose(parts):
+    """Parts of a section without the words, below its first ones, that introduce cells which show nothing."""
+    kept, words = [], []
+    for i, (part, is_output) in enumerate(parts):
+        idle = i > 0 and not is_output and i + 1 < len(parts) and parts[i + 1][1]
+        if idle:
+            words = [(part, is_output)]
+        elif not is_output or part:
+            kept += [*words, (part, is_output)]
+            words = []
+    return kept
 
 
 def _what(cell):

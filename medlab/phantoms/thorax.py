@@ -23,7 +23,7 @@ MISSING = {
     "age_years": 0.03,
     "smoking": 0.04,
     "smoking_pack_years": 0.08,
-    "fev1_percent": 0.06,
+    "fev1_z": 0.06,
     "haemoglobin_g_dl": 0.05,
 }
 CARD = """\
@@ -84,8 +84,8 @@ def person(rng) -> dict:
     p["age_years"] = int(np.clip(rng.normal(65, 9), 40, 88))
     p["smoking"] = str(rng.choice(["never", "former", "current"], p=[0.2, 0.45, 0.35]))
     p["smoking_pack_years"] = 0.0 if p["smoking"] == "never" else float(np.round(rng.lognormal(3.3, 0.5), 0))
-    lungs = rng.spawn(1)[0].normal(99 - 0.3 * p["smoking_pack_years"], 13)  # long before the nodule, and not from it
-    p["fev1_percent"] = float(np.clip(np.round(lungs), 25, 130))
+    lungs = rng.spawn(1)[0].normal(0.3 - 0.023 * p["smoking_pack_years"], 1)  # of old, and not from the nodule
+    p["fev1_z"] = float(np.clip(np.round(lungs, 1), -5, 3))  # lung function, z-score for sex, age and height
     p["haemoglobin_g_dl"] = float(np.round(rng.normal(14.2 if p["sex"] == "male" else 13.2, 1.3), 1))
     p["height_cm"] = int(rng.normal(176 if p["sex"] == "male" else 164, 7))
     p["body_scale"] = float(np.clip(rng.normal(0.985 if p["sex"] == "male" else 0.93, 0.04), 0.84, 1.06))
@@ -108,7 +108,7 @@ def nodule(p, rng) -> dict:
     satellite = float(rng.uniform(4, 7)) if rng.random() < 0.15 else np.nan
     logit = -0.2 + 0.33 * (diameter - 16) + 2.9 * (spiculation - 0.4)
     logit += {"solid": 0.2, "part-solid": 0.9, "ground-glass": -1.8}[texture] + 0.4 * p["upper_lobe"]
-    logit += 0.05 * (p["age_years"] - 65) - 0.06 * (p["fev1_percent"] - 90)
+    logit += 0.05 * (p["age_years"] - 65) - 0.78 * (p["fev1_z"] + 0.4)
     logit += {"never": -0.6, "former": 0.0, "current": 0.6}[p["smoking"]]
     probability = float(1 / (1 + np.exp(-logit)))
     if not present:
@@ -125,7 +125,7 @@ def survival(p, rng) -> dict:
     extent = int(np.clip(np.rint((p["diameter_mm"] - 8) / 7 + rng.normal(0, 0.5)), 1, 4)) if malignant else 0
     size = p["diameter_mm"] - 20 if malignant else 0.0
     log_hazard = 0.9 * malignant + 0.13 * size + 0.33 * extent
-    log_hazard += 0.06 * (p["age_years"] - 65) - 0.04 * (p["fev1_percent"] - 90)
+    log_hazard += 0.06 * (p["age_years"] - 65) - 0.52 * (p["fev1_z"] + 0.4)
     time = 2700 * (rng.exponential() / np.exp(log_hazard)) ** (1 / 1.25)
     end = min(rng.uniform(900, 3300), rng.exponential(9000))
     return {"extent": extent, "log_hazard": float(log_hazard),
@@ -194,7 +194,7 @@ def _corners(cuts):
 
 def clinical(truth, seed) -> pd.DataFrame:
     """The table as it was typed: missing values, spellings, one impossible age."""
-    keep = ["patient_id", "age_years", "sex", "smoking", "smoking_pack_years", "fev1_percent", "haemoglobin_g_dl",
+    keep = ["patient_id", "age_years", "sex", "smoking", "smoking_pack_years", "fev1_z", "haemoglobin_g_dl",
             "height_cm", "site", "label", "time_days", "event"]  # fmt: skip
     rows = []
     for i, row in enumerate(truth[keep].to_dict("records")):
@@ -209,7 +209,7 @@ def clinical(truth, seed) -> pd.DataFrame:
         if i == IMPOSSIBLE_AGE:
             row["age_years"] = 430
         rows.append(row)
-    return pd.DataFrame(rows).astype(dict.fromkeys(("age_years", "smoking_pack_years", "fev1_percent"), "Int64"))
+    return pd.DataFrame(rows).astype({"age_years": "Int64", "smoking_pack_years": "Int64"})
 
 
 def write_series(folder, i, patient, hu, seed) -> None:

@@ -1,7 +1,7 @@
 """Intervals: the patient bootstrap, the jackknife for paired differences and, where neither can help, exact ones.
 
-Intervals are BCa (Efron 1987). With 40 patients and an AUC of 0.95 a nominal 95 % interval held the truth in 86 %
-(percentile) and 91 % (BCa) of simulated cohorts, with 80 in 91 and 95 % (tests/benchmarks/interval_coverage.py).
+Intervals are BCa (Efron 1987); how often each kind holds the truth stands in docs/results.md (tests/benchmarks/
+coverage.py).
 Proportions have an exact interval (Clopper and Pearson 1934) with the effective number of patients of Korn
 and Graubard (1998), so that 12 of 12 gives 0.74 to 1 and not 1 to 1; an AUC of 1 has the limit of Hanley and
 McNeil's variance, inverted (Newcombe 2006).

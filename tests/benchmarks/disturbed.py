@@ -83,6 +83,7 @@ def afresh(base, source, first="01", last="13"):
         shutil.copytree(source / part, base / part, ignore=shutil.ignore_patterns(".cache"), dirs_exist_ok=True)
     folder, need = base / "reports" / RUN, 0
     (folder / "params.yaml").write_text(f'{TINY}steps: "1-{last}"\n')
+    (folder / "index.html").unlink(missing_ok=True)
     later = [name for name in parameters.notebooks() if name[:2] >= first]
     for name in later:
         paths = made_by(folder, name)

@@ -395,7 +395,8 @@ DOCS = Path(__file__).parents[2] / "docs" / "cohorts.md"
 HEAD = """# Every kind of cohort
 
 What becomes of each numbered notebook on small cohorts made for it. First ordinary cohorts, then hard but legal ones.
-Printed by `python tests/benchmarks/every_cohort.py`; networks learn for one epoch: their numbers mean nothing.
+Printed by `python tests/benchmarks/every_cohort.py`; networks learn for one epoch: their numbers mean nothing. Without
+words behind it the command tries all cohorts and writes this file.
 
 | | |
 |---|---|

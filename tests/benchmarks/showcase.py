@@ -2,7 +2,7 @@
 
     python tests/benchmarks/showcase.py class                      # every way, cohort seeds 1 and 2, validation only
     python tests/benchmarks/showcase.py lesions --ways "the demo"  # one way for the lesions
-    python tests/benchmarks/showcase.py class --open               # the demo's own parameters on cohort seed 0, test part
+    python tests/benchmarks/showcase.py class --open               # the demo itself, cohort seed 0, test part
 
 Wanted of the class, 600 patients, on two quiet cores, cohort included, in 5 minutes: test AUC at least 0.90, its lower
 limit above 0.80, ahead of the clinical table (interval of the paired difference without 0), fused C above clinical C.
