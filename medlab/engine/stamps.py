@@ -95,7 +95,7 @@ def describe(name, run) -> tuple[str, str]:
         "done": f"Finished {when} after {seconds}.",
         "failed": f"Failed {when} after {seconds}: {_short(stamp.get('error', ''))}",
         "interrupted": f"Interrupted {when} after {seconds}; {resumes}.",
-        "running": f"Started {when}; not finished.",
+        "running": f"Started {when}; not finished. {stamp.get('progress', '')}".strip(),
         "hand": f"Executed by hand since {when}; what is shown was made before. 'medlab run {run}' makes it anew.",
     }.get(state, "Not executed yet.")
 
