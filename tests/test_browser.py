@@ -244,7 +244,7 @@ def eventually(what, seconds=240):
 def test_from_a_source_to_pages_and_to_a_copy_changed_by_hand_in_jupyterlab(browser, laboratory):
     folder, address = laboratory
     run, page = folder / "reports" / "first", browser.new_context(viewport={"width": 1400, "height": 1000}).new_page()
-    page.goto(f"{address}/lab?token=check")  # opens 00_start
+    page.goto(f"{address}/?token=check")  # opens 00_start
     page.get_by_role("tab", name="00_start.ipynb").wait_for(timeout=180_000)
     run_all(page)
     assert eventually((run / "index.html").exists)

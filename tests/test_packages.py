@@ -8,7 +8,8 @@ from sksurv import datasets as published
 from medlab.cohorts import datasets
 from medlab.intake import importers, packages
 
-COUNTS = {"gbsg2": (686, 299), "whas500": (500, 215), "veterans": (137, 128), "flchain": (7874, 2169), "rossi": (432, 114)}
+COUNTS = {"gbsg2": (686, 299), "whas500": (500, 215), "veterans": (137, 128), "flchain": (7874, 2169),
+          "rossi": (432, 114)}
 LOADERS = {"gbsg2": published.load_gbsg2, "whas500": published.load_whas500,
            "veterans": published.load_veterans_lung_cancer, "flchain": published.load_flchain}
 

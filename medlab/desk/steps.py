@@ -10,7 +10,8 @@ from pathlib import Path
 
 from medlab import data_dir, reports_dir
 from medlab.desk import changes
-from medlab.engine import copies, execute as engine
+from medlab.engine import copies
+from medlab.engine import execute as engine
 from medlab.engine.parameters import check_parameters, known_parameters, read_params, run_folder, runs
 from medlab.storage import inert, read_yaml
 

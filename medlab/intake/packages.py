@@ -48,8 +48,8 @@ PACKAGES = {
         "sksurv/datasets/data/GBSG2.arff", "German Breast Cancer Study Group 2: node-positive breast cancer",
         "686 women of a trial of hormone therapy and length of chemotherapy; 299 recurrences or deaths. The column of "
         "the event is called cens in the source, where 1 means that the event was seen.",
-        "Schumacher M, Bastert G, Bojar H, et al. Randomized 2 x 2 trial evaluating hormonal treatment and the duration "
-        "of chemotherapy in node-positive breast cancer patients. J Clin Oncol 1994;12:2086-2093",
+        "Schumacher M, Bastert G, Bojar H, et al. Randomized 2 x 2 trial evaluating hormonal treatment and the "
+        "duration of chemotherapy in node-positive breast cancer patients. J Clin Oncol 1994;12:2086-2093",
         "entry into the trial", "recurrence or death, whichever came first", "time", "cens", "1",
         {"horTh": ("hormone_therapy", {}), "age": ("age_years", {}),
          "menostat": ("menopause", {"Pre": "before", "Post": "after"}), "tsize": ("tumour_size_mm", {}),
