@@ -173,6 +173,9 @@ def test_sentences_lists_and_intervals_of_printed_text():
     assert markup.sentences("a     1   x\nb     2\nand more").startswith("<pre>")
     table = markup.clean_html(pd.DataFrame({"age_years": [1.5]}, index=["tumour_volume_ml"]).to_html())
     assert "age, years" in table and "tumour volume, mL" in table
+    for name, said in (("part", "<th>part</th>"), ("higher is better; 48 test patients", "<caption>higher is")):
+        table = markup.clean_html(pd.DataFrame({"n": [1]}, index=pd.Index(["a"], name=name)).to_html())
+        assert said in table and table.count("<tr") == 2
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -409,7 +409,7 @@ def test_an_optional_output_may_be_absent_and_no_leftover_stays(bench, capsys):
     d.write_text("left by something else")
     assert execute.run_many(["try"]) and not d.exists()
     assert stamps.read_stamp("03_third", "try")["writes"]["d.txt"] == "absent"
-    assert parameters.contract("03_third")["writes"] == ["c.txt", "d.txt"]
+    assert parameters.contract("03_third")["writes"] == ["c.txt", "d.txt", "03_third.answer.json"]
     executed(capsys)
     assert execute.run_many(["try"]) and executed(capsys) == []
     params(bench, "epochs: 2\nshout: true\n")
@@ -436,7 +436,7 @@ def test_steps_name_the_notebooks_of_a_run(bench, capsys):
     assert execute.run_many(["try"]) and executed(capsys) == ["01_first", "02_second"]
     assert execute.is_current("try")
     index = (bench / "reports" / "try" / "index.html").read_text()
-    assert index.count("left out by the parameter steps") == 2
+    assert index.count("Left out by the parameter steps.") == 2
     params(bench, 'epochs: 2\nsteps: "1-3"\n')
     assert execute.run_many(["try"]) and executed(capsys) == ["03_third"]  # nothing before it is stale
 

@@ -11,7 +11,7 @@ from conftest import classifier
 from sklearn.utils.class_weight import compute_sample_weight
 
 from medlab.engine import parameters
-from medlab.networks import diagnosis, fusion, losses, models, pipeline, policies, training
+from medlab.networks import answer, diagnosis, fusion, losses, models, pipeline, policies, training
 from medlab.networks import journal as journals
 from medlab.networks.pipeline import keras
 
@@ -309,6 +309,10 @@ def test_verdicts_of_a_recorded_training():
     assert diagnosis.verdicts(history, 20, limits | {"image": 0.6})["image"]["verdict"] == "still improving"
     assert diagnosis.verdicts_in_words(found)[0].startswith("class: still improving. The validation loss was")
     assert diagnosis.curve_columns(history, ["image"]) == {"image": ("image_loss", "image_c")}
+    result = {"n_train": 160, "n_val": 35, "unit": "patient", "sanity": {"passed": None}}
+    sentences, numbers, _ = answer.of(result, history, 20, found, "fused")
+    assert sentences[0].endswith("epoch 20 of 20 is kept.") and len(sentences) == 3
+    assert sentences[2].startswith("survival, fused: still improving.") and numbers[0]["value"] == 0.886
 
 
 @pytest.mark.parametrize(("noise", "n", "epochs", "expected"), [

@@ -81,7 +81,11 @@ def shown(one: dict) -> dict:
 
 def read(path) -> dict | None:
     """A stored answer; None where there is none, or nothing that can be shown: then declared results stand there."""
-    found = read_if_sound(path)
+    return sound(read_if_sound(path))
+
+
+def sound(found) -> dict | None:
+    """An answer as it was given, or None if it is of no shape that a page knows."""
     try:
         shown(found)
         return found if all(isinstance(one, str) for one in found["sentences"] + found["warnings"]) else None

@@ -50,6 +50,7 @@ def _readable(table):
     for head in soup.find_all("th"):
         for text in head.find_all(string=NAME):
             text.replace_with(in_words(text))
+    _without_index_row(soup)
     body = [row.find_all("td") for row in soup.select("tbody tr")]
     heads = [row.find_all("th") for row in soup.select("thead tr") if not row.select("[colspan]")]
     for k in range(1, 1 + max(map(len, body), default=0)):  # from the right: there may be several index columns
@@ -58,6 +59,22 @@ def _readable(table):
             for cell in [*cells, *(head[-k] for head in heads if len(head) > k)]:
                 cell["class"] = [*cell.get("class", []), "text"]
     return str(soup)
+
+
+def _without_index_row(soup):
+    """The name of the rows stands in a head of its own: it goes to the corner, or as a caption above the table."""
+    heads = soup.select("thead tr")
+    said = [cell.get_text(strip=True) for cell in heads[-1].find_all("th")] if len(heads) == 2 else []
+    corner = heads[0].find("th") if said and said[0] and not any(said[1:]) else None
+    if corner is None or corner.get_text(strip=True) or corner.get("colspan"):
+        return
+    heads[-1].decompose()
+    if len(said[0]) <= 24:
+        corner.string = said[0]
+    else:
+        caption = soup.new_tag("caption")
+        caption.string = said[0]
+        soup.table.insert(0, caption)
 
 
 def in_words(name: str) -> str:

@@ -5,7 +5,7 @@ import html
 import re
 from functools import lru_cache
 
-from medlab.engine.answers import MIME
+from medlab.engine.answers import MIME, sound
 from medlab.engine.markup import clean_html, last_lines, sentences
 
 CELL = "<!--cell-->"  # no comment of a notebook gets through the cleaning, so this one is ours
@@ -49,7 +49,7 @@ def answer_of(notebook) -> dict | None:
     """The answer that a notebook gives (the last, if it gives several), see `medlab.engine.answers`."""
     found = [output.data[MIME] for cell in notebook.cells for output in cell.get("outputs", ())
              if MIME in output.get("data", {})]
-    return found[-1] if found else None
+    return sound(found[-1]) if found else None
 
 
 def log_of(notebook) -> str:

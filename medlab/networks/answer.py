@@ -2,22 +2,23 @@
 
 import re
 
+from medlab.networks import diagnosis
 from medlab.statistics import keys
 
 OUTPUTS = {"label": "label", "fused": "image and table", "image": "image", "table": "table", "": "validation"}
 
 
-def of(result: dict, history, best: int, verdict: dict) -> tuple[list, list, list]:
+def of(result: dict, history, best: int, verdicts: dict, main: str | None) -> tuple[list, list, list]:
     """Sentences, key numbers and warnings from the numbers of the page.
 
     Parameters
     ----------
     result : training.json; history : DataFrame, a row per epoch; best : the epoch that is kept
-    verdict : of `diagnosis.verdict`
+    verdicts : of `diagnosis.verdicts`; main : the survival output that is judged, beside the label
     """
     size = f"{result['n_train']} {result['unit']}s to learn from, {result['n_val']} to choose on"
-    sentences = [f"{size}: epoch {best} of {len(history)} is kept. {verdict['sentence']}",
-                 f"Remedy: {verdict['remedy']}." if verdict["remedy"] else ""]
+    judged = {name: one for name, one in verdicts.items() if name in ("label", main)} or verdicts
+    sentences = [f"{size}: epoch {best} of {len(history)} is kept.", *diagnosis.verdicts_in_words(judged)]
     kept, numbers = history.loc[history["epoch"].eq(best)].iloc[-1], []
     for column in history:
         found = re.fullmatch(r"val_(?:(\w+)_)?(auc|c)", column)

@@ -17,7 +17,7 @@ def of(result: dict) -> tuple[list, list, list]:
     if result["share_in_view_max"] is not None:
         share = result["share_in_view_max"]
         sentences.append(f"At most {share:.0%} of the injected dose lies in a field of view, "
-                         + ("as it should be." if share <= 1 else "MORE THAN WAS INJECTED: a dose, a weight or a time "
+                         + ("as it must be." if share <= 1 else "MORE THAN WAS INJECTED: a dose, a weight or a time "
                             "is wrong."))
     groups = {name: one for name, one in result["groups"].items() if name != "all"}
     numbers = []

@@ -27,8 +27,7 @@ def of(result: dict, associated: dict, who: str = "patients") -> tuple[list, lis
                default=None)
     if best:
         numbers.append(keys.from_row(f"strongest with {best['outcome']}: {best['measure']} of "
-                                     f"{best['feature'].removeprefix('radiomics_')}", best,
+                                     f"{best['feature'].removeprefix('radiomics_').replace('_', ' ')}", best,
                                      n=f"q = {best['q']:.2g}, training part"))
-    warnings = [f"{name}: {text}" for name, text in dict(result["problems"]).items()] if isinstance(
-        result["problems"], dict) else []
+    warnings = [f"{keys.counted(n, 'image')} without features: {what}." for what, n in result["problems"].items()]
     return sentences, numbers, warnings[:3]

@@ -204,6 +204,11 @@ def tables(scored: dict) -> tuple[pd.DataFrame, pd.DataFrame]:
             texts.drop(columns=ranks).rename(columns=title))
 
 
+def that_matter(scored: dict, main: str) -> list[str]:
+    """Names of the models that a page shows first: the main one, then those of `FIRST` that exist."""
+    return [name for name in dict.fromkeys((main, *FIRST)) if name in scored]
+
+
 def one_of_each(scored: dict, measure: str = "c_harrell") -> pd.DataFrame:
     """One measure of every model: DataFrame by model with value, low, high."""
     return pd.DataFrame({name: one.loc[measure] for name, one in scored.items()}).T.astype(float)
