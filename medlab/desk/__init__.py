@@ -1,1 +1,1 @@
-"""Where people work: the notebooks of a run in JupyterLab, what they changed there, and the way from a file to pages."""
+"""Where people work: notebooks of a run in JupyterLab, what they changed there, the way from a file to pages."""

@@ -170,7 +170,7 @@ def open_copies(run, names=()) -> list[str]:
     from medlab.engine.parameters import unmet
 
     if not (run_folder(run) / "params.yaml").exists():
-        raise ValueError(f"reports/{run}/params.yaml does not exist; make the run with: medlab new {run} --dataset NAME")
+        raise ValueError(f"reports/{run}/params.yaml does not exist; make the run: medlab new {run} --dataset NAME")
     conditions = None if names else execute.plan(run)[2]
     wanted = [numbered(name) for name in names] or [name for name in notebooks() if not unmet(name, conditions)]
     return [str(copies.make(name, run)) for name in wanted]

@@ -54,9 +54,10 @@ def text() -> str:
     common = arguments.COMMON
     what = {k: v for k, v in common.items() if k not in (*drafts.CARD, *drafts.MANNERS)}
     parts = ["usage: medlab import SOURCE NAME [--kind KIND] [--OPTION VALUE ...]\n\n" + textwrap.fill(
-        "Makes the dataset data/NAME from SOURCE: a folder, a table, an npz, a COCO json, synthetic:thorax (pet, fmri), "
-        "package:gbsg2 (and others) or medmnist:NAME. It prints how it read the source before it writes, asks where "
-        "two readings are possible, and refuses what would invert or mix an outcome. Docs: docs/import.md.", WIDTH)]
+        "Makes the dataset data/NAME from SOURCE: a folder, a table, an npz, a COCO json, synthetic:thorax (pet, "
+        "fmri), package:gbsg2 (and others) or medmnist:NAME. It prints how it read the source before it writes, "
+        "asks where two readings are possible, and refuses what would invert or mix an outcome. Docs: "
+        "docs/import.md.", WIDTH)]
     parts.append("\n".join(["Examples:", *(f"  # {what}\n  {command}" for what, command in EXAMPLES)]))
     parts.append(_table("Kinds (--kind; detected from what lies in the source, except bold)",
                         [(name, _first(function)) for name, function in importers.KINDS.items()]))
