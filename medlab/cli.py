@@ -200,7 +200,7 @@ def _lab(known, further):
     for line in server.prepare(known.runs):
         print(storage.inert(line), file=sys.stderr)
     sys.stdout.flush()
-    os.execv(words[0], words)
+    os.execve(words[0], words, server.environment())
 
 
 def _work(known, _):

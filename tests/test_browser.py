@@ -190,7 +190,7 @@ def laboratory(tmp_path_factory):
     for name in ("00_start", "01_data_exploration"):
         text = (ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8")
         (folder / "notebooks" / f"{name}.ipynb").write_text(text.replace("forest_trees=200", "gallery_size=6"))
-    (folder / ".gitignore").write_text("/data/*\n/reports/*\n.ipynb_checkpoints\n")
+    (folder / ".gitignore").write_text("/00_start.ipynb\n/config\n/data/*\n/reports/*\n.ipynb_checkpoints\n")
     git(folder, "init", "--quiet")
     git(folder, "add", "-A")
     git(folder, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-m", "as it is")
@@ -233,7 +233,7 @@ def run_all(page):
             time.sleep(3)
 
 
-def eventually(what, seconds=240):
+def eventually(what, seconds=500):
     for _ in range(seconds * 5):
         if what():
             return True
@@ -248,7 +248,7 @@ def test_from_a_source_to_pages_and_to_a_copy_changed_by_hand_in_jupyterlab(brow
     page.get_by_role("tab", name="00_start.ipynb").wait_for(timeout=180_000)
     run_all(page)
     assert eventually((run / "index.html").exists)
-    page.locator("a", has_text="01_data_exploration").first.wait_for(timeout=240_000)
+    page.locator("a", has_text="01_data_exploration").first.wait_for(timeout=600_000)
     said = " ".join(page.locator(".jp-OutputArea-output").all_inner_texts())
     assert "[first] 01_data_exploration: done in" in said and "299 events" in said
     if SCREENSHOTS:

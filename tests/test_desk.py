@@ -180,8 +180,8 @@ def test_jupyterlab_shows_the_project_and_starts_with_a_copy(bench, monkeypatch)
         server.command()
     (bench / "data").mkdir(exist_ok=True)
     words = server.command(allow_root=True, further=["--port=1"])
-    assert f"--ServerApp.root_dir={bench}" in words and "--LabApp.news_url=None" in words and "--port=1" in words
-    assert "--LabApp.default_url=/lab/tree/reports/00_start.ipynb" in words and "--allow-root" in words
+    assert f"--ServerApp.root_dir={bench}" in words and "--port=1" in words
+    assert "--LabApp.default_url=/lab/tree/00_start.ipynb" in words and "--allow-root" in words
     assert server.prepare() == [] and copies.path("02_second", "try").exists()
     copy = server.first_notebook()
     tracked = bench / "notebooks" / server.START
@@ -253,3 +253,10 @@ def test_lines_of_notebooks_that_a_repeat_shows():
 
 def test_options_of_the_command_line_become_parameters(bench):
     assert steps.as_values({"epochs": "5", "word": "1e3", "shout": True}) == {"epochs": 5, "word": "1e3", "shout": True}
+
+
+def test_an_import_leaves_a_dataset_of_that_name_alone_and_says_so(bench, capsys):
+    before = (bench / "data" / "table" / "card.yaml").read_bytes()
+    package.import_source("nowhere.csv", "table")
+    assert "data/table is there already (A table) and left as it is" in capsys.readouterr().out
+    assert (bench / "data" / "table" / "card.yaml").read_bytes() == before

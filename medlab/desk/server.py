@@ -32,23 +32,30 @@ def command(allow_root=False, further=()) -> list[str]:
         raise ValueError("JupyterLab as root can read and change everything on this machine. In a container that is "
                          "wanted: make lab ROOT=1 (medlab lab --allow-root); else start it as another user")
     place = os.path.relpath(first_notebook(), root_dir())
-    return [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root_dir()}", "--LabApp.news_url=None",
-            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    return [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root_dir()}",
             f"--LabApp.default_url=/lab/tree/{place}", f"--ServerApp.jpserver_extensions={__name__}=True",
             *(["--allow-root"] if allow_root else []), *further]
 
 
+def environment() -> dict[str, str]:
+    """Variables of JupyterLab: its settings include those of `labconfig` here, which ask for no news and no updates."""
+    places = [str(Path(__file__).parent), *filter(None, [os.environ.get("JUPYTER_CONFIG_PATH")])]
+    return {**os.environ, "JUPYTER_CONFIG_PATH": os.pathsep.join(places)}
+
+
 def root_dir() -> Path:
-    """The folder that JupyterLab shows: of the project, or the one below which notebooks, data and reports lie."""
-    return Path(os.path.commonpath([folder.resolve() for folder in (notebooks_dir(), data_dir(), reports_dir())]))
+    """The folder that JupyterLab shows: the one below which notebooks, data and reports lie, never a whole disk."""
+    common = Path(os.path.commonpath([folder.resolve() for folder in (notebooks_dir(), data_dir(), reports_dir())]))
+    return common if common != Path(common.anchor) else notebooks_dir().resolve().parent
 
 
 def first_notebook() -> Path:
-    """The notebook to start with: a copy in ``reports/``, so that filling it in changes nothing that git tracks.
+    """The notebook to start with: a copy beside ``notebooks/`` that git ignores, so that filling it in changes nothing.
 
     Made anew where nobody has changed it: its metadata say of which cells it was made.
     """
-    copy, there = reports_dir() / START, copies.read(reports_dir() / START)
+    copy = notebooks_dir().resolve().parent / START
+    there = copies.read(copy)
     if not copy.exists() or there["metadata"].get("made_of") == digest_of(copies.cells(there)):
         notebook = copies.read(notebooks_dir() / START)
         notebook["metadata"]["made_of"] = digest_of(copies.cells(notebook))

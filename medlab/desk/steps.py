@@ -6,7 +6,6 @@ import html
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 from medlab import data_dir, reports_dir
 from medlab.desk import changes
@@ -17,7 +16,7 @@ from medlab.storage import inert, read_yaml
 
 
 def import_source(source, name, **options) -> None:
-    """Make the dataset ``data/<name>`` from `source`; nothing where it was made from that source before.
+    """Make the dataset ``data/<name>`` from `source`; one of that name is left alone, which is said.
 
     Parameters
     ----------
@@ -25,15 +24,16 @@ def import_source(source, name, **options) -> None:
         A folder, a table, ``synthetic:thorax``, ``package:gbsg2``, ...; see `medlab.intake.importers.import_source`.
     name : str
     **options
-        Those of ``medlab import --help``, with underscores: ``time_unit="months"``.
+        Those of ``medlab import --help``, with underscores: ``time_unit="months"``; ``overwrite=True`` makes a dataset
+        anew.
     """
     from medlab.cohorts import datasets
     from medlab.intake import importers
 
     card = datasets.folder_of(name) / "card.yaml"
-    known = read_yaml(card).get("import", {}) if card.exists() and not options else {}
-    if known and str(known.get("source")) in (str(source), Path(str(source)).name, str(source).partition(":")[2]):
-        return print(f"data/{name} was made from {known['source']} before; overwrite=True makes it anew.")
+    if card.exists() and not options.get("overwrite") and not options.get("dry_run"):
+        return print(f"data/{name} is there already ({inert(_title(card))}) and left as it is, whatever the source: "
+                     "choose another name, or say overwrite=True")
     importers.import_source(source, name, **options)
     print(f'Next: medlab.check("{name}")')
 
@@ -133,6 +133,7 @@ def pages(run=None) -> None:
     made = [(f"{path.stem}", path) for path in sorted(folder.glob("[0-9][0-9]_*.html"))]
     work = [(name, copies.path(name, run)) for name in changes.copied(run)]
     shown = f"<p><b>Pages of {run}</b></p>" + _links([("index", folder / "index.html"), *made])
+    shown += "<p>Links inside a page work in a tab of the browser: right-click it in the list of files.</p>"
     display(HTML(shown + (f"<p><b>Working copies</b>, to change and run by hand</p>{_links(work)}" if work else "")))
 
 
