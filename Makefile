@@ -62,5 +62,5 @@ lock: .venv/installed  ## resolve pyproject.toml anew into requirements.lock (ne
 
 clean:  ## remove what runs wrote; keep params.yaml, working copies, datasets and the ledger of test openings
 	@find reports -mindepth 1 ! -name params.yaml ! -name README.md ! -path "*/.openings/*" ! -path "reports/*/work/*" \
-	! -path "reports/demo/index.png" -type f -delete
+	-type f -delete
 	@find reports -mindepth 1 -type d -empty -delete
