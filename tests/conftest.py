@@ -130,7 +130,7 @@ def bench(workspace, monkeypatch):
             'import os, signal, time\nrounds = folder / "rounds.txt"',
             'if fail == "error":\n    raise ValueError(f"no such thing in {folder}")',
             'if fail == "kill":\n    os.kill(os.getpid(), signal.SIGKILL)',
-            'if fail == "slow":\n    (folder / "started").write_text(str(os.getpid()))\n    time.sleep(60)',
+            'if fail == "slow":\n    (folder / "started").write_text(str(os.getpid()))\n    time.sleep(600)',
             '(folder / "b.txt").write_text((folder / "a.txt").read_text() * epochs)',
             "rounds.write_text(str(int(rounds.read_text()) + 1 if rounds.exists() else 1))",
         ],

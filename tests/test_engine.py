@@ -223,7 +223,7 @@ def test_a_notebook_by_hand_and_medlab_run_never_write_into_one_run_at_once(benc
             assert status == "error" and "run 'try' is being executed by medlab; when it has ended" in said
         assert not (bench / "reports" / "try" / "b.txt").exists()
         assert cell("(folder / 'b.txt').write_text('mine')") == ("ok", "")
-        client.execute("import time\n(folder / 'started').write_text('')\ntime.sleep(60)")
+        client.execute("import time\n(folder / 'started').write_text('')\ntime.sleep(600)")
         started(bench, manager.provisioner)
         assert cli.main(["run", "try"]) == 2
         assert "run 'try' is being executed by a notebook by hand, process" in capsys.readouterr().err

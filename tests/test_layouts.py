@@ -232,7 +232,7 @@ def test_a_copy_of_the_whole_dataset_inside_is_taken_once(workspace):
     assert data.cohort["label"].value_counts().to_dict() == {"yes": 3, "no": 3}
     said = log(data).set_index("file")["reason"]
     assert said["wrapper/yes/renamed.png"] == "a copy of yes/yes1.png beside its folder, which is taken"
-    assert "4 of its 4 files are copies" in str(data.card["understood"])
+    assert "of its 4 files 4 are copies and left out" in str(data.card["understood"])
     grey(root / "wrapper/no/no2.png", 200)  # the name of another picture
     with pytest.raises(ValueError, match="--copies all|once"):
         importers.import_source(root, "asked")

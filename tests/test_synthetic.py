@@ -234,7 +234,8 @@ def test_trivial_baselines_stay_low(raw, volumes):
     low, high = ["z_min", "y_min", "x_min"], ["z_max", "y_max", "x_max"]
     for patient, hu in volumes.items():
         own = boxes[boxes.patient_id == patient]
-        found_here, scores = blobs.blobs((grey[patient] * regions.lungs(hu))[..., None], 0, True, most=20)
+        inner = ndimage.binary_erosion(regions.lungs(hu), np.ones((1, 3, 3)), iterations=2)  # without the chest wall
+        found_here, scores = blobs.blobs((grey[patient] * inner)[..., None], 0, True, most=20)
         for score, point in zip(scores, (found_here[:, :3] + found_here[:, 3:]) / 2, strict=True):
             near = (own[low].to_numpy() - 1 <= point) & (point <= own[high].to_numpy() + 1)
             hits.append((score, *own.index[near.all(axis=1)][:1]))

@@ -29,7 +29,7 @@ def of_dataset(about: dict, tables: dict, counts: dict) -> tuple[list, list, lis
     for outcome, table in tables.items():
         technical = table[table["technical"].astype(bool)]
         misleading[outcome] = list(technical.index[technical["low"] > 0.5])
-        if len(table):
+        if table["value"].notna().any():
             top, beside = table["value"].idxmax(), {"chance": 0.5}
             beside |= {"best technical column": technical["value"].max()} if len(technical) else {}
             name = f"strongest single column for {outcome}: {top.replace('_', ' ')}"
