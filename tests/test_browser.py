@@ -261,7 +261,7 @@ def test_from_a_source_to_pages_and_to_a_copy_changed_by_hand_in_jupyterlab(brow
     published = (run / "01_data_exploration.html").read_text()
     copy = run / "work" / "01_data_exploration.ipynb"
     copy.write_text(copy.read_text().replace("gallery_size: int = 6", "gallery_size: int = 3"))
-    page.goto(f"{address}/lab/tree/reports/first/work/01_data_exploration.ipynb?reset&token=check")
+    page.goto(f"{address}/lab/tree/{copy.relative_to(folder)}?reset&token=check")
     page.get_by_role("tab", name="01_data_exploration.ipynb").wait_for(timeout=180_000)
     run_all(page)
     assert eventually(lambda: "gallery_size: 3" in (run / "params.yaml").read_text())
