@@ -1,6 +1,6 @@
 """Working copies: the notebooks of one run as people open them, so that what git tracks stays as it is.
 
-``NN_name.ipynb`` in the folder ``work`` of a run is the tracked notebook with the values of the run in its parameters cell;
+``NN_name.ipynb`` in the folder ``work`` of a run is the tracked notebook with the run's values in its parameters cell;
 ``work/.made/`` keeps it as it was made, so that what a person changed is known even after the tracked one changed, too.
 """
 
