@@ -89,7 +89,7 @@ def afresh(base, source, first="01", last="13"):
         paths = made_by(folder, name)
         need = need or size(paths)
         for path in paths:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     for path in (base / "reports" / ".openings").glob("*.jsonl"):
         lines = [line for line in path.read_text().splitlines(True) if json.loads(line)["notebook"] < first]
         path.write_text("".join(lines))
