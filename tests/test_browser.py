@@ -229,7 +229,7 @@ def run_all(page):
     for attempt in range(6):  # a menu that opens while JupyterLab is still starting closes again
         page.get_by_role("menuitem", name="Run", exact=True).click()
         try:
-            return page.get_by_text("Run All Cells", exact=True).click(timeout=5_000)
+            return page.get_by_text("Run All Cells", exact=True).click(timeout=30_000)
         except Error:
             assert attempt < 5, "JupyterLab shows no 'Run All Cells'"
             page.keyboard.press("Escape")
