@@ -28,13 +28,17 @@ data/thorax/card.yaml: | .venv/installed
 data/fmri/card.yaml data/pet/card.yaml: data/%/card.yaml: | .venv/installed
 	@$(BIN)/medlab import synthetic:$* $*
 
+data/gbsg2/card.yaml: | .venv/installed
+	@$(BIN)/medlab import package:gbsg2 gbsg2
+
 report: .venv/installed data/thorax/card.yaml  ## make the default run: reports/demo/index.html
 	@$(BIN)/medlab run demo
 
 DEMOS = $(notdir $(patsubst %/params.yaml,%,$(wildcard reports/demo*/params.yaml)))
 
 report-all: .venv/installed  ## make every demo run, two at a time, the longest two first
-	@$(MAKE) --no-print-directory --jobs 2 data/thorax/card.yaml data/fmri/card.yaml data/pet/card.yaml
+	@$(MAKE) --no-print-directory --jobs 2 data/thorax/card.yaml data/fmri/card.yaml data/pet/card.yaml \
+	data/gbsg2/card.yaml
 	@printf '%s\n' demo-lesions demo $(filter-out demo-lesions demo,$(DEMOS)) | xargs -n 1 -P 2 $(BIN)/medlab run
 
 test: .venv/installed  ## run all tests, the notebooks included
@@ -44,8 +48,8 @@ test: .venv/installed  ## run all tests, the notebooks included
 pictures: .venv/installed  ## take the pictures of the README anew from the pages of the demo runs (needs Chromium)
 	@$(BIN)/python docs/pictures/make.py
 
-lab: .venv/installed  ## open JupyterLab in notebooks/
-	@$(BIN)/jupyter lab --notebook-dir=. notebooks
+lab: .venv/installed  ## open JupyterLab on the project; in a container as root: make lab ROOT=1
+	@$(BIN)/medlab lab $(if $(ROOT),--allow-root) $(LAB)
 
 lint: .venv/installed  ## check and sort the code, strip the notebooks
 	@$(BIN)/ruff check --fix .
@@ -56,6 +60,7 @@ lock: .venv/installed  ## resolve pyproject.toml anew into requirements.lock (ne
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
 	--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --output-file requirements.lock
 
-clean:  ## remove what runs wrote; keep params.yaml, datasets and the ledger of test openings
-	@find reports -mindepth 1 ! -name params.yaml ! -name README.md ! -path "*/.openings/*" -type f -delete
+clean:  ## remove what runs wrote; keep params.yaml, working copies, datasets and the ledger of test openings
+	@find reports -mindepth 1 ! -name params.yaml ! -name README.md ! -path "*/.openings/*" ! -path "reports/*/work/*" \
+	-type f -delete
 	@find reports -mindepth 1 -type d -empty -delete

@@ -4,6 +4,7 @@ Research use only. The package is thin: the notebooks in ``notebooks/`` show the
 package holds what a second notebook needs or what hides a trap (leakage, HU, axis order, censoring).
 """
 
+import importlib
 import os
 from pathlib import Path
 
@@ -25,3 +26,13 @@ def notebooks_dir() -> Path:
 def reports_dir() -> Path:
     """Folder of the runs: ``$MEDLAB_REPORTS`` or ``reports/`` beside the package."""
     return Path(os.environ.get("MEDLAB_REPORTS") or ROOT / "reports")
+
+
+_STEPS = ("import_source", "check", "new_run", "execute", "pages", "overview")  # what 00_start.ipynb calls
+
+
+def __getattr__(name):
+    """The functions of `medlab.desk.steps`, loaded when they are called for: importing medlab loads no library."""
+    if name not in _STEPS:
+        raise AttributeError(f"module 'medlab' has no attribute {name!r}")
+    return getattr(importlib.import_module("medlab.desk.steps"), name)

@@ -1,5 +1,6 @@
 """Pages in headless Chromium with the network off, and the real JupyterLab."""
 
+import json
 import os
 import re
 import shutil
@@ -181,81 +182,101 @@ def test_an_attack_in_the_data_stays_text(browser, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def laboratory(demo):
-    """A real JupyterLab server on a copy of the notebooks; yields its address."""
-    folder, environment = demo
-    shutil.copytree(ROOT / "notebooks", folder / "lab")
-    shutil.copytree(folder / "reports", folder / "lab_reports")  # a run by hand withdraws pages others look at
-    environment = {**environment, "MEDLAB_REPORTS": str(folder / "lab_reports")}
+def laboratory(tmp_path_factory):
+    """A project under git with the notebooks, and the real JupyterLab that `medlab lab` starts on it."""
+    folder = tmp_path_factory.mktemp("laboratory")
+    for name in ("notebooks", "data", "reports"):
+        (folder / name).mkdir()
+    for name in ("00_start", "01_data_exploration"):
+        text = (ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8")
+        (folder / "notebooks" / f"{name}.ipynb").write_text(text.replace("forest_trees=200", "gallery_size=6"))
+    (folder / ".gitignore").write_text("/00_start.ipynb\n/config\n/data/*\n/reports/*\n.ipynb_checkpoints\n")
+    git(folder, "init", "--quiet")
+    git(folder, "add", "-A")
+    git(folder, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-m", "as it is")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    places = {f"MEDLAB_{name.upper()}": str(folder / name) for name in ("notebooks", "data", "reports")}
     server = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "jupyterlab",
-            "--no-browser",
-            "--ip=127.0.0.1",
-            f"--port={port}",
-            "--allow-root",
-            "--IdentityProvider.token=check",
-            f"--notebook-dir={folder / 'lab'}",
-            "--LabApp.news_url=None",
-        ],
-        env={**environment, "JUPYTER_CONFIG_DIR": str(folder / "config")},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    for _ in range(300):
+        [sys.executable, "-m", "medlab", "lab", "--allow-root", "--no-browser", "--ip=127.0.0.1", f"--port={port}",
+         "--IdentityProvider.token=check"],
+        env={**os.environ, **places, "JUPYTER_CONFIG_DIR": str(folder / "config")},
+        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(600):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 break
         time.sleep(0.2)
-    yield f"http://127.0.0.1:{port}/lab/tree/01_data_exploration.ipynb?token=check"
+    yield folder, f"http://127.0.0.1:{port}"
     server.terminate()
-    server.wait(timeout=20)
+    try:
+        server.wait(timeout=60)
+    except subprocess.TimeoutExpired:
+        server.kill()
 
 
-def test_jupyterlab_runs_notebook_01_and_shows_its_figures(browser, laboratory, demo):
+def git(folder, *words):
+    return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True).stdout
+
+
+def run_all(page):
+    """Run All of the notebook that is open, once its kernel is ready."""
     from playwright.sync_api import Error
 
-    folder, _ = demo
-    page = browser.new_context(viewport={"width": 1400, "height": 1000}).new_page()
-    page.goto(laboratory)
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=180_000)
     page.get_by_text("| Idle").first.wait_for(timeout=120_000)  # before its kernel is ready it runs nothing
     for attempt in range(6):  # a menu that opens while JupyterLab is still starting closes again
         page.get_by_role("menuitem", name="Run", exact=True).click()
         try:
-            page.get_by_text("Run All Cells", exact=True).click(timeout=5_000)
-            break
+            return page.get_by_text("Run All Cells", exact=True).click(timeout=30_000)
         except Error:
             assert attempt < 5, "JupyterLab shows no 'Run All Cells'"
             page.keyboard.press("Escape")
             time.sleep(3)
-    cohort = folder / "lab_reports" / "demo" / "cohort.parquet"
-    before = cohort.stat().st_mtime
-    for _ in range(600):
-        if cohort.stat().st_mtime > before:
-            break
+
+
+def eventually(what, seconds=500):
+    for _ in range(seconds * 5):
+        if what():
+            return True
         time.sleep(0.2)
-    assert cohort.stat().st_mtime > before, "notebook 01 did not finish in JupyterLab"
-    seen = set()
-    for _ in range(60):
-        page.locator(".jp-Notebook").first.hover()
-        page.mouse.wheel(0, -900)  # the run ended at the last cell
-        time.sleep(0.15)
-        seen |= set(
-            page.locator(".jp-RenderedImage img").evaluate_all(
-                "list => list.filter(i => i.naturalWidth > 50).map(i => i.src.slice(-200))"
-            )
-        )
-        if len(seen) >= 3:
-            break
+    return False
+
+
+def test_from_a_source_to_pages_and_to_a_copy_changed_by_hand_in_jupyterlab(browser, laboratory):
+    folder, address = laboratory
+    run, page = folder / "reports" / "first", browser.new_context(viewport={"width": 1400, "height": 1000}).new_page()
+    page.goto(f"{address}/?token=check")  # opens 00_start
+    page.get_by_role("tab", name="00_start.ipynb").wait_for(timeout=180_000)
+    listed = page.locator(".jp-DirListing-itemText")
+    assert eventually(lambda: {"data", "notebooks", "reports"} <= set(listed.all_inner_texts()))
+    run_all(page)
+    assert eventually((run / "index.html").exists)
+    page.locator("a", has_text="01_data_exploration").first.wait_for(timeout=600_000)
+    said = " ".join(page.locator(".jp-OutputArea-output").all_inner_texts())
+    assert "[first] 01_data_exploration: done in" in said and "299 events" in said
     if SCREENSHOTS:
-        page.screenshot(path=Path(SCREENSHOTS) / "jupyterlab.png")
-    assert len(seen) >= 3, "figures of notebook 01 in JupyterLab"
-    assert not re.search(
-        r"Error", " ".join(page.locator(".jp-OutputArea-output.jp-mod-error").all_inner_texts())
-    )
+        page.screenshot(path=Path(SCREENSHOTS) / "jupyterlab-start.png")
+    published = (run / "01_data_exploration.html").read_text()
+    copy = run / "work" / "01_data_exploration.ipynb"
+    copy.write_text(copy.read_text().replace("gallery_size: int = 6", "gallery_size: int = 3"))
+    page.goto(f"{address}/lab/tree/{copy.relative_to(folder)}?reset&token=check")
+    page.get_by_role("tab", name="01_data_exploration.ipynb").wait_for(timeout=180_000)
+    run_all(page)
+    assert eventually(lambda: "gallery_size: 3" in (run / "params.yaml").read_text())
+    shown = page.locator(".jp-RenderedImage img")
+    assert eventually(lambda: shown.count() and shown.first.evaluate("i => i.naturalWidth") > 50), "no figure"
+    page.keyboard.press("Control+S")
+    assert eventually(lambda: any(cell.get("outputs") for cell in json.loads(copy.read_text())["cells"]))
+    assert not page.locator(".jp-OutputArea-output.jp-mod-error").count()
+    now = (run / "01_data_exploration.html").read_text()
+    assert "Executed by hand since" in now and now.split("</div>", 1)[1][-5000:] == published[-5000:]
+    for index in (run / "index.html", folder / "reports" / "index.html"):
+        assert 'class="badge hand"' in index.read_text(), index
+    page.goto(f"{address}/lab/tree/notebooks/01_data_exploration.ipynb?reset&token=check")
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=180_000)
+    page.keyboard.press("Control+S")
+    time.sleep(2)
+    assert not page.get_by_text("Jupyter news").count()
+    assert git(folder, "status", "--porcelain") == ""

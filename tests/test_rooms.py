@@ -11,7 +11,8 @@ from medlab import ROOT
 
 GROUND = ["root", "statistics", "imaging", "cohorts"]
 FLOORS = {room: floor for floor, room in enumerate(GROUND)} | {  # a room that is not listed is a question: floor 5
-    "networks": 4, "engine": 4, "phantoms": 6, "intake": 7, "comparison": 7, "cli": 8, "notebooks": 9, "tests": 9}
+    "networks": 4, "engine": 4, "phantoms": 6, "intake": 7, "comparison": 7, "desk": 8, "cli": 9, "notebooks": 10,
+    "tests": 10}
 
 
 def room(module):

@@ -235,8 +235,9 @@ def test_progress_line(tmp_path):
     journal = journals.Journal(tmp_path, "k", epochs=10, n_images=40)
     journal.epoch, journal.rows = 4, [{"seconds": 30.0}] * 4
     row = {"loss": 0.5, "val_loss": 0.6, "val_auc": 0.7, "seconds": 30.0, "images_per_second": 12.3}
-    assert journal.line(row) == ("epoch 4/10  loss 0.5000  val_loss 0.6000  val_auc 0.7000  30.0 s  "
-                                 "12 images/s  about 3.0 min left")
+    said, _, end = journal.line(row).partition(", until ")
+    assert said == ("epoch 4/10  loss 0.5000  val_loss 0.6000  val_auc 0.7000  30.0 s  12 images/s  "
+                    "about 3.0 min left") and len(end) == 5
 
 
 def small(dropout=0.0, **options):

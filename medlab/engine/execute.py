@@ -173,6 +173,19 @@ def _announce(run, params, data, only):
             set_outdated(name, run, reason)
 
 
+def show_by_hand(run) -> None:
+    """Pages, index and list say that a notebook is executed by hand, and which numbers rest on what it changes."""
+    if not (run_folder(run) / "index.html").exists():
+        return
+    try:
+        params, data, conditions = plan(run)
+    except ValueError as problem:
+        return _say(run, f"index and list of runs are not brought up to date: {problem}")
+    _announce(run, params, data, None)
+    write_index(run, params, conditions)
+    write_runs_index()
+
+
 def _settle_left_out(run, params, data, conditions):
     """What the parameter steps leaves out stays, and says whether it still belongs to the rest."""
     current = expected(run, params, data)

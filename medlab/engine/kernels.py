@@ -1,8 +1,10 @@
 """One notebook in a kernel of its own: executed by papermill into the run folder, ended with all it started."""
 
 import os
+import re
 import signal
 import sys
+import time
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -11,9 +13,35 @@ import nbformat
 
 from medlab import ROOT, data_dir, notebooks_dir, reports_dir
 from medlab.engine.parameters import notebooks, run_folder
+from medlab.engine.stamps import read_stamp, restate, write_stamp
 from medlab.storage import no_room, write_atomically
 
 INTERRUPTED = "interrupted"
+
+
+class Progress:
+    """Passes on what a notebook says while it is executed, and shows its last line on the page, now and then.
+
+    Parameters
+    ----------
+    stream : where the text goes
+    show : called with the last whole line, at most every `pause` seconds
+    """
+
+    def __init__(self, stream, show, pause=10.0):
+        self.stream, self.show, self.pause, self.last, self.text = stream, show, pause, 0.0, ""
+
+    def write(self, text) -> None:
+        self.stream.write(text)
+        self.text = (self.text + text)[-2000:]
+        lines = [line.strip() for line in re.split(r"[\r\n]", self.text)[:-1] if line.strip()]
+        if lines and time.monotonic() - self.last > self.pause:
+            self.last = time.monotonic()
+            with suppress(OSError):  # a full disk is met by what is written for good
+                self.show(lines[-1])
+
+    def flush(self) -> None:
+        self.stream.flush()
 
 
 def execute_notebook(name, run, parameters, descriptor=None) -> str:
@@ -45,7 +73,7 @@ def execute_notebook(name, run, parameters, descriptor=None) -> str:
     _register_engine()
     try:
         papermill.execute_notebook(notebooks()[name], beside, parameters, kernel_name="python3",
-                                   engine_name="medlab", progress_bar=False, stderr_file=sys.stderr,
+                                   engine_name="medlab", progress_bar=False, stderr_file=_shown(name, run),
                                    cwd=notebooks_dir(), lock_descriptor=descriptor)
     except PapermillExecutionError as problem:
         error = INTERRUPTED if problem.ename == "KeyboardInterrupt" else f"{problem.ename}: {problem.evalue}"
@@ -63,6 +91,15 @@ def execute_notebook(name, run, parameters, descriptor=None) -> str:
         error = error or no_room(problem) or f"cannot keep the executed notebook: {problem}"
     beside.unlink(missing_ok=True)
     return without_paths(_with_next_step(error, run))
+
+
+def _shown(name, run):
+    """The terminal, and the status on the page of a running notebook."""
+    def show(line):
+        write_stamp(name, run, **read_stamp(name, run) | {"progress": without_paths(line)[:200]})
+        restate(name, run)
+
+    return Progress(sys.stderr, show)
 
 
 def _with_next_step(error, run):

@@ -19,9 +19,9 @@ from medlab.storage import read_yaml
 RUN = r"[A-Za-z0-9_-]+"  # the name of a run becomes a folder
 
 def notebooks() -> dict[str, Path]:
-    """Numbered notebooks in the order of their numbers: ``{"01_data_exploration": Path, ...}``."""
+    """Notebooks of a run by their numbers, ``{"01_data_exploration": Path, ...}``; 00 is where a person starts."""
     return {path.stem: path for path in sorted(notebooks_dir().glob("[0-9][0-9]_*.ipynb"))
-            if re.fullmatch(r"\w+", path.stem)}  # no 04_evaluation-Copy1
+            if re.fullmatch(r"(?!00)\w+", path.stem)}  # no 04_evaluation-Copy1
 
 
 @lru_cache
@@ -46,7 +46,8 @@ def contract(name: str) -> dict:
     a list of dict: ``file`` (JSON in which ``x``, ``x_low``, ``x_high`` stand together), ``heading``, ``labels`` (of
     measures, where the name itself is not what a page should say), and for what a comparison of runs compares
     ``kind``, ``rows`` (parquet of the predictions) and ``models`` (their names in the order of a page); and ``legal``,
-    by parameter the values it may have: ``[lowest, highest]`` (null: no limit) or a list of all.
+    by parameter the values it may have: ``[lowest, highest]`` (null: no limit), or a list of all: words, patterns
+    (``auto,*``), and ``networks.models.NETWORKS`` for the names in that table of the package.
     """
     given = {"reads": [], "writes": [], "needs": [], "results": [], "legal": {}}
     given |= source(name)["metadata"].get("medlab", {})
@@ -178,7 +179,7 @@ def check_parameters(given, where) -> dict:
         Naming the key, what was found, what was expected and the nearest known key.
     """
     known, checked = known_parameters(), {}
-    legal = {key: what for name in notebooks() for key, what in contract(name)["legal"].items()}
+    legal = {key: _all_of(what) for name in notebooks() for key, what in contract(name)["legal"].items()}
     for key, value in given.items():
         if key == "run":
             raise ValueError(f"{where}: 'run' is the name of the folder and cannot be set; remove the line")
@@ -199,10 +200,37 @@ def check_parameters(given, where) -> dict:
 
 
 def _is_legal(value, legal):
-    """Whether a value is one of a list, or within ``[lowest, highest]`` (None: no limit)."""
+    """Whether a value is one of a list (or fits a pattern of it), or within ``[lowest, highest]`` (None: no limit)."""
     if _is_range(legal):
         return (legal[0] is None or value >= legal[0]) and (legal[1] is None or value <= legal[1])
-    return value in legal
+    written = re.sub(r"\s*,\s*", ",", str(value).strip())
+    return value in legal or any(fnmatch.fnmatchcase(written, str(one)) for one in legal)
+
+
+TABLE = r"[a-z_]+\.[a-z_]+\.[A-Z]+"
+
+
+def _all_of(legal):
+    """A list of legal values, the names of a table of the package in the place of an entry that holds it."""
+    if _is_range(legal):
+        return legal
+    found = []
+    for one in legal:
+        table = re.search(TABLE, str(one))
+        found += [one.replace(table[0], key) for key in _keys(table[0])] if table else [one]
+    return found
+
+
+@lru_cache
+def _keys(dotted):
+    """Names that a module enters into a table at its top, ``TABLE = {"a": ...}``; read, for an import takes seconds."""
+    *module, table = dotted.split(".")
+    path, found = Path(__file__).parents[1].joinpath(*module).with_suffix(".py"), []
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if isinstance(target, ast.Name) and target.id == table and isinstance(node.value, ast.Dict):
+            found += [key.value for key in node.value.keys if isinstance(key, ast.Constant)]
+    return found
 
 
 def _is_range(legal):
@@ -211,7 +239,9 @@ def _is_range(legal):
 
 def _in_words(legal):
     if not _is_range(legal):
-        return f"one of {', '.join(map(str, legal))}"
+        plain = [str(one) for one in legal if "*" not in str(one)]
+        more = ", or what its line in the parameters cell says besides" if len(plain) < len(legal) else ""
+        return f"one of {', '.join(plain)}{more}"
     return f"{legal[0]} or more" if legal[1] is None else f"{legal[0]} to {legal[1]}"
 
 
@@ -240,6 +270,11 @@ def run_folder(run) -> Path:
     return reports_dir() / run
 
 
+def parent(run) -> str:
+    """The run that a run repeats by its name, ``brain`` of ``brain-f0-s1``; itself where it repeats none."""
+    return re.sub(r"(-f\d+)?-s\d+$", "", run)
+
+
 def compared_runs(run, compare="auto") -> list[str]:
     """Names of the runs that the comparison of a run is about, in the order of their numbers.
 
@@ -258,7 +293,7 @@ def compared_runs(run, compare="auto") -> list[str]:
     names = [name for name in runs() if name != run and (run_folder(name) / "params.yaml").is_file()]
     names.sort(key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)])
     if compare == "auto":
-        return [name for name in names if re.fullmatch(rf"{re.escape(run)}(-f\d+)?-s\d+", name)]
+        return [name for name in names if parent(name) == run]
     found = []
     for word in filter(None, map(str.strip, compare.split(","))):
         fitting = fnmatch.filter(names, word)

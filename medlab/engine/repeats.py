@@ -178,6 +178,7 @@ def execute(names, jobs=1) -> list[str]:
 
 
 _running = set()
+ENDED = re.compile(r"^\[.+\] \d\d_\w+: (done|FAILED|interrupted)")  # the line of a notebook that has come to its end
 
 
 def _execute_one(name):
@@ -185,9 +186,14 @@ def _execute_one(name):
     log = run_folder(name) / "repeat.log"
     environment = {key: value for key, value in os.environ.items() if key != "MEDLAB_RUN"}
     with open(log, "w", encoding="utf-8") as stream:
-        with subprocess.Popen([sys.executable, "-m", "medlab", "run", name], stdout=stream, stderr=stream,
-                              env=environment) as process:
+        with subprocess.Popen([sys.executable, "-m", "medlab", "run", name], stdout=subprocess.PIPE, env=environment,
+                              stderr=subprocess.STDOUT, text=True, errors="replace") as process:
             _running.add(process)
+            for line in process.stdout:
+                stream.write(line)
+                stream.flush()
+                if ENDED.search(line):
+                    progress(line.rstrip())
             process.wait()
             _running.discard(process)
     if process.returncode == 0:

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import re
 import subprocess
 import time
 from contextlib import suppress
@@ -22,6 +21,7 @@ from medlab.engine.parameters import (
     labels,
     left_out_by_steps,
     notebooks,
+    parent,
     results,
     run_folder,
     runs,
@@ -244,8 +244,16 @@ def _entry(name, run, conditions):
     page = f"{name}.html" if (run_folder(run) / f"{name}.html").exists() and (kept or not lacking) else None
     shown = bool(page) and state != "running"
     return dict(name=name, title=title, question=question, state={"missing": "not run"}.get(state, state), text=text,
-                page=page, part=kept or not lacking, results=results_of(name, run) if shown else [],
-                answer=answers.read(run_folder(run) / answer_file(name)) if shown else None)
+                page=page, part=kept or not lacking, results=results_of(name, run) if shown and state != "hand" else [],
+                answer=_answer(name, run) if shown else None)
+
+
+def _answer(name, run):
+    """The answer on the page of a notebook, or None; after an execution by hand its file may hold another."""
+    executed = run_folder(run) / f"{name}.ipynb"
+    if describe(name, run)[0] != "hand":
+        return answers.read(run_folder(run) / answer_file(name))
+    return sections.answer_of(nbformat.read(executed, as_version=4)) if executed.exists() else None
 
 
 def _only_compares(name, run):
@@ -284,14 +292,18 @@ def _summary(dataset, params, run):
 
 
 def write_runs_index() -> None:
-    """Write ``reports/index.html``, the list of all runs, the latest first; repeats are folded below their run."""
+    """Write ``reports/index.html``, the list of all runs."""
+    write_text(reports_dir() / "index.html", pages.runs_index(run_rows()))
+
+
+def run_rows() -> list[dict]:
+    """Rows of the list of all runs, see `pages.runs_index`: the latest first; repeats are folded below their run."""
     rows = {run: _run_row(run) for run in runs() if (run_folder(run) / "index.html").exists()}
     for run in list(rows):
-        parent = re.sub(r"(-f\d+)?-s\d+$", "", run)
-        if parent != run and parent in rows:
-            rows[parent]["repeats"].append(rows.pop(run))
-    found = sorted(rows.values(), key=lambda row: row["time"], reverse=True)
-    write_text(reports_dir() / "index.html", pages.runs_index(found))
+        above = parent(run)
+        if above != run and above in rows:
+            rows[above]["repeats"].append(rows.pop(run))
+    return sorted(rows.values(), key=lambda row: row["time"], reverse=True)
 
 
 def _run_row(run):
@@ -303,9 +315,9 @@ def _run_row(run):
     latest = max((stamp.get("finished") or stamp.get("started") or 0 for stamp in stamps), default=0)
     dataset = read_if_sound(run_folder(run) / "dataset.json")
     shown = [name for name, state in zip(made, states, strict=True) if name in _evaluating() and state != "running"]
-    given = [answers.read(run_folder(run) / answer_file(name)) for name in shown]
-    numbers = [one for found in filter(None, given) for one in found["numbers"][:1]]
-    numbers = numbers or [row for name in shown for _, found, _ in results_of(name, run) for row in found[:2]]
+    numbers = [one for found in filter(None, (_answer(name, run) for name in shown)) for one in found["numbers"][:1]]
+    numbers = numbers or [row for name in shown if describe(name, run)[0] != "hand"
+                          for _, found, _ in results_of(name, run) for row in found[:2]]
     return dict(run=run, state=worst, title=dataset.get("card", {}).get("title", ""), dataset=dataset.get("name", ""),
                 synthetic=is_synthetic(run), numbers=numbers, time=latest, repeats=[],
                 finished=time.strftime("%Y-%m-%d %H:%M", time.localtime(latest)))

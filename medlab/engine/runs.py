@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import fcntl
+import importlib
 import itertools
 import os
 import re
@@ -11,8 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from medlab.engine import answers
-from medlab.engine.parameters import answer_file, check_parameters, declared, read_params, run_folder
+from medlab.engine import answers, copies
+from medlab.engine.parameters import answer_file, check_parameters, declared, effective, read_params, run_folder
 from medlab.engine.stamps import is_held, restate, write_stamp
 from medlab.storage import keep_private, write_json
 
@@ -102,9 +103,10 @@ def start(name, namespace) -> Path:
     """Open the run; the first cell of a notebook after its parameters.
 
     By hand (JupyterLab, plain papermill) parameters that were left at their default are filled from the
-    run's ``params.yaml``, and this notebook's stamp and page are withdrawn, so that nothing later is built
-    on results the page does not describe. Under ``medlab run`` the parameters are final already. While a cell is
-    executed by hand `medlab run` refuses the run, and the other way round.
+    run's ``params.yaml``, and this notebook's stamp is withdrawn, so that nothing later is built on results the page
+    does not describe; the page stays and says so, as index and list do. In a working copy (`copies`) a parameter that
+    was changed becomes one of its run. Under ``medlab run`` the parameters are final already. While a cell is executed
+    by hand `medlab run` refuses the run, and the other way round.
 
     Parameters
     ----------
@@ -134,15 +136,25 @@ def start(name, namespace) -> Path:
         return folder
     _release()
     with lock(run):
-        given = read_params(run)
         _refuse_misspelt(namespace, defaults)
-        here = {key: given[key] if key in given and namespace[key] == default else namespace[key]
-                for key, default in defaults.items() if key != "run"}
-        namespace.update(check_parameters(here, f"parameters of {name}"))
+        namespace.update(check_parameters(_by_hand(name, run, namespace, defaults), f"parameters of {name}"))
         write_stamp(name, run, state="hand", started=time.time())
         restate(name, run)
+        # by its name: how pages look is no part of what a notebook is made from (`reach` follows imports)
+        importlib.import_module("medlab.engine.execute").show_by_hand(run)
     _hold_by_hand(run)
     return folder
+
+
+def _by_hand(name, run, namespace, defaults):
+    """Parameters of a notebook that is executed by hand, without `run`."""
+    if copies.MARK in namespace:
+        edited = copies.edited_values(name, run, namespace)
+        print(*copies.take_over(name, run, edited), sep="\n", end="\n" if edited else "")
+        return {key: value for key, value in effective(name, read_params(run), run).items() if key != "run"}
+    given = read_params(run)
+    return {key: given[key] if key in given and namespace[key] == default else namespace[key]
+            for key, default in defaults.items() if key != "run"}
 
 
 def _refuse_misspelt(namespace, defaults):

@@ -95,8 +95,8 @@ def describe(name, run) -> tuple[str, str]:
         "done": f"Finished {when} after {seconds}.",
         "failed": f"Failed {when} after {seconds}: {_short(stamp.get('error', ''))}",
         "interrupted": f"Interrupted {when} after {seconds}; {resumes}.",
-        "running": f"Started {when}; not finished.",
-        "hand": f"Executed by hand, {when}, since this page was made; 'medlab run {run}' makes a new one.",
+        "running": f"Started {when}; not finished. {stamp.get('progress', '')}".strip(),
+        "hand": f"Executed by hand since {when}; what is shown was made before. 'medlab run {run}' makes it anew.",
     }.get(state, "Not executed yet.")
 
 
@@ -120,7 +120,9 @@ def expected(run, params, data) -> dict[str, str]:
     found, anew = {}, {}
     for name in (name for name in notebooks() if read_stamp(name, run)):
         upstream = [anew[item] for item in contract(name)["reads"] if item in anew]
-        reason = why_stale(name, run, params, data) or (f"{upstream[0]} is made anew" if upstream else "")
+        by_hand = [item for item in upstream if read_stamp(item, run).get("state") == "hand"]
+        reason = why_stale(name, run, params, data) or (f"{by_hand[0]} was executed by hand" if by_hand else
+                                                        f"{upstream[0]} is made anew" if upstream else "")
         if reason:
             found[name] = reason
             anew |= dict.fromkeys(contract(name)["writes"], name)

@@ -45,11 +45,12 @@ COMMON = {  # options of all kinds, with a line of help
 }
 OTHER_WORDS = {"pet": "--kind dicom --modality PT", "ct": "--kind dicom --modality CT", "fmri": "--kind bold",
                "mr": "--kind dicom --modality MR", "mri": "--kind dicom --modality MR"}
-UNUSED = {"frame": ("table", "npz", "bold", "medmnist", "synthetic"),
-          "blocks": ("table", "dicom", "medmnist", "synthetic"),
-          "patient": ("dicom", "bold", "medmnist", "synthetic"),
-          "valid": ("coco", "dicom", "medmnist", "synthetic"),
-          "mask": ("coco", "medmnist", "synthetic"), "mask_classes": ("coco", "medmnist", "synthetic")}
+UNUSED = {"frame": ("table", "npz", "bold", "medmnist", "synthetic", "package"),
+          "blocks": ("table", "dicom", "medmnist", "synthetic", "package"),
+          "patient": ("dicom", "bold", "medmnist", "synthetic", "package"),
+          "valid": ("coco", "dicom", "medmnist", "synthetic", "package"),
+          "mask": ("coco", "medmnist", "synthetic", "package"),
+          "mask_classes": ("coco", "medmnist", "synthetic", "package")}
 FLAGS = ("yes", "dry_run", "overwrite", "pseudonyms", "classes_ordered")  # options of all kinds without a value
 
 

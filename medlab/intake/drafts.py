@@ -66,8 +66,8 @@ class Draft:
 
     @property
     def made_up(self) -> bool:
-        """Whether the persons are made up (the embedded cohorts): running numbers, no key."""
-        return (self.card.get("import") or self.options.get("_made") or {}).get("kind") == "synthetic"
+        """Whether ids are running numbers of our own, no key: of made-up persons, of tables published without ids."""
+        return (self.card.get("import") or self.options.get("_made") or {}).get("kind") in ("synthetic", "package")
 
     def keeps(self, *what) -> bool:
         """Whether ``--keep`` names one of these."""

@@ -24,6 +24,7 @@ from medlab.intake import (
     drafts,
     joins,
     mask_folders,
+    packages,
     problems,
     pseudonyms,
     readings,
@@ -41,7 +42,8 @@ def import_source(source, name, kind=None, **options) -> datasets.Dataset | None
     Parameters
     ----------
     source : path or text
-        A folder, a table, an npz, ``synthetic:thorax`` (``pet``, ``fmri``), or ``medmnist:NAME`` (fetched).
+        A folder, a table, an npz, ``synthetic:thorax`` (``pet``, ``fmri``), ``package:gbsg2`` (or another of
+        `packages`), or ``medmnist:NAME`` (fetched).
     kind : str, optional
         One of `KINDS`; detected where not given, but for functional MRI (``bold``).
     **options
@@ -99,7 +101,7 @@ def _import(source, name, kind, options):
 
 def _say_left_out(draft, source, kind):
     """What lies below a folder and no kind looks at goes into the log; by its sort where names may name a patient."""
-    if kind == "synthetic" or not Path(str(source)).is_dir():
+    if kind in ("synthetic", "package") or not Path(str(source)).is_dir():
         return
     hide = kind == "dicom" or draft.options.get("pseudonyms")
     for name, reason in drafts.left_out(draft.source):
@@ -115,11 +117,11 @@ def detect_kind(source, mask=None) -> str:
         The option: the name of a folder speaks for mask folders, a template against.
     """
     text, path = str(source), Path(str(source))
-    if text.startswith(("synthetic:", "medmnist:")):
+    if text.startswith(("synthetic:", "medmnist:", "package:")):
         return text.split(":")[0]
     if not path.exists():
         raise ValueError(f"source {text!r}: no such file or folder; known besides: synthetic:thorax (pet, "
-                         "fmri), medmnist:NAME")
+                         "fmri), package:gbsg2, medmnist:NAME")
     if path.is_file():
         from medlab.imaging import formats
 
@@ -160,7 +162,7 @@ def detect_kind(source, mask=None) -> str:
 
 def _source_folder(source, kind):
     path = Path(str(source))
-    if kind in ("synthetic",) or str(source).startswith("medmnist:"):
+    if kind in ("synthetic", "package") or str(source).startswith("medmnist:"):
         return Path(".")
     if not path.exists():
         raise ValueError(f"source {source!s}: no such file or folder")
@@ -258,6 +260,22 @@ def synthetic(draft, source, *, patients=None, seed=0, volumes=240) -> None:
         dicom(draft, draft.source, boxes="boxes.csv", truth="truth.csv")
 
 
+def package(draft, source) -> None:
+    """A real cohort that a dependency carries, offline: ``package:gbsg2`` (whas500, veterans, flchain, rossi)."""
+    name = str(source).split(":", 1)[-1]
+    table, found = packages.known(name), packages.cohort(name)
+    with tempfile.TemporaryDirectory(prefix="medlab-") as folder:
+        draft.source = Path(folder)
+        found.to_csv(draft.source / f"{name}.csv", index=False)
+        draft.options |= {"key": "patient_id", "time": "follow_up", "time_unit": table.unit, "event": "event",
+                          "event_values": "yes", "_made": {"kind": "package", "medlab": medlab.__version__,
+                                                           "source": name, "file": table.file}}
+        draft.options = packages.card(name) | draft.options
+        for column, reason in table.left_out.items():
+            draft.say(f"column {column}", "left out", reason)
+        joins.table(draft, draft.source / f"{name}.csv")
+
+
 def dicom(draft, source, *, studies="baseline", series="all", echo=None, boxes=None, truth=None, roi=None,
           segmentation=None) -> None:
     """A tree of DICOM files; see `dicom_tree.take`. Pixels and allow-listed numbers only, under pseudonyms.
@@ -296,4 +314,4 @@ def dicom(draft, source, *, studies="baseline", series="all", echo=None, boxes=N
 
 KINDS = {"folders": folders, "masks": mask_folders.masks, "voc": voc.voc, "yolo": yolo.yolo, "coco": coco.coco,
          "table": joins.table, "dicom": dicom, "nifti": nifti, "npz": npz, "bold": bold.runs, "medmnist": medmnist,
-         "synthetic": synthetic}
+         "synthetic": synthetic, "package": package}

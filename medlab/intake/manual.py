@@ -21,6 +21,14 @@ EXAMPLES = (
     ("scans and a table of outcomes", "medlab import dicom lungs --tables clinical.xlsx --key PatientID --label grade"),
     ("structures drawn for radiotherapy", "medlab import dicom lungs --roi 'GTV*:tumour'"),
     ("functional MRI", "medlab import bids motor --kind bold"),
+    ("a real cohort that comes with the packages, offline", "medlab import package:gbsg2 gbsg2"),
+    ("the embedded simulated cohort", "medlab import synthetic:thorax thorax --patients 600"),
+    ("boxes in COCO's json", "medlab import polyps polyps --annotations instances_train.json,instances_val.json"),
+    ("boxes in YOLO's text files", "medlab import wrists wrists --unannotated empty"),
+    ("boxes of a Pascal VOC folder", "medlab import VOCdevkit/VOC2007 cells --kind voc"),
+    ("NIfTI volumes with a table", "medlab import volumes brains --tables subjects.tsv --key participant_id"),
+    ("arrays of npz files", "medlab import arrays scans --kind npz"),
+    ("a MedMNIST file", "medlab import pneumoniamnist_128.npz pneumonia"),
     ("volumes with masks of several classes", "medlab import task03 liver --mask-classes liver:1,tumour:2"),
 )
 EXPLAINED = {  # options that a line does not explain
@@ -46,9 +54,10 @@ def text() -> str:
     common = arguments.COMMON
     what = {k: v for k, v in common.items() if k not in (*drafts.CARD, *drafts.MANNERS)}
     parts = ["usage: medlab import SOURCE NAME [--kind KIND] [--OPTION VALUE ...]\n\n" + textwrap.fill(
-        "Makes the dataset data/NAME from SOURCE: a folder, a table, an npz, a COCO json, synthetic:thorax (pet, fmri) "
-        "or medmnist:NAME. It prints how it read the source before it writes, asks where two readings are possible, "
-        "and refuses what would invert or mix an outcome. Docs: docs/import.md.", WIDTH)]
+        "Makes the dataset data/NAME from SOURCE: a folder, a table, an npz, a COCO json, synthetic:thorax (pet, "
+        "fmri), package:gbsg2 (and others) or medmnist:NAME. It prints how it read the source before it writes, "
+        "asks where two readings are possible, and refuses what would invert or mix an outcome. Docs: "
+        "docs/import.md.", WIDTH)]
     parts.append("\n".join(["Examples:", *(f"  # {what}\n  {command}" for what, command in EXAMPLES)]))
     parts.append(_table("Kinds (--kind; detected from what lies in the source, except bold)",
                         [(name, _first(function)) for name, function in importers.KINDS.items()]))

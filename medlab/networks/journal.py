@@ -160,8 +160,9 @@ class Journal(keras.callbacks.Callback):
         shown = [name for name in ("loss", "val_loss", f"val_{self.rank}") if name in row]
         values = "  ".join(f"{name} {row[name]:.4f}" for name in shown)
         left = np.median([r["seconds"] for r in self.rows[-5:]]) * (self.epochs - self.epoch)
+        end = f", until {time.strftime('%H:%M', time.localtime(time.time() + left))}" if left > 60 else ""
         return (f"epoch {self.epoch}/{self.epochs}  {values}  {row['seconds']:.1f} s  "
-                f"{row['images_per_second']:.0f} images/s  about {left / 60:.1f} min left")
+                f"{row['images_per_second']:.0f} images/s  about {left / 60:.1f} min left{end}")
 
     def _save(self, better):
         fresh, former = self.state.with_suffix(".new"), self.state.with_suffix(".former")
