@@ -17,8 +17,8 @@ SMALLEST, BITE, FIELD = 2000.0, 1300.0, 360.0  # mm2 of a lung and of a nodule i
 def lungs(volume, spacing_mm=None) -> np.ndarray:
     """Bool lungs with the vessels and nodules in them: air in the body by Otsu, in each slice filled up to its hull.
 
-    A nodule on the pleura is a bite out of the air, as dense as the wall: what is missing to the convex hull of a lung is
-    taken in where it is no larger than a nodule of 40 mm. The heart is larger and stays out.
+    A nodule on the pleura is a bite out of the air, as dense as the wall: what is missing to the convex hull of a lung
+    is taken in where it is no larger than a nodule of 40 mm. The heart is larger and stays out.
 
     Parameters
     ----------
