@@ -174,7 +174,7 @@ def test_wrong_parameters_are_refused(workspace, capsys):
     for wrong, message in (({"segmentation_flips": "u"}, "never saw a mirror image"),
                            ({"segmentation_stem": 3}, "1, 2 or 4"),
                            ({"segmentation_patch": "4, 4, 4"}, "expected 2 numbers"),
-                           ({"segmentation_blocks": "dense"}, "expected residual or plain"),
-                           ({"segmentation_augmentation": "wild"}, "is unknown")):
+                           ({"segmentation_blocks": "dense"}, "expected one of residual, plain"),
+                           ({"segmentation_augmentation": "wild"}, "'wild', expected one of auto")):
         with pytest.raises(ValueError, match=message):
             page("06", **TINY | wrong)
