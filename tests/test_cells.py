@@ -5,7 +5,10 @@ import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from medlab import ROOT
 from medlab.engine import runs
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 OFFERS = "from medlab.engine import runs\nruns.offers(images=True, masks=False, follow_up=False, second_group=False)"
 
@@ -38,3 +41,10 @@ def test_a_need_may_stand_below_blank_lines_and_comments_but_not_below_code(monk
     for head in ("", "\n\n", "# what it is\n"):
         assert "say_skipped" in runs.as_executed([*head.splitlines(keepends=True), "# needs: masks\n", "print(1)\n"])[0]
     assert runs.as_executed(["x = 1\n", "# needs: masks\n"]) == ["x = 1\n", "# needs: masks\n"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_stored_as_jupyterlab_saves_it(path):
+    """Else saving it unchanged would already be a change for git."""
+    text = path.read_text(encoding="utf-8")
+    assert text.rstrip("\n") == nbformat.writes(nbformat.reads(text, as_version=4)).rstrip("\n")
