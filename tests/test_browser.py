@@ -203,7 +203,7 @@ def laboratory(tmp_path_factory):
          "--IdentityProvider.token=check"],
         env={**os.environ, **places, "JUPYTER_CONFIG_DIR": str(folder / "config")},
         cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(600):
+    for _ in range(2000):  # on a busy machine it takes minutes
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 break
