@@ -167,7 +167,7 @@ def test_a_run_that_only_compares_has_no_dataset(many, capsys):
     capsys.readouterr()
     assert execute.run_many(["ab"]) and ran(capsys) == ["ab 13"] and compared(many, "ab") == ["try-s0", "try-s1"]
     index = reports(many, "ab", "index.html").read_text()
-    assert "Not part of this run: this run only compares others" in index and "Synthetic data." in index
+    assert "This run only compares others." in index and "Synthetic data." in index
     assert "Synthetic data." in reports(many, "ab", "13_compare.html").read_text()
     for name in ("try-s0", "try-s1"):
         shutil.rmtree(many / "reports" / name)
