@@ -54,9 +54,9 @@ class Place:
         return medlab("run", name, env=self.environment)
 
     def page(self, name, number):
-        """The text that a reader sees, without the code."""
+        """The text of a page, folded sections included."""
         text = next((self.reports / name).glob(f"{number}_*.html")).read_text()
-        text = re.sub(r"<details.*?</details>|<style.*?</style>", " ", text, flags=re.S)
+        text = re.sub(r"<style.*?</style>", " ", text, flags=re.S)
         return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", text)))
 
     def facts(self, name, file="dataset.json"):

@@ -33,8 +33,6 @@ from medlab.storage import digest, digest_of, read_if_sound, write_atomically, w
 UNKNOWN = "unknown: leakage between images of one patient cannot be excluded"
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scipy", "scikit-learn", "scikit-image", "matplotlib",
             "pydicom", "nibabel", "SimpleITK", "lifelines", "papermill", "nbconvert")
-NEEDS = {"static": "images that do not move", "image": "images", "mask": "masks", "survival": "follow-up",
-         "label": "label of two classes", "covariates": "covariate that varies"}  # in the words of a page
 
 
 def write_page(name, run, params, data) -> None:
@@ -262,9 +260,10 @@ def _only_compares(name, run):
     return bool(made) and all("repeats" in contract(other)["needs"] for other in made) and name not in made
 
 
-NEEDS = {"image": "images", "static": "still images", "label": "a label", "survival": "follow-up", "mask": "masks",
-         "boxes": "boxes", "table": "a table of patients alone", "covariates": "covariates", "modality:bold":
-         "functional MRI (BOLD)", "modality:PT": "PET", "repeats": "two or more other runs with results"}
+NEEDS = {"image": "images", "static": "still images", "label": "label of two classes", "mask": "masks",
+         "survival": "follow-up with an event", "boxes": "boxes", "table": "table of patients alone",
+         "covariates": "covariate that varies", "modality:bold": "functional MRI (BOLD)", "modality:PT": "PET",
+         "repeats": "two or more other runs with results"}
 
 
 def _why_not(lacking, conditions):
