@@ -61,6 +61,6 @@ lock: .venv/installed  ## resolve pyproject.toml anew into requirements.lock (ne
 	--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --output-file requirements.lock
 
 clean:  ## remove what runs wrote; keep params.yaml, working copies, datasets and the ledger of test openings
-	@find reports -mindepth 1 ! -name params.yaml ! -name README.md ! -path "*/.openings/*" ! -path "reports/*/work/*" \
+	@find reports -mindepth 1 ! -name params.yaml ! -name README.md ! -path "*/.openings/*" ! -path "reports/*/copies/*" \
 	-type f -delete
 	@find reports -mindepth 1 -type d -empty -delete

@@ -75,7 +75,7 @@ def commands() -> argparse.ArgumentParser:
                   "Further options are JupyterLab's own, such as --no-browser or --port 8889.")
     lab.add_argument("runs", nargs="*", metavar="RUN", help="runs to make working copies of; default: all but repeats")
     lab.add_argument("--allow-root", action="store_true", help="also as root, as in a container")
-    working = command(_work, "work", "make working copies of the notebooks of a run, reports/RUN/work/", "run")
+    working = command(_work, "work", "make working copies of the notebooks of a run, reports/RUN/copies/", "run")
     working.add_argument("notebooks", nargs="*", metavar="NN", help="numbers; default: all that the data allow")
     command(_diff, "diff", "show what was changed by hand in the working copies of a run", "run")
     command(_keep, "keep", "take a change of a working copy back into notebooks/", "run", "notebook")

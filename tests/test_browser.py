@@ -259,7 +259,7 @@ def test_from_a_source_to_pages_and_to_a_copy_changed_by_hand_in_jupyterlab(brow
     if SCREENSHOTS:
         page.screenshot(path=Path(SCREENSHOTS) / "jupyterlab-start.png")
     published = (run / "01_data_exploration.html").read_text()
-    copy = run / "work" / "01_data_exploration.ipynb"
+    copy = run / "copies" / "01_data_exploration.ipynb"
     copy.write_text(copy.read_text().replace("gallery_size: int = 6", "gallery_size: int = 3"))
     page.goto(f"{address}/lab/tree/{copy.relative_to(folder)}?reset&token=check")
     page.get_by_role("tab", name="01_data_exploration.ipynb").wait_for(timeout=180_000)

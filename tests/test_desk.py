@@ -122,7 +122,7 @@ def test_moved_cells_and_code_among_the_parameters_are_refused(bench):
 def test_a_run_is_made_checked_executed_and_listed_from_functions(bench, capsys, monkeypatch):
     package.new_run("second", dataset="table", epochs=1, word="two")
     assert params(bench, "second") == "dataset: table\nepochs: 1\nword: two\n"
-    assert len(list((bench / "reports" / "second" / "work").glob("*.ipynb"))) == 3
+    assert len(list((bench / "reports" / "second" / "copies").glob("*.ipynb"))) == 3
     package.new_run("second", dataset="table", epochs=1, word="two")  # the same again: nothing happens
     with pytest.raises(ValueError, match="exists and says"):
         package.new_run("second", dataset="table", epochs=2)

@@ -50,7 +50,7 @@ def found(name, run) -> tuple[dict, list[Change]]:
     old, new = texts
     common = [[cell for cell in one if cell in other] for one, other in ((old, new), (new, old))]
     if common[0] != common[1]:
-        raise ValueError(f"work/{name}.ipynb: cells were moved; that is not taken back into the notebook. Move them "
+        raise ValueError(f"copies/{name}.ipynb: cells were moved; that is not taken back into the notebook. Move them "
                          "back, or move them in the notebook itself")
     order = list(new)
     changes = [Change(cell, old.get(cell), new.get(cell), order[order.index(cell) - 1] if cell in new and
@@ -70,8 +70,8 @@ def _plain(name, notebook):
             try:
                 text = copies.with_values(text, declared(name))
             except (SyntaxError, ValueError, AttributeError) as error:
-                raise ValueError(f"work/{name}.ipynb: the parameters cell holds more than lines like 'epochs: int = 5' "
-                                 f"({error}); write other code into a cell of its own") from None
+                raise ValueError(f"copies/{name}.ipynb: the parameters cell holds more than lines like "
+                                 f"'epochs: int = 5' ({error}); write other code into a cell of its own") from None
         texts[cell.get("id", str(len(texts)))] = text
     return texts
 
@@ -88,7 +88,7 @@ def difference(run) -> str:
             what = "new" if change.was is None else "removed" if change.now is None else "changed"
             lines += [f"  cell {change.cell}, {what}:", *_lines(change)]
         if lines:
-            parts += [f"reports/{run}/work/{name}.ipynb", *lines, f"  into the notebook: medlab keep {run} {name[:2]}"]
+            parts += [copies.shown(name, run), *lines, f"  into the notebook: medlab keep {run} {name[:2]}"]
     return "\n".join(parts)
 
 
@@ -118,10 +118,10 @@ def keep(run, name) -> list[str]:
         written then.
     """
     if not copies.path(name, run).exists():
-        raise ValueError(f"reports/{run}/work/{name}.ipynb does not exist; open one with: medlab work {run} {name[:2]}")
+        raise ValueError(f"{copies.shown(name, run)} does not exist; open one with: medlab work {run} {name[:2]}")
     values, changes = found(name, run)
     if not values and not changes:
-        raise ValueError(f"reports/{run}/work/{name}.ipynb is as it was made; there is nothing to take back")
+        raise ValueError(f"{copies.shown(name, run)} is as it was made; there is nothing to take back")
     notebook = json.loads(json.dumps(tracked(name)))
     lost = [change.cell for change in changes if not _fits(change, _plain(name, notebook))]
     if lost:
@@ -134,7 +134,7 @@ def keep(run, name) -> list[str]:
     said = copies.take_over(name, run, values) if values else []
     copies.save(copies.as_copy(name, run), copies.path(name, run, made=True))
     cells = f"{len(changes)} cell{'s' if len(changes) > 1 else ''}"
-    return said + ([f"{cells} of reports/{run}/work/{name}.ipynb taken into notebooks/{name}.ipynb"] if changes else [])
+    return said + ([f"{cells} of {copies.shown(name, run)} taken into notebooks/{name}.ipynb"] if changes else [])
 
 
 def _fits(change, now):

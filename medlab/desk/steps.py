@@ -78,7 +78,7 @@ def new_run(run, dataset, **parameters) -> None:
             file.write_text(f"dataset: {dataset}\n" + file.read_text(encoding="utf-8"), encoding="utf-8")
     n = len(changes.open_copies(run))
     print(f"reports/{run}/params.yaml: {', '.join(f'{key} = {value!r}' for key, value in wanted.items())}\n"
-          f"{n} notebooks belong to this run; working copies in reports/{run}/work/")
+          f"{n} notebooks belong to this run; working copies in reports/{run}/copies/")
 
 
 def as_values(options) -> dict:

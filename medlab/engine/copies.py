@@ -1,7 +1,8 @@
 """Working copies: the notebooks of one run as people open them, so that what git tracks stays as it is.
 
-``NN_name.ipynb`` in the folder ``work`` of a run is the tracked notebook with the run's values in its parameters cell;
-``work/.made/`` keeps it as it was made, so that what a person changed is known even after the tracked one changed, too.
+``NN_name.ipynb`` in the folder ``copies`` of a run is the tracked notebook with the run's values in its parameters
+cell; ``copies/.made/`` keeps it as it was made, so that what a person changed is known even after the tracked one
+changed, too.
 """
 
 import ast
@@ -19,7 +20,12 @@ MEANING = "a working copy: the values above are parameters of this run alone, a 
 
 def path(name, run, made=False) -> Path:
     """File of a working copy, or of what it was when it was made."""
-    return run_folder(run) / "work" / (".made" if made else "") / f"{name}.ipynb"
+    return run_folder(run) / "copies" / (".made" if made else "") / f"{name}.ipynb"
+
+
+def shown(name, run) -> str:
+    """Where a working copy is, from the root of the project on."""
+    return f"reports/{run}/copies/{name}.ipynb"
 
 
 def make(name, run) -> Path:
@@ -81,7 +87,7 @@ def read(file) -> dict:
     except FileNotFoundError:
         return {"cells": []}
     except ValueError as error:
-        raise ValueError(f"work/{Path(file).name}: damaged, not readable as a notebook ({error}); remove it, a new "
+        raise ValueError(f"copies/{Path(file).name}: damaged, not readable as a notebook ({error}); remove it, a new "
                          "working copy is made then") from None
 
 
