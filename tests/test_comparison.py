@@ -9,7 +9,7 @@ import pytest
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from medlab.comparison import differences, groups, pooled, stability
+from medlab.comparison import differences, groups, pooled, predictions, stability
 from medlab.engine import execute, pages, parameters
 from medlab.segmentation import scores
 from medlab.statistics import metrics
@@ -175,7 +175,7 @@ def by_hand(raw, column, seed, keep=lambda table: lambda i, j: True):
 
 def test_pooled_concordance_counts_pairs_within_one_run_only(lung):
     table, raw = lung
-    rows = pooled.rows(table, "survival", "site")
+    rows = predictions.rows(table, "survival", "site")
     found = pooled.vectors(rows, "survival", pooled.resamples(60, 0), within=True)
     for seed in (0, 1):
         expected = by_hand(raw, "risk_fused", seed)
@@ -188,7 +188,7 @@ def test_pooled_concordance_counts_pairs_within_one_run_only(lung):
 
 def test_a_resample_draws_patients_with_all_their_runs(lung):
     table, raw = lung
-    rows = pooled.rows(table, "survival")
+    rows = predictions.rows(table, "survival")
     w = pooled.resamples(60, 5, seed=3)
     assert w.shape == (1 + 5 + 60, 60) and (w[1:6].sum(1) == 60).all() and (w[6:].sum(1) == 59).all()
     times = dict(zip(rows["patient"], w[2][rows["unit"]].astype(int), strict=True))
@@ -201,8 +201,8 @@ def test_a_resample_draws_patients_with_all_their_runs(lung):
 
 def test_ensembles_average_standardised_risks(lung):
     table, raw = lung
-    rows = pooled.rows(table, "survival")
-    joint = pooled.ensembles(rows)
+    rows = predictions.rows(table, "survival")
+    joint = predictions.ensembles(rows)
     assert len(joint) == 60 and set(joint["seed"]) == {"ensemble"}
     one = joint.set_index("patient")["risk_clinical"]
     seen = rows[rows["seed"] == 0].set_index("patient")["risk_clinical"]
@@ -218,7 +218,7 @@ def test_differences_are_paired_and_those_between_data_are_not(workspace):
     survival_runs(reports, "a", folds=0, seeds=2, n=300)
     survival_runs(reports, "b", folds=0, seeds=2, n=300, noise={"clinical": 1.5, "fused": 0.3})
     survival_runs(reports, "c", folds=0, seeds=2, n=300, noise={"clinical": 1.5, "fused": 0.3}, fingerprint="new")
-    rows = pooled.rows(groups.runs([f"{name}-s{seed}" for name in "abc" for seed in (0, 1)]), "survival")
+    rows = predictions.rows(groups.runs([f"{name}-s{seed}" for name in "abc" for seed in (0, 1)]), "survival")
     units = rows["unit"].max() + 1
     assert units == 2 * rows.loc[rows["group"] == "a", "unit"].nunique(), "other data, other patients"
     found = pooled.vectors(rows, "survival", pooled.resamples(units, 400))
@@ -236,7 +236,7 @@ def test_classification_of_one_seed_is_that_of_its_page(workspace, classes):
     classification_runs(workspace / "reports", seeds=3, classes=classes)
     names = [f"brain-s{seed}" for seed in range(3)]
     table = groups.runs(names)
-    rows = pooled.rows(table, "classification")
+    rows = predictions.rows(table, "classification")
     w = pooled.resamples(60, 300, seed=4)
     found = pooled.vectors(rows, "classification", w)
     written = groups.scores(table, "classification")
@@ -248,7 +248,7 @@ def test_classification_of_one_seed_is_that_of_its_page(workspace, classes):
     page = metrics.scores(one["y"], p, one["patient"], head, n_bootstrap=300, seed=4).loc["auc"]
     mine = pooled.summary(found["brain", "network", "auc", 1], 300)
     assert [mine[name] for name in ("value", "low", "high")] == pytest.approx(page[:3].tolist())
-    joint = pooled.vectors(pooled.ensembles(rows), "classification", w)
+    joint = pooled.vectors(predictions.ensembles(rows), "classification", w)
     assert joint["brain", "network", "auc", "ensemble"][0] > np.mean(
         [found["brain", "network", "auc", seed][0] for seed in range(3)])
 
@@ -258,18 +258,18 @@ def test_splits_that_differ_between_seeds_are_said_and_make_no_ensemble(workspac
     classification_runs(reports, seeds=2)
     path = reports / "brain-s1" / "predictions.parquet"
     pd.read_parquet(path).iloc[40:].to_parquet(path)
-    rows = pooled.rows(groups.runs(["brain-s0", "brain-s1"]), "classification")
-    assert "overlap" in pooled.overlaps(rows)[0] and pooled.ensembles(rows).empty
+    rows = predictions.rows(groups.runs(["brain-s0", "brain-s1"]), "classification")
+    assert "overlap" in predictions.overlaps(rows)[0] and predictions.ensembles(rows).empty
     both = pooled.vectors(rows, "classification", pooled.resamples(60, 0))
     assert len(both) == 4
 
 
 def test_patients_without_a_risk_are_left_out_for_all_and_said(lung):
-    rows = pooled.rows(lung[0], "survival")
+    rows = predictions.rows(lung[0], "survival")
     who = rows["patient"].unique()[:5]
     rows.loc[rows["patient"].isin(who), "risk_image"] = np.nan
     rows.loc[rows["patient"] != who[0], "risk_volume"] = np.nan
-    kept, notes = pooled.complete(rows)
+    kept, notes = predictions.complete(rows)
     assert kept["patient"].nunique() == 55 and pooled.models(kept, "lung") == ["fused", "image", "clinical"]
     assert any("image has no risk for 5 patients: they are left out for all" in note for note in notes)
     assert any("volume has no risk for 59 patients" in note for note in notes)
@@ -310,7 +310,7 @@ def test_a_difference_in_words():
 def test_a_kind_that_the_baseline_lacks_shows_a_model_of_its_own(workspace):
     """The baseline has survival only: of the segmentations the first group counts, not a network that there is not."""
     segmentation_runs(workspace / "reports", "a", folds=2, seeds=1)
-    rows = pooled.rows(groups.runs(["a-f0-s0", "a-f1-s0"]), "segmentation")
+    rows = predictions.rows(groups.runs(["a-f0-s0", "a-f1-s0"]), "segmentation")
     assert stability.chosen(rows, "lung") == "U-Net" and stability.chosen(rows, "a", "Otsu") == "Otsu"
     with pytest.raises(ValueError, match="compare_shown: no model 'fused'; there is U-Net, Otsu"):
         stability.chosen(rows, "a", "fused")
@@ -409,7 +409,7 @@ def test_the_part_that_is_compared(workspace):
     table = groups.runs(names, "val")
     assert table["survival"].tolist() == [True, True, False]
     assert any("lung-f2-s0: no results about this part" in text for text in groups.remarks(table))
-    assert pooled.rows(table, "survival", split="val")["run"].unique().tolist() == names[:2]
+    assert predictions.rows(table, "survival", split="val")["run"].unique().tolist() == names[:2]
     with pytest.raises(ValueError, match="compare_part is 'train'"):
         groups.runs(names, "train")
     with pytest.raises(ValueError, match="no run to compare"):
@@ -430,9 +430,9 @@ def test_several_labels_at_once(workspace):
         auc = np.mean([roc_auc_score(y[known, k], p[known, k]) for k, known in enumerate((~np.isnan(y)).T)])
         (folder / "metrics.json").write_text(json.dumps(facts | interval("auc", auc)))
     table = groups.runs(names)
-    rows = pooled.rows(table, "classification")
+    rows = predictions.rows(table, "classification")
     found = pooled.vectors(rows, "classification", pooled.resamples(50, 0))
     for value, seed in groups.scores(table, "classification")[["value", "seed"]].itertuples(index=False):
         assert found["chest", "network", "auc", seed][0] == pytest.approx(value)
     assert stability.standing(rows, "classification").notna().all(axis=None)
-    assert len(pooled.ensembles(rows)) == 50
+    assert len(predictions.ensembles(rows)) == 50

@@ -12,7 +12,7 @@ from PIL import Image
 from skimage.feature import graycomatrix, graycoprops
 
 from medlab.cohorts import datasets
-from medlab.radiomics import features, first_order, shapes, textures
+from medlab.radiomics import features, first_order, shapes, summary, textures
 
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 import ibsi  # noqa: E402
@@ -255,13 +255,13 @@ def test_a_cohort_becomes_a_table_and_gaps_are_counted(workspace):
     assert found.attrs["problems"] == {"no mask": 1, "empty mask": 1} and found.index.tolist() == list(range(5))
     assert found.loc[[2, 3]].isna().all().all() and found.loc[[0, 1, 4], "radiomics_stat_mean"].notna().all()
     assert all(name.startswith("radiomics_") for name in found) and found.attrs["settings"]["n_bins"] == 32
-    joined = features.by_patient(found, data.cohort["patient_id"])
+    joined = summary.by_patient(found, data.cohort["patient_id"])
     assert (joined.loc[0] == joined.loc[1]).all() and (joined.loc[1] == found.loc[1]).all(), "the larger mask counts"
     assert joined.loc[2].isna().all()
     mixed = pd.DataFrame({"radiomics_morph_pixel_area_px2": [900.0, np.nan, 7, 9],
                           "radiomics_morph_pixel_area_mm2": [np.nan, 20.0, np.nan, np.nan]})
-    assert features.by_patient(mixed, ["a", "a", "b", "b"]).iloc[:, 1].tolist()[:2] == [20, 20], "mm before pixels"
-    assert features.by_patient(mixed, ["a", "a", "b", "b"]).iloc[:, 0].tolist()[2:] == [9, 9]
+    assert summary.by_patient(mixed, ["a", "a", "b", "b"]).iloc[:, 1].tolist()[:2] == [20, 20], "mm before pixels"
+    assert summary.by_patient(mixed, ["a", "a", "b", "b"]).iloc[:, 0].tolist()[2:] == [9, 9]
 
 
 def test_a_mask_of_another_size_and_an_unknown_class_are_named(workspace):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from conftest import classifier
 
-from medlab.networks import fusion, losses, models, pipeline, training
+from medlab.networks import fusion, losses, models, pipeline, priors, training
 from medlab.networks.pipeline import keras
 from medlab.statistics import cox
 
@@ -121,9 +121,9 @@ def test_tables_start_at_the_ridge_cox_model():
     assert model.get_layer("table_linear").trainable, "alone it stays what there is to train"
     beside = fusion.start_at_cox(build(sizes={"table": 2}), given, y, {"table": 0.4})
     assert not beside.get_layer("table_linear").trainable
-    chosen = fusion.priors(given, {"survival": y})["table"]
+    chosen = priors.priors(given, {"survival": y})["table"]
     assert cox.choose_ridge(y[:, 0], y[:, 1] > 0, given["table"]) == pytest.approx(chosen ** -2), "the one rule"
-    assert fusion.priors(given, {}) == {}
+    assert priors.priors(given, {}) == {}
 
 
 def test_one_training_gives_image_table_and_fused():
@@ -201,7 +201,7 @@ def test_hazards_start_and_stay_at_the_level_of_the_cohort(sizes, name):
     if name:
         fusion.standardise(model, images, rows, given)
     found = fusion.predict(model, images, rows, given)
-    plain = 1 / (1 + np.exp(-fusion.hazard_level(y, cuts)))
+    plain = 1 / (1 + np.exp(-priors.hazard_level(y, cuts)))
     for output, logits in found.items():
         mean = (1 / (1 + np.exp(-logits))).mean(0)
         np.testing.assert_allclose(mean, plain, atol=0.1, err_msg=output)
@@ -212,7 +212,7 @@ def test_what_can_be_memorised_is_gated_and_no_event_is_a_message():
     assert training.gated_output(build("", sizes={"table": 2}, units="4")) == "table"
     assert training.gated_output(build("", sizes={"table": 2})) is None
     with pytest.raises(ValueError, match="no event among 3 training patients"):
-        fusion.priors({"table": np.zeros((4, 1))}, {"survival": np.array([[3, 0], [4, 0], [5, 0], [0, 0]])})
+        priors.priors({"table": np.zeros((4, 1))}, {"survival": np.array([[3, 0], [4, 0], [5, 0], [0, 0]])})
     table = pd.DataFrame({"n_images": [1, 0], "time_days": [1, 2], "event": [True, False]})
     weights = training.sample_weights(table, {}, build(sizes={"table": 2}), np.arange(2))
     assert weights["image"].tolist() == [1, 0] and weights["table"].tolist() == [1, 1]
@@ -224,7 +224,7 @@ def test_an_image_is_a_unit_with_one_image_and_no_table():
     units, rows, first = fusion.units(table, by="image")
     given = fusion.inputs_of(covariates.iloc[first], rows, "image")
     y = training.targets(units, ["label"], "binary", ["low", "high"])
-    model = fusion.create("simple", images, given, y, label=("binary", 2), prior=fusion.priors(given, y), capacity=0.25)
+    model = fusion.create("simple", images, given, y, label=("binary", 2), prior=priors.priors(given, y), capacity=0.25)
     assert set(model.input) == {"image", "present"} and set(model.output) == {"label"}
     assert training.main_output(model) == "label" == training.gated_output(model) and training.rank_of(model) == "auc"
     assert training.undecayed(model) == [] and training.cuts(y, "hazard") is None

@@ -17,7 +17,7 @@ from medlab.comparison import groups, stability
 from medlab.detection import scores as detection_scores
 from medlab.engine import parameters
 from medlab.evaluation import baselines
-from medlab.networks import diagnosis, fusion, training
+from medlab.networks import diagnosis, fusion, outcomes
 from medlab.radiomics import reliability
 from medlab.segmentation import scores
 from medlab.statistics import metrics
@@ -101,16 +101,16 @@ def of_patients(**columns):
 def test_what_cannot_be_learnt_is_left_out_or_refused_before_the_network_is_made():
     timed = {"time_days": [1.0, 2, 3, 4, 5], "event": [False, False, False, True, True]}
     both = of_patients(label=list("nynyn"), **timed)
-    assert training.wanted(both) == ["label"], "no event in training"
-    assert training.not_learnt(both, ["label"]) == ("Left out, survival: no event among 3 training patients with "
+    assert outcomes.wanted(both) == ["label"], "no event in training"
+    assert outcomes.not_learnt(both, ["label"]) == ("Left out, survival: no event among 3 training patients with "
                                                     "follow-up.")
-    assert training.wanted(both.assign(event=True)) == ["label", "survival"]
+    assert outcomes.wanted(both.assign(event=True)) == ["label", "survival"]
     one = both.assign(label="n", event=True)
-    assert training.wanted(one) == ["survival"] and "every image is 'n'" in training.not_learnt(one, ["survival"])
+    assert outcomes.wanted(one) == ["survival"] and "every image is 'n'" in outcomes.not_learnt(one, ["survival"])
     with pytest.raises(ValueError, match="no event among 3 training patients.*choose another split"):
-        training.wanted(of_patients(**timed))
+        outcomes.wanted(of_patients(**timed))
     with pytest.raises(ValueError, match="every image is 'n' and survival: no event.*choose"):
-        training.wanted(both.assign(label="n"), "both")
+        outcomes.wanted(both.assign(label="n"), "both")
     with pytest.raises(ValueError, match="neither images nor a covariate.*leave this notebook out with steps"):
         fusion.create("", None, {}, {"survival": np.ones((3, 2))})
 

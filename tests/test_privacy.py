@@ -20,7 +20,7 @@ from PIL import Image as pil
 from PIL import PngImagePlugin
 
 from medlab import storage
-from medlab.cohorts import datasets, identifiers
+from medlab.cohorts import datasets, identifiers, moments
 from medlab.imaging import formats
 from medlab.intake import bare, importers, pseudonyms
 
@@ -365,7 +365,7 @@ def test_dates_become_days_since_the_start(workspace):
 ])
 def test_ages(column, values, capped):
     table = pd.DataFrame({column: values})
-    identifiers.cap_ages(table)
+    moments.cap_ages(table)
     assert table[column].tolist() == capped
 
 

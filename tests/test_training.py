@@ -11,7 +11,7 @@ from conftest import classifier
 from sklearn.utils.class_weight import compute_sample_weight
 
 from medlab.engine import parameters
-from medlab.networks import answer, diagnosis, fusion, losses, models, pipeline, policies, training
+from medlab.networks import answer, diagnosis, fusion, losses, models, outcomes, pipeline, policies, training
 from medlab.networks import journal as journals
 from medlab.networks.pipeline import keras
 
@@ -29,37 +29,37 @@ def blobs(n, seed=0):
 
 def test_outcome_follows_card_and_columns():
     table = pd.DataFrame({"label": ["a"]})
-    assert training.outcome(table, CARD | {"classes": ["a", "b"]}) == ("binary", ["a", "b"])
-    assert training.outcome(table, CARD | {"classes": list("abc")}) == ("multiclass", list("abc"))
+    assert outcomes.outcome(table, CARD | {"classes": ["a", "b"]}) == ("binary", ["a", "b"])
+    assert outcomes.outcome(table, CARD | {"classes": list("abc")}) == ("multiclass", list("abc"))
     positive, ordered = CARD | {"classes": list("abc"), "positive": "b"}, {"card": {"classes_ordered": True}}
-    assert training.outcome(table, positive) == ("binary", ["a or c", "b"])
-    assert training.outcome(table, ordered | {"classes": [0, 1, 2]}) == ("ordinal", list("012"))
+    assert outcomes.outcome(table, positive) == ("binary", ["a or c", "b"])
+    assert outcomes.outcome(table, ordered | {"classes": [0, 1, 2]}) == ("ordinal", list("012"))
     several = pd.DataFrame({"label_x": [0], "label_y": [1]})
-    assert training.outcome(several, CARD) == ("multilabel", ["label_x", "label_y"])
-    assert training.outcome(table, CARD | {"classes": ["a", "b"]}, ["survival"]) == (None, [])
+    assert outcomes.outcome(several, CARD) == ("multilabel", ["label_x", "label_y"])
+    assert outcomes.outcome(table, CARD | {"classes": ["a", "b"]}, ["survival"]) == (None, [])
 
 
 def test_what_is_wanted():
     label = pd.DataFrame({"patient_id": ["a", "b"], "label": ["x", "y"]})
     both = label.assign(time_days=[3, 4], event=True)
-    assert training.wanted(label) == ["label"] and training.wanted(both) == ["label", "survival"]
-    assert training.wanted(both.drop(columns="label")) == ["survival"] == training.wanted(both, "survival")
-    assert training.wanted(both.assign(has_image=False)) == ["survival"], "a label is that of an image"
+    assert outcomes.wanted(label) == ["label"] and outcomes.wanted(both) == ["label", "survival"]
+    assert outcomes.wanted(both.drop(columns="label")) == ["survival"] == outcomes.wanted(both, "survival")
+    assert outcomes.wanted(both.assign(has_image=False)) == ["survival"], "a label is that of an image"
     several = both.assign(patient_id="a")
-    assert training.wanted(several) == ["label"] and training.wanted(several, "survival") == ["survival"]
+    assert outcomes.wanted(several) == ["label"] and outcomes.wanted(several, "survival") == ["survival"]
     for table, target, said in ((label, "survival", "has label"), (several, "both", "one image per patient"),
                                 (label, "time", "expected one of"), (label[["patient_id"]], "auto", "neither")):
         with pytest.raises(ValueError, match=said):
-            training.wanted(table, target)
+            outcomes.wanted(table, target)
 
 
 def test_targets():
-    binary = training.encode(["a", "b", "c"], "binary", ["a or c", "b"])
+    binary = outcomes.encode(["a", "b", "c"], "binary", ["a or c", "b"])
     np.testing.assert_array_equal(binary, [[0], [1], [0]])
-    np.testing.assert_array_equal(training.encode([2, 0], "ordinal", ["0", "1", "2"]), [[0, 0, 1], [1, 0, 0]])
-    np.testing.assert_array_equal(training.encode([[0, 1]], "multilabel", ["x", "y"]), [[0, 1]])
+    np.testing.assert_array_equal(outcomes.encode([2, 0], "ordinal", ["0", "1", "2"]), [[0, 0, 1], [1, 0, 0]])
+    np.testing.assert_array_equal(outcomes.encode([[0, 1]], "multilabel", ["x", "y"]), [[0, 1]])
     with pytest.raises(ValueError, match="label 'd' in row 1"):
-        training.encode(["a", "d"], "multiclass", ["a", "b"])
+        outcomes.encode(["a", "d"], "multiclass", ["a", "b"])
 
 
 def test_class_weights_equal_sklearn():

@@ -7,7 +7,7 @@ from scipy import ndimage, stats
 
 from medlab.pet import cohort as pet_cohort
 from medlab.pet import figures as plots_pet
-from medlab.pet import tables, uptake, uptake_maps
+from medlab.pet import hot_spots, tables, uptake, uptake_maps
 from medlab.phantoms import common, pet
 from medlab.statistics import intervals
 
@@ -74,7 +74,7 @@ def test_phantom_without_noise_is_measured_to_one_percent(clean):
     spots = uptake.hot_spots(suv, STEP, 2.5, fwhm_mm=pet.FWHM_MM, affine=affine())
     truth = pd.DataFrame(person["spheres"]).assign(scan="", **dict(zip(("x_mm", "y_mm", "z_mm"),
                                                                        pet.places(person).T, strict=True)))
-    found, extra = pet_cohort.match(spots.assign(scan=""), truth, within_mm=2.5)
+    found, extra = hot_spots.match(spots.assign(scan=""), truth, within_mm=2.5)
     assert not extra and (found["spot"] >= 0).all()
     found = found[found["diameter_mm"] > 2 * pet.FWHM_MM]
     beside = spots.loc[found["spot"]]
@@ -157,9 +157,9 @@ def test_neighbours_share_no_voxel_of_their_contours():
 
 def test_a_sum_with_a_leak_is_no_sum():
     spots = pd.DataFrame({"who": ["a", "a", "b"], "tlg_g": [1.0, np.nan, 2.0]})
-    sums = pet_cohort.total(spots, "tlg_g", "who", ["a", "b", "c"])
+    sums = hot_spots.total(spots, "tlg_g", "who", ["a", "b", "c"])
     assert np.isnan(sums["a"]) and sums["b"] == 2 and sums["c"] == 0
-    assert pet_cohort.total(spots.iloc[:0], "tlg_g", "who", ["a"]).tolist() == [0]
+    assert hot_spots.total(spots.iloc[:0], "tlg_g", "who", ["a"]).tolist() == [0]
 
 
 def scans(study):
@@ -172,9 +172,9 @@ def scans(study):
 
 
 def test_series_of_one_study_are_no_repeats():
-    assert len(pet_cohort.repeats(*scans([1, 1, 1]))) == 0
-    assert len(pet_cohort.repeats(*scans([np.nan, np.nan]))) == len(pet_cohort.repeats(*scans([1, np.nan]))) == 0
-    pair = pet_cohort.repeats(*scans([1, 1, 2])).iloc[0]
+    assert len(hot_spots.repeats(*scans([1, 1, 1]))) == 0
+    assert len(hot_spots.repeats(*scans([np.nan, np.nan]))) == len(hot_spots.repeats(*scans([1, np.nan]))) == 0
+    pair = hot_spots.repeats(*scans([1, 1, 2])).iloc[0]
     assert (pair["suv_peak"], pair["again"]) == (6, 7), "of two series the one with the larger field of view"
     assert pet_cohort.one_per_study(scans([1, 1, 2])[0]).index.tolist() == [1, 2]
 

@@ -19,7 +19,7 @@ def between_models(kind: str, patients: pd.DataFrame, drawn: Mapping, joint: Map
     Parameters
     ----------
     kind : survival, classification or segmentation
-    patients : as `pooled.complete` returns it
+    patients : as `predictions.complete` returns it
     drawn, joint : statistics of the seeds and of the ensembles, as `pooled.vectors` returns them
     asked : the parameter, see `pooled.wanted_pairs`
 

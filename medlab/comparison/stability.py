@@ -16,7 +16,7 @@ def chosen(patients: pd.DataFrame, group: str, asked: str = "auto") -> str:
 
     Parameters
     ----------
-    patients : as `pooled.complete` returns it
+    patients : as `predictions.complete` returns it
     group : whose models count; those of the first one where it has no results of this kind
     """
     known = patients["group"].unique()
@@ -102,7 +102,7 @@ def least_stable(each: pd.DataFrame, patients: pd.DataFrame, most: int = 6) -> p
 
     Parameters
     ----------
-    each : as `over_seeds` returns it; patients : as `pooled.complete` returns it
+    each : as `over_seeds` returns it; patients : as `predictions.complete` returns it
     """
     far = each.assign(range=each["high"] - each["low"]).nlargest(most, "range").round(2)
     far.insert(0, "patient", _patient(patients, far.index))

@@ -112,7 +112,7 @@ def sentences(text) -> str:
 
     Examples
     --------
-    >>> sentences("title    A\n         cohort\nclasses  2")
+    >>> sentences("title    A\\n         cohort\\nclasses  2")
     '<table><tr><th>title</th><td>A cohort</td></tr><tr><th>classes</th><td>2</td></tr></table>'
     >>> sentences("Two parts.\\n- a\\n- b < 3")
     '<p>Two parts.</p>\\n<ul><li>a</li>\\n<li>b &lt; 3</li></ul>'

@@ -14,9 +14,11 @@ from math import inf
 from pathlib import Path
 
 from medlab import notebooks_dir, reports_dir
+from medlab.engine.legal import all_of, in_words, is_legal, short
 from medlab.storage import read_yaml
 
 RUN = r"[A-Za-z0-9_-]+"  # the name of a run becomes a folder
+
 
 def notebooks() -> dict[str, Path]:
     """Notebooks of a run by their numbers, ``{"01_data_exploration": Path, ...}``; 00 is where a person starts."""
@@ -179,7 +181,7 @@ def check_parameters(given, where) -> dict:
         Naming the key, what was found, what was expected and the nearest known key.
     """
     known, checked = known_parameters(), {}
-    legal = {key: _all_of(what) for name in notebooks() for key, what in contract(name)["legal"].items()}
+    legal = {key: all_of(what) for name in notebooks() for key, what in contract(name)["legal"].items()}
     for key, value in given.items():
         if key == "run":
             raise ValueError(f"{where}: 'run' is the name of the folder and cannot be set; remove the line")
@@ -191,64 +193,12 @@ def check_parameters(given, where) -> dict:
         if expected is float and type(value) is int and abs(value) < 1e300:
             value = float(value)
         if known[key] is not None and type(value) is not expected or value != value or value in (inf, -inf):
-            raise ValueError(f"{where}: '{key}' is {_short(value)} ({type(value).__name__}), expected "
+            raise ValueError(f"{where}: '{key}' is {short(value)} ({type(value).__name__}), expected "
                              f"{expected.__name__} such as {known[key]!r}")
-        if legal.get(key) and not _is_legal(value, legal[key]):
-            raise ValueError(f"{where}: '{key}' is {_short(value)}, expected {_in_words(legal[key])}")
+        if legal.get(key) and not is_legal(value, legal[key]):
+            raise ValueError(f"{where}: '{key}' is {short(value)}, expected {in_words(legal[key])}")
         checked[key] = value
     return checked
-
-
-def _is_legal(value, legal):
-    """Whether a value is one of a list (or fits a pattern of it), or within ``[lowest, highest]`` (None: no limit)."""
-    if _is_range(legal):
-        return (legal[0] is None or value >= legal[0]) and (legal[1] is None or value <= legal[1])
-    written = re.sub(r"\s*,\s*", ",", str(value).strip())
-    return value in legal or any(fnmatch.fnmatchcase(written, str(one)) for one in legal)
-
-
-TABLE = r"[a-z_]+\.[a-z_]+\.[A-Z]+"
-
-
-def _all_of(legal):
-    """A list of legal values, the names of a table of the package in the place of an entry that holds it."""
-    if _is_range(legal):
-        return legal
-    found = []
-    for one in legal:
-        table = re.search(TABLE, str(one))
-        found += [one.replace(table[0], key) for key in _keys(table[0])] if table else [one]
-    return found
-
-
-@lru_cache
-def _keys(dotted):
-    """Names that a module enters into a table at its top, ``TABLE = {"a": ...}``; read, for an import takes seconds."""
-    *module, table = dotted.split(".")
-    path, found = Path(__file__).parents[1].joinpath(*module).with_suffix(".py"), []
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-        if isinstance(target, ast.Name) and target.id == table and isinstance(node.value, ast.Dict):
-            found += [key.value for key in node.value.keys if isinstance(key, ast.Constant)]
-    return found
-
-
-def _is_range(legal):
-    return len(legal) == 2 and not any(isinstance(limit, str) for limit in legal)
-
-
-def _in_words(legal):
-    if not _is_range(legal):
-        plain = [str(one) for one in legal if "*" not in str(one)]
-        more = ", or what its line in the parameters cell says besides" if len(plain) < len(legal) else ""
-        return f"one of {', '.join(plain)}{more}"
-    return f"{legal[0]} or more" if legal[1] is None else f"{legal[0]} to {legal[1]}"
-
-
-def _short(value):
-    """A value as an error shows it; a number of thousands of digits is not written out."""
-    huge = isinstance(value, int) and value.bit_length() > 200
-    return f"a number of about {int(value.bit_length() * 0.301)} digits" if huge else repr(value)[:80]
 
 
 def runs() -> list[str]:

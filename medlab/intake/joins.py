@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medlab.cohorts import identifiers, twins
+from medlab.cohorts import identifiers, moments, twins
 from medlab.intake import dates, nameless, orientation, roles, row_filter, tables, taking
 from medlab.intake.drafts import OTHERS, SPLIT_NAMES, card, finish, listing, mapping, words
 from medlab.intake.outcomes import follow_up
@@ -189,7 +189,7 @@ def _days(draft, table, left_out):
     start = draft.options.get("start")
     if start is None:
         return table.iloc[:, :0]
-    days = identifiers.as_days(table, left_out, dates.parse_dates(table[start], draft.options.get("date_format")))
+    days = moments.as_days(table, left_out, dates.parse_dates(table[start], draft.options.get("date_format")))
     days = days.loc[:, [c for c in days if c not in table]]
     if len(days.columns):
         draft.understand("dates", f"days since {start}: {', '.join(days)}")

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 import pandas as pd
 
 from medlab import storage
-from medlab.cohorts import cards, datasets, identifiers
+from medlab.cohorts import cards, datasets, identifiers, moments
 from medlab.intake import pseudonyms
 
 FILES = ("image", "mask", "valid_mask", "events")
@@ -30,7 +30,7 @@ def tables(draft, cohort, boxes, truth, known) -> tuple:
     """
     if not draft.made_up:
         cohort, boxes, truth = (_columns(draft, t) for t in (cohort, boxes, truth))
-        capped = identifiers.cap_ages(cohort)
+        capped = moments.cap_ages(cohort)
         draft.notes += [f"column {c}: ages above 89 years are 90 (they identify)" for c in capped]
     if known and not draft.made_up:
         alias = draft.alias(cohort["patient_id"])

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from medlab.cohorts import vocabulary
-from medlab.networks import models, pipeline
+from medlab.networks import models, pipeline, priors
 from medlab.networks.pipeline import keras
 from medlab.statistics import cox
 
 layers, ops = keras.layers, keras.ops
-FUSIONS, TABLES = ("equal", "joint"), ("table", "radiomics")
+FUSIONS = ("equal", "joint")
 MOST_IMAGES, POOLING = 8, "attention"  # of a patient: more images cost time and say little that is new
 MISSING = 0.1  # share of the patients whose images a joint fusion is not given in training: it learns to do without
 MANY_EVENTS, TABLE_UNITS = 300, "128, 64"  # from so many events on a network on the table beats a linear part
@@ -75,11 +75,6 @@ def inputs_of(covariates, rows=None, by="patient") -> dict:
     return given if rows is None or not rows.shape[1] else given | {"present": (rows >= 0).astype("float32")}
 
 
-def n_events(y) -> int:
-    """Events among the units of `training.targets`; 0 without survival."""
-    return int(y["survival"][:, 1].sum()) if "survival" in y else 0
-
-
 def by_events(events, pictured) -> dict:
     """How free a survival network may be with so many events in training: options of `build`.
 
@@ -107,14 +102,15 @@ def create(name, images, given, y, *, label=None, cuts=None, prior=None, **optio
     options : further ones of `build`, such as those by `by_events`, and of `models.features`
     """
     survival, pictured = y.get("survival"), "present" in given
-    sizes = {part: given[part].shape[1] for part in TABLES if part in given}
+    sizes = {part: given[part].shape[1] for part in priors.TABLES if part in given}
     if not pictured and not sizes:
         raise ValueError("neither images nor a covariate that notebook 02 could use in the training part (it says why "
                          "under Covariates): nothing to learn from; choose a larger training part, or leave this "
                          "notebook out with steps")
     model = build(name if pictured else "", images.shape[1:] if pictured else None,
                   given["present"].shape[1] if pictured else 0, sizes, survival=survival is not None, label=label,
-                  n_intervals=0 if cuts is None else len(cuts) - 1, prior=prior, n_events=n_events(y), **options)
+                  n_intervals=0 if cuts is None else len(cuts) - 1, prior=prior,
+                  n_events=priors.n_events(y), **options)
     return model if survival is None else start_at_cox(model, given, survival, prior, cuts)
 
 
@@ -149,7 +145,7 @@ def build(name, image_shape, n_images, sizes, *, survival=True, n_intervals=0, l
         ``equal``: the sum of the standardised risks of the inputs, best for few patients, where a fitted combination
         follows whichever input was learned by heart; ``joint``: the image risk beside the columns of the tables, as in
         a Cox model, and a small network on all features together.
-    prior, n_events : dict of `priors`, events in training
+    prior, n_events : dict of `priors.priors`, events in training
         Ridge penalty on the coefficients of the tables, see `penalty_of`.
 
     Returns
@@ -159,7 +155,7 @@ def build(name, image_shape, n_images, sizes, *, survival=True, n_intervals=0, l
         outputs (dict): image, table, radiomics, fused, label. A higher risk is worse.
     """
     inputs, features, outputs, columns = {}, {}, {}, max(1, n_intervals)
-    penalty = {part: penalty_of((prior or {}).get(part), n_events) for part in sizes}
+    penalty = {part: priors.penalty_of((prior or {}).get(part), n_events) for part in sizes}
     if name:
         inputs |= {"image": keras.Input((n_images, *image_shape), name="image"),
                    "present": keras.Input((n_images,), name="present")}
@@ -184,44 +180,6 @@ def _pooled(inputs, encode):
     return models.over_instances(each, inputs["present"], POOLING if image.shape[1] > 1 else "mean")
 
 
-def penalty_of(prior, n_events) -> float:
-    """Ridge penalty per event of a Cox loss that stands for a prior: the log hazard ratio per standard deviation of a
-    covariate is normal with mean 0 and standard deviation `prior`; 0 is no penalty."""
-    return float(1 / (2 * prior**2 * max(1, n_events))) if prior else 0.0
-
-
-def priors(given, y) -> dict:
-    """Prior of each table: that of the ridge which fits best in cross-validation (`statistics.cox.choose_ridge`).
-
-    Parameters
-    ----------
-    given, y : dicts of `inputs_of` and `training.targets`, of the training units
-
-    Raises
-    ------
-    ValueError
-        Where survival is to be learnt and nobody has the event.
-    """
-    if "survival" not in y:
-        return {}
-    y = y["survival"]
-    known = (y > 0).any(axis=1)
-    if not y[:, 1].any():
-        raise ValueError(f"no event among {known.sum()} training patients with follow-up: nothing can be learnt; "
-                         "choose another split (seed, n_folds) or another outcome")
-    time, event = y[known, 0], y[known, 1] > 0
-    return {part: float(cox.choose_ridge(time, event, given[part][known]) ** -0.5) for part in TABLES if part in given}
-
-
-def hazard_level(y, cuts) -> np.ndarray:
-    """Logit of events / at risk in each interval of a discrete-time head, (K,), kept from 0 and 1."""
-    time, event = y[(y > 0).any(axis=1)].T
-    at_risk = (time[:, None] > np.asarray(cuts)[:-1]).sum(0)
-    died = ((event > 0)[:, None] & (time[:, None] > cuts[:-1]) & (time[:, None] <= cuts[1:])).sum(0)
-    share = (died + 0.5) / (at_risk + 1)
-    return np.log(share / (1 - share))
-
-
 def start_at_cox(model, given, y, prior, cuts=None) -> keras.Model:
     """Give the linear parts of the tables the coefficients of a ridge Cox model of the same patients.
 
@@ -238,13 +196,13 @@ def start_at_cox(model, given, y, prior, cuts=None) -> keras.Model:
     known, names = (y > 0).any(axis=1), {layer.name for layer in model.layers}
     for layer in model.layers:
         part, _, kind = layer.name.rpartition("_")
-        if part in TABLES and kind in ("linear", "fused"):
+        if part in priors.TABLES and kind in ("linear", "fused"):
             coefficients = cox.coefficients(y[known, 0], y[known, 1] > 0, given[part][known], 1 / prior[part] ** 2)
             kernel = np.repeat(coefficients[:, None], layer.units, axis=1)
             layer.set_weights([kernel, *layer.get_weights()[1:]])
             alone = "encoder" not in names and not any(name.endswith("_network") for name in names)
             layer.trainable = kind == "fused" or f"{part}_network" in names or layer.units > 1 or alone
-    return model if cuts is None else _set_level(model, hazard_level(y, cuts), names)
+    return model if cuts is None else _set_level(model, priors.hazard_level(y, cuts), names)
 
 
 def _set_level(model, level, names):

@@ -78,13 +78,13 @@ def ours(folder, epochs=12):
     """The compact network on the arrays of a run, with a schedule as short as the question."""
     import pandas as pd
 
-    from medlab.networks import fusion, models, pipeline, policies, training
+    from medlab.networks import fusion, models, outcomes, pipeline, policies, training
     from medlab.networks.pipeline import keras
 
     images = np.load(folder / "images.npy", mmap_mode="r")
     table = pd.read_parquet(folder / "split.parquet")
     facts = json.loads((folder / "preprocessing.json").read_text())
-    y = training.encode(table["label"], "multiclass", facts["classes"])
+    y = outcomes.encode(table["label"], "multiclass", facts["classes"])
     train, test = (np.flatnonzero(table["split"] == part) for part in ("train", "test"))
     keras.utils.set_random_seed(0)
     model = fusion.build("compact", images.shape[1:], 1, {}, survival=False, label=("multiclass", 4),

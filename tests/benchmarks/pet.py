@@ -17,12 +17,12 @@ from chain import workplace
 
 def errors(suv, image, person):
     """Relative errors of each sphere."""
-    from medlab.pet import cohort, uptake
+    from medlab.pet import hot_spots, uptake
     from medlab.phantoms import pet
 
     spots = uptake.hot_spots(suv, image.spacing_mm, 2.5, 0.2, image.affine, pet.FWHM_MM).assign(scan="")
     places = dict(zip(("x_mm", "y_mm", "z_mm"), pet.places(person).T, strict=True))
-    found, _ = cohort.match(spots, pd.DataFrame(person["spheres"]).assign(scan="", **places))
+    found, _ = hot_spots.match(spots, pd.DataFrame(person["spheres"]).assign(scan="", **places))
     beside = spots.loc[found["spot"]]
     volume = np.pi * found["diameter_mm"].to_numpy() ** 3 / 6000
     uptakes = ("suv_max", "suv_peak", "resolved_suv")
