@@ -285,7 +285,7 @@ def test_structure_set_and_segmentation_of_one_series(workspace):
     seg(root / "seg.dcm", [(1, at(k), truth()[k]) for k in range(5)], ("Liver",))
     data = importers.import_source(root, "different")
     assert data.card["mask_classes"] == {"GTV-1": 1, "Liver": 2}, "different structures make one label map"
-    with pytest.raises(ValueError, match="expected RTSTRUCT or SEG"):
+    with pytest.raises(ValueError, match="expected one of RTSTRUCT, SEG"):
         importers.import_source(root, "bad", segmentation="seg")
 
 
