@@ -55,12 +55,32 @@ def test_copies_are_found_among_look_alikes(workspace, n):
     assert set(found["kind"]) == {"near"} and screening.duplicates(datasets.scan(data, progress=False), 1.0).empty
 
 
+def test_a_cohort_of_one_anatomy_asks_for_more(monkeypatch):
+    """Mixtures of ten pictures, as alike as copies are elsewhere: only the real copy is one."""
+    parts = np.stack([eye(i, 128).astype(float) for i in range(10)])
+    how = np.random.default_rng(3).normal(0, 0.6, (90, 9))
+    thumbnails = [one.clip(0, 255).astype(np.uint8) for one in parts[0] + np.tensordot(how, parts[1:] - parts[0], 1)]
+    copy = np.asarray(Image.fromarray(thumbnails[7]).point(lambda v: v * 0.8 + 20))
+    thumbnails = [one.tobytes() for one in [*thumbnails, copy]]
+    pairs, least = likeness.near_pairs(thumbnails, np.zeros(91), 0.85)
+    assert pairs.tolist() == [[7, 90]] and 0.9 < least <= likeness.HIGHEST_LEAST
+    monkeypatch.setattr(likeness, "usual", lambda thumbnails, pairs, least: least)
+    assert len(likeness.near_pairs(thumbnails, np.zeros(91), 0.85)[0]) > 3
+
+
+def test_where_half_are_copies_the_cohort_asks_for_nothing_more():
+    thumbnails = [eye(i, 128) for i in range(40)]
+    brighter = [(one * 0.8 + 20).astype(np.uint8) for one in thumbnails]
+    pairs, least = likeness.near_pairs([one.tobytes() for one in thumbnails + brighter], np.zeros(80), 0.85)
+    assert least == 0.85 and pairs.tolist() == [[i, i + 40] for i in range(40)]
+
+
 def test_a_chain_of_gradual_changes_is_no_group():
     steps = [np.asarray(Image.fromarray((eye(0) * (1 - t) + eye(1) * t).astype(np.uint8)).resize((128, 128)))
              for t in np.linspace(0, 1, 9)]
     thumbnails = [one.tobytes() for one in steps]
-    pairs = likeness.near_pairs(thumbnails, np.zeros(len(steps)), 0.85)
-    group = likeness.groups(thumbnails, pairs, 0.85)
+    pairs, least = likeness.near_pairs(thumbnails, np.zeros(len(steps)), 0.85)
+    group = likeness.groups(thumbnails, pairs, least)
     assert {(0, 1), (7, 8)} <= set(map(tuple, pairs.tolist())) and group[0] != group[8]
 
 

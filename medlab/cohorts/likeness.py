@@ -16,6 +16,9 @@ CROPS = (0.0, 0.025, 0.05)  # share cut off each side of a picture before it loo
 HIGHEST = 12  # cycles per picture of the spectrum that finds candidates
 LEAST_COSINE, MOST = 0.5, 4  # of a candidate: likeness of the spectra; the best so many of each picture and crop
 LEAST_PEAK = 8.5  # of a candidate: height of the peak of the phase correlation, in standard deviations
+LEAST_COARSE = 0.88  # of a candidate: correlation at half the resolution (copies reach 0.91)
+STEPS = 10, 5  # of the registration, at half and at full resolution
+HIGHEST_LEAST, FEW = 0.97, 20  # what a cohort of look-alikes can ask for; pairs that say nothing of a cohort
 TILE, LEAST_TILES = 16, 8  # pixels of the parts that are correlated; so many must hold detail
 
 
@@ -38,8 +41,8 @@ def detail(pictures, blur: float = 4.0, fine: float = 0.7) -> np.ndarray:
     return found / (np.sqrt(gaussian_filter(found * found, (0, blur, blur))) + 6)  # noise of 6 grey levels is no detail
 
 
-def near_pairs(thumbnails: list, same: np.ndarray, least: float) -> np.ndarray:
-    """Pairs of pictures that are copies of each other.
+def near_pairs(thumbnails: list, same: np.ndarray, least: float) -> tuple[np.ndarray, float]:
+    """Pairs of pictures that are copies of each other, and how alike they had to be in this cohort.
 
     Parameters
     ----------
@@ -49,12 +52,38 @@ def near_pairs(thumbnails: list, same: np.ndarray, least: float) -> np.ndarray:
 
     Returns
     -------
-    (m, 2) int, first < second
+    (m, 2) int, first < second; and ``least`` or more, where already the look-alikes of the cohort (`usual`) reach it
     """
     pairs = candidates(partial(_pictures, thumbnails), len(thumbnails))
     pairs = pairs[same[pairs[:, 0]] == same[pairs[:, 1]]]
-    parts = np.array_split(pairs, 1 + len(pairs) // 128)
-    return np.concatenate([part[alike(thumbnails, part) >= least] for part in parts])
+    if len(thumbnails) > ALL_PAIRS:
+        least = usual(thumbnails, pairs, least)
+    parts = np.array_split(pairs, 1 + len(pairs) // 512)
+    return np.concatenate([part[alike(thumbnails, part) >= least] for part in parts]), least
+
+
+def usual(thumbnails: list, pairs: np.ndarray, least: float, n: int = 96, spreads: float = 5.0) -> float:
+    """Likeness that look-alikes of a cohort stay below: their median and so many spreads, by Fisher's z.
+
+    Parameters
+    ----------
+    thumbnails, least : as in `near_pairs`, pairs : of `candidates`, the look-alikes
+    n : pictures, at random, whose pairs are registered for it; the best pair of each is left out, it may be a copy
+
+    Returns
+    -------
+    float
+        ``least`` to `HIGHEST_LEAST`; ``least`` where fewer than `FEW` pairs are left.
+    """
+    chosen = np.random.default_rng(0).permutation(np.unique(pairs[:, 0]))[:n]
+    pairs = pairs[np.isin(pairs[:, 0], chosen)]
+    value = alike(thumbnails, pairs, least_coarse=0)
+    order = np.lexsort((-value, pairs[:, 0]))
+    others = value[order][1:][np.diff(pairs[order, 0]) == 0]
+    if len(others) < FEW:
+        return least
+    low, middle = np.quantile(np.arctanh(others.clip(0, 0.999)), (0.16, 0.5))
+    return max(least, min(float(np.tanh(middle + spreads * (middle - low))), HIGHEST_LEAST))
 
 
 def groups(thumbnails: list, pairs: np.ndarray, least: float) -> np.ndarray:
@@ -88,7 +117,7 @@ def _pictures(thumbnails, rows):
     return np.stack([np.frombuffer(thumbnails[row], np.uint8) for row in rows]).reshape(-1, SIDE, SIDE)
 
 
-def alike(thumbnails: list, pairs: np.ndarray) -> np.ndarray:
+def alike(thumbnails: list, pairs: np.ndarray, least_coarse: float = LEAST_COARSE) -> np.ndarray:
     """`likeness` of some pairs (m, 2) of rows; -1 where already the phase correlation speaks against a copy."""
     found = np.full(len(pairs), -1.0)
     if not len(pairs):
@@ -100,7 +129,9 @@ def alike(thumbnails: list, pairs: np.ndarray) -> np.ndarray:
     peak, *start = _best_scale(small, first, second, peak, mirror, shift)
     sure = np.flatnonzero(peak >= LEAST_PEAK)
     for part in np.array_split(sure, 1 + len(sure) // 32) if len(sure) else ():
-        found[part] = likeness(these[first[part]], these[second[part]], *(values[part] for values in start))
+        one, two = first[part], second[part]
+        found[part] = likeness((these[one], these[two]), (small[0][one], small[0][two]),
+                               *(values[part] for values in start), least_coarse)
     return found
 
 
@@ -201,44 +232,49 @@ def _phase(first, second, farthest=0.12):
     return near.max(axis=1) / np.maximum(surface.std(axis=(1, 2)), 1e-9), shift * 2 / side
 
 
-def likeness(first, second, mirror, matrix) -> np.ndarray:
+def likeness(pictures, details, mirror, matrix, least_coarse=LEAST_COARSE) -> np.ndarray:
     """How far the detail of two pictures agrees in nearly every part, after an affine registration.
 
     Parameters
     ----------
-    first, second : (n, SIDE, SIDE) uint8
+    pictures : first and second, (n, SIDE, SIDE) uint8 each
+    details : `detail` of both at half the resolution
     mirror : which of `_mirrors` of the second is meant
     matrix : (n, 3, 3), where the registration starts, from places of the first to places of the second
+    least_coarse : correlation at half the resolution below which a pair is given up
 
     Returns
     -------
     (n,) of -1 to 1: the correlation that four of five parts reach; -1 where too few parts hold detail or the
     registration runs away. Copies reach about 0.8, different pictures of the same organ at most about 0.5.
     """
-    second = np.stack(_mirrors(second))[mirror, np.arange(len(first))]
-    matrix = _aligned(detail(_halved(first)), detail(_halved(second)), matrix, 14)
-    one, two = detail(first), detail(second)
-    matrix = _aligned(one, two, matrix, 5)
-    values, inside = _sampled(two, matrix)
-    found = _tiles(one, values.reshape(one.shape), inside.reshape(one.shape))
+    one, two = details[0], np.stack(_mirrors(details[1]))[mirror, np.arange(len(mirror))]
+    matrix = _aligned(one, two, matrix, STEPS[0])
+    found = _tiles(one, *_sampled(two, matrix), TILE // 2)
+    near = np.flatnonzero(found >= least_coarse)
+    found[found < least_coarse] = -1
+    if len(near):
+        one, two = detail(pictures[0][near]), detail(np.stack(_mirrors(pictures[1]))[mirror[near], near])
+        matrix[near] = _aligned(one, two, matrix[near], STEPS[1])
+        found[near] = _tiles(one, *_sampled(two, matrix[near]), TILE)
     area = np.linalg.det(matrix[:, :2, :2])
     return np.where((area > 0.6) & (area < 1.6), found, -1)
 
 
-def _tiles(one, two, inside):
-    """Correlation that four of five tiles with detail reach, (n,)."""
-    n, side = len(one), one.shape[1] // TILE
+def _tiles(one, values, inside, tile):
+    """Correlation that four of five tiles with detail reach, (n,); values, inside : of `_sampled`."""
+    n, side = len(one), one.shape[1] // tile
 
     def parts(values):
-        return values.reshape(n, side, TILE, side, TILE).swapaxes(2, 3).reshape(n, side * side, -1)
+        return values.reshape(n, side, tile, side, tile).swapaxes(2, 3).reshape(n, side * side, -1)
 
     here = parts(inside.astype(np.float32))
     count = here.sum(axis=2)
     one, two = ((x - (x * here).sum(axis=2, keepdims=True) / np.maximum(count, 1)[..., None]) * here
-                for x in (parts(one), parts(two)))
+                for x in (parts(one), parts(values)))
     power = [(x * x).sum(axis=2) for x in (one, two)]
     correlation = (one * two).sum(axis=2) / np.sqrt(power[0] * power[1] + 1e-9)
-    counted = (count > 0.6 * TILE**2) & (np.maximum(*power) > 0.05 * count)
+    counted = (count > 0.6 * tile**2) & (np.maximum(*power) > 0.05 * count)
     return np.array([np.quantile(c[k], 0.2) if k.sum() >= LEAST_TILES else -1.0
                      for c, k in zip(correlation, counted, strict=True)])
 
@@ -258,8 +294,8 @@ def _sampled(pictures, matrix):
     y, x = (at - low).swapaxes(0, 1)
     inside = ((low >= 0) & (low < side - 1)).all(axis=1)
     row, column = np.clip(low, 0, side - 2).astype(int).swapaxes(0, 1)
-    flat, start = pictures.reshape(n, -1), row * side + column
-    corner = [np.take_along_axis(flat, start + step, axis=1) for step in (0, 1, side, side + 1)]
+    flat, start = pictures.ravel(), row * side + column + np.arange(n)[:, None] * side**2
+    corner = [flat.take(start + step) for step in (0, 1, side, side + 1)]
     values = (1 - y) * ((1 - x) * corner[0] + x * corner[1]) + y * ((1 - x) * corner[2] + x * corner[3])
     return values * inside, inside
 

@@ -91,7 +91,7 @@ def _near_groups(images, least):
         least = max(least, LEAST_SMALL)
     depth = pd.to_numeric(images["depth"]).fillna(0).to_numpy()
     thumbnails = images["thumbnail"].tolist()
-    return likeness.groups(thumbnails, likeness.near_pairs(thumbnails, depth, least), least)
+    return likeness.groups(thumbnails, *likeness.near_pairs(thumbnails, depth, least))
 
 
 def label_conflicts(dataset, found) -> pd.DataFrame:

@@ -11,14 +11,16 @@ from scipy import ndimage
 
 from medlab.imaging.dicom import Image
 
-SMALLEST, BITE, FIELD = 2000.0, 1300.0, 360.0  # mm2 of a lung and of a nodule in a slice, mm of a slice side to side
+SMALLEST, FIELD = 2000.0, 360.0  # mm2 of a lung in a slice, mm of a slice side to side
+BITE, DEEP = 1300.0, 25.0  # mm2 of a nodule of 40 mm, and how far below the chest wall its middle lies
 
 
 def lungs(volume, spacing_mm=None) -> np.ndarray:
     """Bool lungs with the vessels and nodules in them: air in the body by Otsu, in each slice filled up to its hull.
 
     A nodule on the pleura is a bite out of the air, as dense as the wall: what is missing to the convex hull of a lung
-    is taken in where it is no larger than a nodule of 40 mm. The heart is larger and stays out.
+    is taken in where it is no larger than a nodule of 40 mm and lies at the chest wall, that is at the hull of both
+    lungs. Heart and great vessels stay out.
 
     Parameters
     ----------
@@ -44,10 +46,16 @@ def lungs(volume, spacing_mm=None) -> np.ndarray:
         groups, _ = ndimage.label(part)
         outside = np.unique(np.r_[groups[0], groups[-1], groups[:, 0], groups[:, -1]])
         groups, _ = ndimage.label(ndimage.binary_opening(part & ~np.isin(groups, outside)))
+        size = np.bincount(groups.ravel()) * np.prod(pixel)
+        large = size[1:] >= SMALLEST  # the airways are smaller
+        if not large.any():
+            continue
+        both = convex_hull_image(np.isin(groups, 1 + np.flatnonzero(large)))
+        below = ndimage.distance_transform_edt(np.pad(both, 1), pixel)[1:-1, 1:-1]
         for k, box in enumerate(ndimage.find_objects(groups), 1):
-            one = groups[box] == k
-            if one.sum() * np.prod(pixel) >= SMALLEST:  # the airways are smaller
-                lung[box] |= _filled(one, convex_hull_image(one), BITE / np.prod(pixel))
+            if large[k - 1]:
+                one = groups[box] == k
+                lung[box] |= _filled(one, convex_hull_image(one), below[box], BITE / np.prod(pixel))
     return found
 
 
@@ -85,12 +93,16 @@ def lost(image, region, mask) -> float:
     return float(1 - _inside(image, region)[marked].mean()) if marked.any() else np.nan
 
 
-def _filled(one, hull, most):
-    """A lung in a slice with its holes, and with the parts of its hull of at most so many pixels."""
+def _filled(one, hull, below, most):
+    """A lung in a slice with its holes, and with those parts of its hull that a nodule on the chest wall can be.
+
+    below : mm to the chest wall; most : pixels
+    """
     solid = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(one, 8), iterations=5))[8:-8, 8:-8]
     parts, n = ndimage.label(hull & ~solid)
-    small = np.flatnonzero(ndimage.sum_labels(hull, parts, np.arange(n + 1)) <= most)
-    return solid | (np.isin(parts, small[small > 0]))
+    names = np.arange(1, n + 1)
+    size, deep = ndimage.sum_labels(hull, parts, names), ndimage.mean(below, parts, names) if n else np.zeros(0)
+    return solid | np.isin(parts, names[(size <= most) & (deep <= DEEP)])
 
 
 def cut(image, region, margin=2) -> tuple[Image, tuple[slice, slice] | None]:
