@@ -56,7 +56,7 @@ class Place:
     def page(self, name, number):
         """The text of a page, folded sections included."""
         text = next((self.reports / name).glob(f"{number}_*.html")).read_text()
-        text = re.sub(r"<style.*?</style>", " ", text, flags=re.S)
+        text = re.sub(r"<style.*?</style>|</?span[^>]*>", lambda m: " " * m[0].startswith("<style"), text, flags=re.S)
         return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", text)))
 
     def facts(self, name, file="dataset.json"):
