@@ -59,6 +59,9 @@ def test_a_survival_answer_without_a_model_and_with_one():
     assert sentences[0].startswith("48 test patients, 1 event: the C of the fused model is 0.72 (0.62 to 0.82)")
     assert "The fused model beats the clinical model: difference +0.07 (+0.01 to +0.12)." in sentences
     assert numbers[0]["ceiling"] == [["true hazard", 0.75]] and numbers[2]["beside"] == [["Kaplan-Meier", 0.17]]
+    alone = {"n_patients": 30, "models": {"fused": {"c_harrell": 0.6, "c_harrell_low": 0.5, "c_harrell_high": 0.7}}}
+    assert of_survival.of(result | {"without_copies": alone})[2] == [
+        "Without the copies, on 30 patients, the C of the fused model is 0.60 (0.50 to 0.70): report this number."]
     none = of_survival.of(result | {"models": {"kaplan_meier": {}}})
     assert "too few events" in none[0][0] and none[1][0]["value"] is None
 

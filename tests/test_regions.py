@@ -43,7 +43,8 @@ def test_what_bulges_from_the_mediastinum_stays_out():
     body = np.hypot(x / 165, y / 120) < 1
     air = (np.hypot((x - 70) / 55, y / 85) < 1) | (np.hypot((x + 70) / 55, y / 85) < 1)
     inner, outer = (np.hypot(x - at, y) < 15 for at in (22, -120))
-    hu = np.where(air & ~inner & ~outer, -850, np.where(body, 40, -1000)) + np.random.default_rng(0).normal(0, 20, x.shape)
+    hu = np.where(air & ~inner & ~outer, -850, np.where(body, 40, -1000))
+    hu = hu + np.random.default_rng(0).normal(0, 20, x.shape)
     image = dicom.Image(hu[None, ..., None], (5.0, 1.4, 1.4), None, "CT", "HU")
     assert regions.lost(image, "lungs", (inner & air)[None]) > 0.8  # its corners are closed
     assert regions.lost(image, "lungs", (outer & air)[None]) < 0.1

@@ -18,7 +18,8 @@ def of_dataset(about: dict, tables: dict, counts: dict) -> tuple[list, list, lis
     what = keys.counted(about["n_images"], "image") if about["n_images"] else keys.counted(rows, "row")
     size = f"{what} of {keys.counted(patients, 'patient') if patients else 'an unknown number of patients'}"
     classes = ": " + ", ".join(f"{n} {name}" for name, n in counts.items()) if counts else ""
-    sentences = [f"{size}{classes}; {keys.counted(about['n_problems'], 'image')} cannot be used."]
+    unusable = f"; {keys.counted(about['n_problems'], 'image')} cannot be used" if about["n_images"] else ""
+    sentences = [f"{size}{classes}{unusable}."]
     numbers = [keys.number("patients" if patients else "images", patients or about["n_images"], n=what)]
     survival = about["survival"]
     if survival:

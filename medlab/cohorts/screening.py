@@ -174,8 +174,8 @@ def groups_in_words(counted: dict, n_identical: int = 0) -> list[str]:
     said = [f"Groups of copies: {', '.join(kinds)}; across "
             + ", ".join(f"{name} {n}" for name, n in across.items()) + "."]
     found = keys.counted(leaks, "group lies", "groups lie") if leaks else ""
-    return said + [f"A leak: {found} in more than one split of the source, {n_identical} of them with identical images "
-                   "on both sides."] * bool(leaks)
+    identical = f", {n_identical} of them with identical images on both sides" if images else ""
+    return said + [f"A leak: {found} in more than one split of the source{identical}."] * bool(leaks)
 
 
 def groups_to_see(cohort: pd.DataFrame, most: int = 10) -> list[pd.DataFrame]:

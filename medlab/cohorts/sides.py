@@ -96,11 +96,10 @@ def describe(leaks: pd.DataFrame, most: int = 5) -> str:
 
 
 def _counted(leaks, alike):
-    """How many patients, groups of images and groups of copied rows; patients and images also where there are none."""
+    """How many patients, groups of images and groups of copied rows, of the kinds that there are."""
     n = leaks["kind"].value_counts()
-    rows = f" and {keys.counted(n['row'], 'group')} of equal rows" if "row" in n else ""
-    images = f"{keys.counted(n.get('image', 0), 'group')} of {alike} images"
-    return f"{keys.counted(n.get('patient', 0), 'patient')} and {images}{rows}"
+    kinds = {"patient": ("patient", ""), "image": ("group", f" of {alike} images"), "row": ("group", " of equal rows")}
+    return " and ".join(f"{keys.counted(n[kind], one)}{of}" for kind, (one, of) in kinds.items() if kind in n)
 
 
 def copied(table: pd.DataFrame, part: str = "test") -> np.ndarray:

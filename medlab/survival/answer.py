@@ -50,7 +50,11 @@ def _difference(one):
 
 
 def _warnings(result):
-    said = list(result["notes"])
+    said, alone = list(result["notes"]), result.get("without_copies") or {"models": {}}
+    if result["main"] in alone["models"]:
+        c = keys.written(*(alone["models"][result["main"]].get(f"c_harrell{end}") for end in ("", "_low", "_high")))
+        said.append(f"Without the copies, on {keys.counted(alone['n_patients'], 'patient')}, the C of the "
+                    f"{result['main'].replace('_', ' ')} model is {c}: report this number.")
     if result["part"] != "test":
         said.append("Validation part, on which choices were made: these numbers flatter.")
     if (result.get("test_openings") or 0) > 1:
