@@ -50,12 +50,11 @@ def lungs(volume, spacing_mm=None) -> np.ndarray:
         large = size[1:] >= SMALLEST  # the airways are smaller
         if not large.any():
             continue
-        both = convex_hull_image(np.isin(groups, 1 + np.flatnonzero(large)))
-        below = ndimage.distance_transform_edt(np.pad(both, 1), pixel)[1:-1, 1:-1]
+        wall = _hull(np.isin(groups, 1 + np.flatnonzero(large)), pixel)
         for k, box in enumerate(ndimage.find_objects(groups), 1):
             if large[k - 1]:
-                one = groups[box] == k
-                lung[box] |= _filled(one, convex_hull_image(one), below[box], BITE / np.prod(pixel))
+                one, corner = groups[box] == k, [side.start for side in box]
+                lung[box] |= _filled(one, convex_hull_image(one), corner, wall, pixel)
     return found
 
 
@@ -93,16 +92,27 @@ def lost(image, region, mask) -> float:
     return float(1 - _inside(image, region)[marked].mean()) if marked.any() else np.nan
 
 
-def _filled(one, hull, below, most):
+def _hull(part, pixel):
+    """Sides of the convex hull of a part of a slice, (n, 3): the normal and how far it is from the origin, in mm."""
+    from scipy.spatial import ConvexHull
+
+    rows = np.flatnonzero(part.any(axis=1))
+    ends = [part[rows].argmax(axis=1), part.shape[1] - 1 - part[rows, ::-1].argmax(axis=1)]
+    return ConvexHull(np.column_stack([np.tile(rows, 2), np.concatenate(ends)]) * np.asarray(pixel)).equations
+
+
+def _filled(one, hull, corner, wall, pixel):
     """A lung in a slice with its holes, and with those parts of its hull that a nodule on the chest wall can be.
 
-    below : mm to the chest wall; most : pixels
+    corner : place of its box in the slice; wall : `_hull` of both lungs
     """
     solid = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(one, 8), iterations=5))[8:-8, 8:-8]
     parts, n = ndimage.label(hull & ~solid)
-    names = np.arange(1, n + 1)
-    size, deep = ndimage.sum_labels(hull, parts, names), ndimage.mean(below, parts, names) if n else np.zeros(0)
-    return solid | np.isin(parts, names[(size <= most) & (deep <= DEEP)])
+    names = np.flatnonzero(ndimage.sum_labels(hull, parts, np.arange(n + 1)) <= BITE / np.prod(pixel))
+    names = names[names > 0]
+    middle = (np.reshape(ndimage.center_of_mass(hull, parts, names), (-1, 2)) + corner) * np.asarray(pixel)
+    deep = -(middle @ wall[:, :2].T + wall[:, 2]).max(axis=1)
+    return solid | np.isin(parts, names[deep <= DEEP])
 
 
 def cut(image, region, margin=2) -> tuple[Image, tuple[slice, slice] | None]:
