@@ -5,7 +5,9 @@ detail, seen against the spread of the whole cohort; it is a copy where after re
 one picture correlates with the same part of the other.
 """
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -59,7 +61,9 @@ def near_pairs(thumbnails: list, same: np.ndarray, least: float) -> tuple[np.nda
     if len(thumbnails) > ALL_PAIRS:
         least = usual(thumbnails, pairs, least)
     parts = np.array_split(pairs, 1 + len(pairs) // 512)
-    return np.concatenate([part[alike(thumbnails, part) >= least] for part in parts]), least
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        values = list(pool.map(partial(alike, thumbnails), parts))
+    return pairs[np.concatenate(values) >= least], least
 
 
 def usual(thumbnails: list, pairs: np.ndarray, least: float, n: int = 96, spreads: float = 5.0) -> float:
