@@ -1,5 +1,6 @@
 """What the benchmarks of kills, full disks and runs at once share: a tiny run, and when two runs are equal."""
 
+import gzip
 import io
 import json
 import os
@@ -24,7 +25,8 @@ TINY = ("epochs: 2\nnetwork: simple\nsanity_gate: false\nimage_size: 48\nn_boots
         "forest_trees: 10\nsegmentation_epochs: 2\nsegmentation_depth: 2\nsegmentation_bootstrap: 100\n"
         "detection_epochs: 2\ndetection_depth: 1\ndetection_width: 8\ndetection_bootstrap: 100\nanalysis_stability: 5\n"
         "analysis_sample: 4\ncompare_bootstrap: 100\ngallery_size: 2\nn_worst: 3\n")
-TIMES = {"seconds", "images_per_second", "resumed", "time", "finished", "started"}  # what differs in every execution
+# what differs in every execution
+TIMES = {"seconds", "images_per_second", "images per second", "resumed", "time", "finished", "started"}
 
 
 def environment(base):
@@ -110,8 +112,15 @@ def content(path):
             file.visititems(lambda name, item: found.update({name: item[()]}) if hasattr(item, "shape") else None)
             return found
     readers = {".npy": np.load, ".parquet": pd.read_parquet, ".csv": pd.read_csv, ".xlsx": pd.read_excel,
-               ".json": lambda p: json.loads(p.read_text())}
+               ".json": lambda p: json.loads(p.read_text()), ".zip": members}
     return _timeless(readers[path.suffix](path))
+
+
+def members(path):
+    """Unpacked bytes of each file of an archive."""
+    with zipfile.ZipFile(path) as archive:
+        found = {name: archive.read(name) for name in archive.namelist()}
+    return {name: gzip.decompress(text) if name.endswith(".gz") else text for name, text in found.items()}
 
 
 def _timeless(value):
