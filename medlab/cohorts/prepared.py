@@ -4,6 +4,8 @@ They hold nothing fitted but their shape, which the training part decides: folds
 agree on it.
 """
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +113,8 @@ def write(dataset: datasets.Dataset, rows: pd.DataFrame, how: dict, folder: Path
     """
     from tqdm import tqdm
 
-    made = arrays.in_order(lambda row: prepare(dataset, row, **how), (row for _, row in rows.iterrows()))
+    alone = replace(dataset, cohort=None, boxes=None, truth=None)  # each process gets it: no tables
+    made = arrays.by_processes(partial(prepare, alone, **how), (row for _, row in rows.iterrows()), least=200)
     places = []
 
     def pixels():

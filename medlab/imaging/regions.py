@@ -43,14 +43,14 @@ def lungs(volume, spacing_mm=None) -> np.ndarray:
         return found
     pixel = spacing_mm[1:] if spacing_mm else [FIELD / volume.shape[2]] * 2
     for part, lung in zip(volume < threshold_otsu(volume), found, strict=True):
-        groups, _ = ndimage.label(part)
-        outside = np.unique(np.r_[groups[0], groups[-1], groups[:, 0], groups[:, -1]])
-        groups, _ = ndimage.label(ndimage.binary_opening(part & ~np.isin(groups, outside)))
+        groups, n = ndimage.label(part)
+        edge = np.concatenate([groups[0], groups[-1], groups[:, 0], groups[:, -1]])
+        groups, n = ndimage.label(ndimage.binary_opening(part & ~_of(groups, n, edge)))
         size = np.bincount(groups.ravel()) * np.prod(pixel)
         large = size[1:] >= SMALLEST  # the airways are smaller
         if not large.any():
             continue
-        wall = _hull(np.isin(groups, 1 + np.flatnonzero(large)), pixel)
+        wall = _hull(_of(groups, n, 1 + np.flatnonzero(large)), pixel)
         for k, box in enumerate(ndimage.find_objects(groups), 1):
             if large[k - 1]:
                 one, corner = groups[box] == k, [side.start for side in box]
@@ -106,13 +106,26 @@ def _filled(one, hull, corner, wall, pixel):
 
     corner : place of its box in the slice; wall : `_hull` of both lungs
     """
-    solid = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(one, 8), iterations=5))[8:-8, 8:-8]
+    solid = ndimage.binary_fill_holes(_closed(np.pad(one, 8), 5))[8:-8, 8:-8]
     parts, n = ndimage.label(hull & ~solid)
-    names = np.flatnonzero(ndimage.sum_labels(hull, parts, np.arange(n + 1)) <= BITE / np.prod(pixel))
+    names = np.flatnonzero(np.bincount(parts.ravel()) <= BITE / np.prod(pixel))
     names = names[names > 0]
     middle = (np.reshape(ndimage.center_of_mass(hull, parts, names), (-1, 2)) + corner) * np.asarray(pixel)
     deep = -(middle @ wall[:, :2].T + wall[:, 2]).max(axis=1)
-    return solid | np.isin(parts, names[deep <= DEEP])
+    return solid | _of(parts, n, names[deep <= DEEP])
+
+
+def _closed(part, reach):
+    """Morphological closing by a diamond: so many dilations by a cross, then as many erosions, by distances."""
+    grown = ndimage.distance_transform_cdt(~part, "taxicab") <= reach
+    return ndimage.distance_transform_cdt(grown, "taxicab") > reach
+
+
+def _of(groups, n, names):
+    """Where an image of n labelled groups holds one of some names."""
+    wanted = np.zeros(n + 1, bool)
+    wanted[names] = True
+    return wanted[groups]
 
 
 def cut(image, region, margin=2) -> tuple[Image, tuple[slice, slice] | None]:

@@ -174,6 +174,22 @@ def phases(model, epochs, book) -> Iterator:
             yield begin, end, frozen
 
 
+def settle(model, batches) -> None:
+    """Make the state of the losses and metrics of a compiled network by one batch: without it Keras makes them in the
+    first step, and has to trace that twice (seconds).
+
+    Parameters
+    ----------
+    batches : tf.data.Dataset
+        Of (x, y, weights); nothing is learnt from it.
+    """
+    x, y, weights = keras.utils.unpack_x_y_sample_weight(next(iter(batches.take(1))))
+    found = model(x)
+    model.compute_loss(x, y, found, weights)
+    model.compute_metrics(x, y, found, weights)
+    model.reset_metrics()
+
+
 def undecayed(model) -> list:
     """Names of the weights that AdamW must not decay: the biases of a network with risks are levels of hazards."""
     return [] if main_output(model) == "label" else ["bias"]
