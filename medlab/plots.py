@@ -294,3 +294,27 @@ def shares(table, ax=None, colours=None, xlabel="share of images") -> plt.Axes:
     ax.set(xlabel=xlabel, xlim=(0, 1))
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=min(6, max(1, table.shape[1])))
     return ax
+
+
+def net_benefit(lines, band=None, style=None, ax=None) -> plt.Axes:
+    """Decision curve: net benefit over the probability from which one would act.
+
+    Parameters
+    ----------
+    lines : DataFrame with ``threshold`` and a column per model; ``all`` and ``none`` are the two rules without one
+    band : DataFrame with ``threshold``, ``low``, ``high``: interval of the first model
+    style : callable from the name of a model to colour and dashes
+    """
+    ax = axes(ax, figsize=(7.2, 3.8))
+    models = [name for name in lines if name not in ("threshold", "all", "none")]
+    for place, name in enumerate(models):
+        drawn = style(name) if style else {"color": COLOURS[place % len(COLOURS)], "lw": 1.7}
+        ax.plot(lines["threshold"], lines[name], label=name.replace("_", " "), **drawn)
+        if band is not None and not place:
+            ax.fill_between(band["threshold"], band["low"], band["high"], color=drawn["color"], alpha=0.15, lw=0)
+    ax.plot(lines["threshold"], lines["all"], color=COLOURS[6], ls="--", lw=1.2, label="act on everybody")
+    ax.plot(lines["threshold"], lines["none"], color="k", lw=0.8, label="act on nobody")
+    top = np.nanmax([lines[[*models, "all", "none"]].max().max(), *([] if band is None else [band["high"].max()])])
+    ax.set(xlabel="probability from which one would act", ylabel="net benefit", ylim=(-0.25 * top, 1.1 * top))
+    ax.legend(loc="upper right")
+    return ax

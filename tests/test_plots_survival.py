@@ -78,13 +78,9 @@ def test_calibration_has_a_panel_per_horizon_and_the_points_of_the_groups():
     assert list(axs[1].containers[0].lines[0].get_ydata()) == [0.3, 0.7]
 
 
-def test_d_calibration_and_decision_curve():
+def test_d_calibration():
     ax = figures.d_calibration(np.full(10, 0.1))
     assert [bar.get_height() for bar in ax.patches] == pytest.approx([0.1] * 10)
-    table = pd.DataFrame({"threshold": [0.1, 0.5], "fused": [0.3, 0.1], "all": [0.3, -2.0], "none": [0.0, 0.0]})
-    ax = figures.net_benefit(table)
-    assert {line.get_label() for line in ax.get_lines()} == {"fused", "act on everybody", "act on nobody"}
-    assert ax.get_ylim()[0] > -0.2, "the useless part of a rule does not squash the rest"
 
 
 def test_patients_marks_what_happened_on_the_predicted_curve_also_without_images():

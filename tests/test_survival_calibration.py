@@ -156,13 +156,3 @@ def test_clear_messages_and_speed():
     start = time.process_time()
     calibration.calibration(days, event, probability(risk, 700), 700, n_bootstrap=200)
     assert time.process_time() - start < 5
-
-
-def test_curves_of_several_models_stand_side_by_side():
-    time, event = np.array([100.0, 200, 300, 900, 900, 900]), np.array([True, True, False, False, False, False])
-    one = calibration.net_benefit(time, event, np.array([0.9, 0.8, 0.5, 0.2, 0.1, 0.1]), 365)
-    table = calibration.side_by_side({"clinical": one, "fused": one * 0})
-    assert list(table) == ["threshold", "clinical", "fused", "all", "none"] and table["all"].equals(one["all"])
-    assert calibration.side_by_side({}).empty
-    assert "clinical: above both rules" in calibration.use_in_words(table, "clinical")
-    assert "fused: above both rules (by over 0.005) at 0 of" in calibration.use_in_words(table, "fused")

@@ -3,11 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from medlab.statistics import metrics
+from medlab.statistics import decisions, metrics
 from medlab.statistics.intervals import percentiles, weights
 from medlab.survival import hazards
 
-THRESHOLDS = np.arange(0.02, 0.96, 0.02)  # of a decision curve
 SMALLEST = 1e-9  # probabilities are kept this far from 0 and 1 before a logarithm
 BLOCK = 2_000_000  # numbers held at a time while resampling
 
@@ -205,26 +204,20 @@ def d_calibration(time, event, grid, S, n_bins=10) -> dict:
     return {"statistic": float(statistic), "p": float(chi2.sf(statistic, n_bins - 1)), "shares": shares}
 
 
-def net_benefit(time, event, p, horizon, thresholds=THRESHOLDS) -> pd.DataFrame:
-    """Decision curve: net benefit of treating those whose predicted probability exceeds a threshold.
-
-    Vickers et al., BMC Med Inform Decis Mak 2008;8:53 with censoring: the events by the horizon among the treated come
-    out of their Kaplan-Meier curve. In units of true positives per patient; none is 0.
+def net_benefit(time, event, p, horizon, thresholds=decisions.THRESHOLDS) -> pd.DataFrame:
+    """Decision curve (`decisions.curve`) of probabilities of the event by the horizon, with censoring: the events among
+    those acted on come out of their Kaplan-Meier curve (Vickers et al., BMC Med Inform Decis Mak 2008;8:53).
 
     Returns
     -------
-    DataFrame: threshold, model, all, none, treated (share). NaN where the treated are not followed to the horizon.
+    DataFrame of `decisions.curve`; NaN where those acted on are not followed to the horizon.
     """
     time, event, p = _checked(time, event, p, horizon)
-    rows, everyone = [], float(_observed(time, event, horizon)[0])
-    for threshold in np.asarray(thresholds, float):
-        if not 0 <= threshold < 1:
-            raise ValueError(f"threshold {threshold:g}: a probability from 0 to below 1 is expected")
-        treated, odds = p > threshold, threshold / (1 - threshold)
-        rate = float(hazards.kaplan_meier(time[treated], event[treated], [horizon])[0, 0]) if treated.any() else 1.0
-        model = treated.mean() * ((1 - rate) - rate * odds)
-        rows.append((threshold, model, everyone - (1 - everyone) * odds, 0.0, treated.mean()))
-    return pd.DataFrame(rows, columns=["threshold", "model", "all", "none", "treated"])
+
+    def rate(chosen, w):
+        return 1 - hazards.kaplan_meier(time[chosen], event[chosen], [horizon], w[:, chosen])[:, 0]
+
+    return decisions.curve(p, rate, thresholds=thresholds)
 
 
 def table(calibrated: dict) -> pd.DataFrame:
@@ -264,30 +257,3 @@ def level_in_words(calibrated: dict, horizon: float) -> str:
         said.append(f"{name.replace('_', ' ')} predicts {found} by {horizon:.0f} days: {one['predicted']:.1%} against "
                     f"{one['observed']:.1%} ({one['observed_low']:.1%} to {one['observed_high']:.1%}) observed.")
     return "\n".join(said)
-
-
-def side_by_side(decided: dict) -> pd.DataFrame:
-    """Decision curves of several models in one table: threshold, a column per model, all, none; empty for none.
-
-    Parameters
-    ----------
-    decided : dict model -> `net_benefit` at the same thresholds
-    """
-    if not decided:
-        return pd.DataFrame()
-    first = next(iter(decided.values()))
-    models = {name: one["model"] for name, one in decided.items()}
-    return pd.concat([first["threshold"], pd.DataFrame(models), first[["all", "none"]]], axis=1)
-
-
-def use_in_words(decision, main: str, least=0.005) -> str:
-    """At how many thresholds a model is above both rules without one, by over `least`.
-
-    Parameters
-    ----------
-    decision : of `side_by_side`
-    """
-    useful = decision["threshold"][decision[main] > decision[["all", "none"]].max(axis=1) + least]
-    name = main.replace("_", " ")
-    said = f"{name}: above both rules (by over {least:g}) at {len(useful)} of {len(decision)} thresholds"
-    return said + (f", from {useful.min():.2f} to {useful.max():.2f}." if len(useful) else ".")

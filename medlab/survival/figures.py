@@ -203,26 +203,6 @@ def d_calibration(shares, ax=None) -> plt.Axes:
     return ax
 
 
-def net_benefit(table, ax=None) -> plt.Axes:
-    """Decision curve: net benefit over the risk from which one would act.
-
-    Parameters
-    ----------
-    table : DataFrame with ``threshold`` and a column per model; ``all`` and ``none`` are the two rules without one.
-    """
-    ax = axes(ax, figsize=(7.2, 3.8))
-    lines = [name for name in table if name != "threshold"]
-    for name in lines:
-        style = {"all": {"color": GREY, "ls": "--", "lw": 1.2}, "none": {"color": "#000000", "ls": "-", "lw": 0.8}}
-        names = {"all": "act on everybody", "none": "act on nobody"}
-        ax.plot(table["threshold"], table[name], label=names.get(name, name.replace("_", " ")),
-                **(style.get(name) or line_of(name)))
-    top = np.nanmax(table[lines].to_numpy())
-    ax.set(xlabel="risk from which one would act", ylabel="net benefit", ylim=(-0.25 * top, 1.1 * top))
-    ax.legend(loc="upper right")
-    return ax
-
-
 def patients(pictures, grid_days, curves, texts, time_days, event, reference=None) -> np.ndarray:
     """Predicted survival of single patients beside their image, with what happened to them.
 

@@ -12,12 +12,12 @@ import argparse
 import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
-from scipy.stats import norm
+from scipy.stats import beta, norm
 
 from medlab.comparison import pooled
 from medlab.evaluation import calibration
 from medlab.segmentation import scores as segmentation
-from medlab.statistics import intervals, measures, metrics
+from medlab.statistics import decisions, intervals, measures, metrics
 from medlab.survival import calibration as survival_calibration
 from medlab.survival import scores as survival
 
@@ -140,6 +140,18 @@ def observed_expected(rng, n, times):
     return true.mean() / said.mean(), found["oe_low"], found["oe_high"]
 
 
+def net_benefit(rng, n, threshold, cases, against, per=1):
+    """Calibrated probabilities; truth: mean of what acting on each patient gains, over all there could be."""
+    b = 2 * (1 - cases) / cases
+    p = rng.beta(2, b, n // per).repeat(per)
+    y = (rng.random(len(p)) < p).astype(int)
+    grid = beta.ppf((np.arange(20_000) + 0.5) / 20_000, 2, b)
+    gain = grid - (1 - grid) * threshold / (1 - threshold)
+    truth = (gain * (grid > threshold)).mean() - (gain.mean() if against == "everybody" else 0)
+    found = decisions.curve(p, decisions.share_of(y), np.arange(n // per).repeat(per), [threshold]).iloc[0]
+    return truth, *found[["more_low", "more_high"] if against == "everybody" else ["low", "high"]]
+
+
 def median(rng, n):
     found = intervals.median_interval(rng.lognormal(size=n))
     return 1.0, found["low"], found["high"]
@@ -180,6 +192,11 @@ def situations():
         for times in (1.0, 0.7):
             yield ("observed / predicted events (Kaplan-Meier)", f"hazard times {times:g}", n,
                    lambda r, n=n, t=times: observed_expected(r, n, t))
+    for n, cases in ((48, 0.3), (100, 0.1), (100, 0.3), (300, 0.1), (300, 0.3)):
+        for threshold in (cases / 2, cases, 2 * cases):
+            for against in ("nobody", "everybody"):
+                yield (f"net benefit against {against} (jackknife t or exact)", f"{cases:.0%} cases, threshold {threshold:.0%}",
+                       n, lambda r, n=n, t=threshold, c=cases, a=against: net_benefit(r, n, t, c, a))
     for n in (6, 20, 50):
         yield "median (order statistics)", "lognormal", n, lambda r, n=n: median(r, n)
 
