@@ -16,6 +16,7 @@ import numpy as np
 from medlab import storage
 
 DIGESTS = "digests.json"
+ROOM_BESIDE = 5e7  # bytes that stay free for what else a run writes
 
 
 def require_room(n_bytes, folder, max_memory_gb, what="images.npy") -> None:
@@ -24,9 +25,9 @@ def require_room(n_bytes, folder, max_memory_gb, what="images.npy") -> None:
     if n_bytes > max_memory_gb * 1e9:
         raise ValueError(f"{what} would take {n_bytes / 1e9:.1f} GB, over max_memory {max_memory_gb:g} GB; "
                          "set a smaller image_size or image_depth, or a larger max_memory")
-    if n_bytes * 1.05 + 5e7 > free:
-        raise ValueError(f"{what} would take {n_bytes / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB free; "
-                         "make room, or set a smaller image_size or image_depth")
+    if n_bytes * 1.05 + ROOM_BESIDE > free:
+        raise ValueError(f"{what} would take {n_bytes / 1e6:,.0f} MB and needs {ROOM_BESIDE / 1e6:.0f} MB beside, "
+                         f"{folder} has {free / 1e6:,.0f} MB free; make room, or set a smaller image_size or image_depth")
 
 
 def in_order(function, items, threads=3, ahead=12) -> Iterator:

@@ -195,8 +195,8 @@ def situations():
     for n, cases in ((48, 0.3), (100, 0.1), (100, 0.3), (300, 0.1), (300, 0.3)):
         for threshold in (cases / 2, cases, 2 * cases):
             for against in ("nobody", "everybody"):
-                yield (f"net benefit against {against} (jackknife t or exact)", f"{cases:.0%} cases, threshold {threshold:.0%}",
-                       n, lambda r, n=n, t=threshold, c=cases, a=against: net_benefit(r, n, t, c, a))
+                yield (f"net benefit against {against} (jackknife t or exact)",
+                       f"{cases:.0%} cases, threshold {threshold:.0%}", n, lambda r, n=n, t=threshold, c=cases, a=against: net_benefit(r, n, t, c, a))
     for n in (6, 20, 50):
         yield "median (order statistics)", "lognormal", n, lambda r, n=n: median(r, n)
 
