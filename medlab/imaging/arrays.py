@@ -27,7 +27,8 @@ def require_room(n_bytes, folder, max_memory_gb, what="images.npy") -> None:
                          "set a smaller image_size or image_depth, or a larger max_memory")
     if n_bytes * 1.05 + ROOM_BESIDE > free:
         raise ValueError(f"{what} would take {n_bytes / 1e6:,.0f} MB and needs {ROOM_BESIDE / 1e6:.0f} MB beside, "
-                         f"{folder} has {free / 1e6:,.0f} MB free; make room, or set a smaller image_size or image_depth")
+                         f"{folder} has {free / 1e6:,.0f} MB free; make room, or set a smaller image_size "
+                         "or image_depth")
 
 
 def in_order(function, items, threads=3, ahead=12) -> Iterator:

@@ -196,7 +196,8 @@ def situations():
         for threshold in (cases / 2, cases, 2 * cases):
             for against in ("nobody", "everybody"):
                 yield (f"net benefit against {against} (jackknife t or exact)",
-                       f"{cases:.0%} cases, threshold {threshold:.0%}", n, lambda r, n=n, t=threshold, c=cases, a=against: net_benefit(r, n, t, c, a))
+                       f"{cases:.0%} cases, threshold {threshold:.0%}", n,
+                       lambda r, n=n, t=threshold, c=cases, a=against: net_benefit(r, n, t, c, a))
     for n in (6, 20, 50):
         yield "median (order statistics)", "lognormal", n, lambda r, n=n: median(r, n)
 
