@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from medlab.cohorts import (
+    adequacy,
     annotations,
     cards,
     confounding,
@@ -40,7 +41,7 @@ def check(name: str, most: int = 2000, deep: bool = False) -> list:
     found += _copied_rows(dataset.cohort)
     if "image" in dataset.cohort:
         found += _pictures(dataset, most)
-    return found + _targets(dataset) + _tables(dataset)
+    return found + _targets(dataset) + _sizes(dataset) + _tables(dataset)
 
 
 def _who(dataset):
@@ -146,12 +147,17 @@ def _targets(dataset):
         if not events:
             found.append(("warning", "no event is seen: survival cannot be learnt, notebook 05 is left out; is `event` "
                           "coded the right way round (true = seen)?"))
-        found.append(("note" if events >= 50 else "warning", f"{events} events carry about {max(events // 10, 1)} "
-                      "covariates in a Cox model (ten events each)"))
     marked = dataset.boxes is not None or "mask" in cohort
     if not found and not marked:
         found.append(("warning", "no target: no label, no time_days and event, no masks and no boxes"))
     return found
+
+
+def _sizes(dataset):
+    """Patients needed for a regression model and its validation, beside those there are."""
+    table, persons = adequacy.table(dataset), dataset.cohort.drop_duplicates("patient_id")
+    said = adequacy.in_words(table, max(1, adequacy.parameters(persons, datasets.covariates(dataset))))
+    return [("ok" if text.startswith("Large") else "note", text) for text in said]
 
 
 def _width(what, half):
