@@ -7,11 +7,10 @@
 
 The notebooks run in this one process, cell by cell, so that TensorFlow is imported once, and eagerly, since compiling
 each network takes most of the time. What they show is searched for what no page should say (nan, 0 of 0, an empty
-figure, characters without a picture). Exit status 1 if any notebook fails.
+figure, characters without a picture), and stands as pages in FOLDER/pages. Exit status 1 if any notebook fails.
 """
 
 import argparse
-import ast
 import contextlib
 import io
 import json
@@ -251,43 +250,58 @@ def imported(name, spec, place):
     importers.import_source(where, name, overwrite=True, **options)
 
 
-def shown_text(what):
-    """What a cell shows, as the text of a page."""
-    return what.to_string(max_rows=None) if hasattr(what, "to_string") else str(what)
-
-
 def execute(name, run):
-    """All cells of a notebook in one namespace; what it showed, as text. Figures are drawn, as on a page."""
+    """All cells of a notebook in one namespace, as a kernel would: what it showed as text, and as executed notebook."""
+    import nbformat
+    from IPython.core.interactiveshell import InteractiveShell
+    from IPython.utils.capture import capture_output
     from matplotlib import pyplot as plt
 
     from medlab.engine import parameters, runs
 
-    shown, spaces = io.StringIO(), {"__name__": "page"}
+    shell, notebook = InteractiveShell.instance(), nbformat.reads(json.dumps(parameters.source(name)), as_version=4)
+    shown = []
+    shell.reset(new_session=False)
+    for number, cell in enumerate(notebook.cells):
+        if cell.cell_type != "code":
+            continue
+        text = "".join(runs.as_executed(cell.source.splitlines(keepends=True)))
+        with capture_output() as said:
+            plt.show = lambda number=number: draw(number)
+            result = shell.run_cell(text)
+            draw(number)
+        result.raise_error()
+        if "parameters" in cell["metadata"].get("tags", []):
+            shell.user_ns["run"] = run
+        parts = [nbformat.v4.new_output("stream", text=said.stdout)] if said.stdout else []
+        parts += [nbformat.v4.new_output("display_data", one.data, metadata=one.metadata) for one in said.outputs]
+        cell["outputs"] = parts
+        shown += [said.stdout, *(one.data.get("text/plain", "") for one in said.outputs)]
+    return "\n".join(shown), notebook
 
-    def show(*things):
-        print(*map(shown_text, things), sep="\n", file=shown)
 
-    spaces["display"] = show
-    with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(io.StringIO()):
-        for number, cell in enumerate(parameters.source(name)["cells"]):
-            if cell["cell_type"] != "code":
-                continue
-            text = "".join(runs.as_executed("".join(cell["source"]).splitlines(keepends=True)))
-            tree, place = ast.parse(text), f"{name}, cell {number}"
-            last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-            exec(compile(tree, place, "exec"), spaces)
-            if last is not None:
-                value = eval(compile(ast.Expression(last.value), place, "eval"), spaces)
-                show(value) if value is not None and not text.rstrip().endswith(";") else None
-            if "parameters" in cell["metadata"].get("tags", []):
-                spaces["run"] = run
-            for figure in map(plt.figure, plt.get_fignums()):
-                figure.set_dpi(50)
-                figure.canvas.draw()
-                if not any(ax.has_data() or ax.texts or ax.tables for ax in figure.axes):
-                    print(f"EMPTY FIGURE of cell {number}")
-            plt.close("all")
-    return shown.getvalue()
+def draw(number):
+    """Show the open figures of a cell as pictures, and say which are empty."""
+    from IPython.display import Image, display
+    from matplotlib import pyplot as plt
+
+    for figure in map(plt.figure, plt.get_fignums()):
+        picture = io.BytesIO()
+        figure.savefig(picture, dpi=50, bbox_inches="tight")
+        if not any(ax.has_data() or ax.texts or ax.tables for ax in figure.axes):
+            print(f"EMPTY FIGURE of cell {number}")
+        display(Image(picture.getvalue(), format="png"))
+    plt.close("all")
+
+
+def as_page(name, notebook, path):
+    """Write the page of an executed notebook."""
+    from medlab.engine import pages, sections
+
+    path.parent.mkdir(exist_ok=True)
+    state = {"state": "done", "text": "of a benchmark"}
+    path.write_text(pages.notebook_page(notebook, path.stem, state, [], [], True, "", "", (),
+                                        sections.figures(notebook, name)))
 
 
 ODD = re.compile(r"\bnan\b|\bNaN\b|<NA>|\bNone\b(?! )|\b0 of 0\b|\binf\b|EMPTY FIGURE.*|"
@@ -302,14 +316,15 @@ def tried(name, run, texts):
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            text = execute(name, run)
+            text, notebook = execute(name, run)
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
-        ours = problems.is_ours(error) or (isinstance(error, REFUSED) and place.filename.startswith(name))
+        ours = problems.is_ours(error) or (isinstance(error, REFUSED) and not place.filename.endswith(".py"))
         if not ours:
             traceback.print_exc()
         return ("refused: " if ours else f"FAILED: {type(error).__name__}: ") + " ".join(str(error).split())
     (texts / f"{run}_{name[:2]}.txt").write_text(text)
+    as_page(name, notebook, texts.with_name("pages") / f"{run}_{name[:2]}.html")
     odd = [line.strip() for line in text.splitlines() if ODD.search(line)]
     odd += sorted({str(w.message).splitlines()[0] for w in said if "run_functions_eagerly" not in str(w.message)
                    and not issubclass(w.category, (DeprecationWarning, FutureWarning, PendingDeprecationWarning,
@@ -325,11 +340,11 @@ def repeats(run):
     from medlab.engine import parameters
 
     for seed in (0, 1):
-        copy = parameters.run_folder(f"{run}-s{seed}")
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(parameters.run_folder(run), copy)
-        given = yaml.safe_load((copy / "params.yaml").read_text())
-        (copy / "params.yaml").write_text(yaml.safe_dump(given | {"seed": seed}))
+        twin = parameters.run_folder(f"{run}-s{seed}")
+        shutil.rmtree(twin, ignore_errors=True)
+        shutil.copytree(parameters.run_folder(run), twin)
+        given = yaml.safe_load((twin / "params.yaml").read_text())
+        (twin / "params.yaml").write_text(yaml.safe_dump(given | {"seed": seed}))
 
 
 def every_notebook(title, spec, place, steps=STEPS):
