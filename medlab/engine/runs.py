@@ -235,7 +235,8 @@ def answer(sentences, numbers=(), warnings=()) -> None:
 
 @contextlib.contextmanager
 def noting(notes: list, what: str) -> Iterator[None]:
-    """Go on where the data do not allow something: a ValueError of the block is printed and added to the notes.
+    """Go on where the data do not allow something: a ValueError of the block is added to the notes, and printed unless
+    it was before.
 
     Parameters
     ----------
@@ -245,5 +246,6 @@ def noting(notes: list, what: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
+        if not any(note.endswith(f": {error}") for note in notes):
+            print(f"{what}: {error}")
         notes.append(f"{what}: {error}")
-        print(notes[-1])

@@ -56,6 +56,22 @@ def counted(n: int, one: str, many: str = "") -> str:
     return f"{n} {one if n == 1 else many or one + 's'}"
 
 
+def joined(notes: list[str]) -> list[str]:
+    """Notes with the reason behind a colon, those of the same reason as one.
+
+    Examples
+    --------
+    >>> joined(["No curve of a: no events", "No curve of b: no events", "No curve of c: no events", "Other"])
+    ['No curve of a (and 2 more of this reason): no events', 'Other']
+    """
+    heads: dict[str, list] = {}
+    for note in notes:
+        head, colon, reason = note.partition(": ")
+        heads.setdefault(reason if colon else note, []).append((head, note))
+    return [of[0][1] if len(of) == 1 else f"{of[0][0]} (and {len(of) - 1} more of this reason): {reason}"
+            for reason, of in heads.items()]
+
+
 def written(value, low=None, high=None, digits=2, sign="") -> str:
     """A number with its interval in a sentence.
 

@@ -14,7 +14,8 @@ def of(result: dict) -> tuple[list, list, list]:
             f"{keys.counted(result['n_events'], 'event')}")
     models, main = result["models"], result["main"]
     if main not in models:
-        return [f"{size}: too few events to score any model."], [keys.number("C", None, n=size)], result["notes"]
+        sentence = f"{size}: too few events to score any model."
+        return [sentence], [keys.number("C", None, n=size)], keys.joined(result["notes"])
     named, c = main.replace("_", " "), _c(models)
     own = keys.written(*(models[main].get(f"c_harrell{end}") for end in ("", "_low", "_high")))
     sentences = [f"{size}: the C of the {named} model is {own}, 0.5 is chance."]
@@ -50,7 +51,7 @@ def _difference(one):
 
 
 def _warnings(result):
-    said, alone = list(result["notes"]), result.get("without_copies") or {"models": {}}
+    said, alone = keys.joined(result["notes"]), result.get("without_copies") or {"models": {}}
     if result["main"] in alone["models"]:
         c = keys.written(*(alone["models"][result["main"]].get(f"c_harrell{end}") for end in ("", "_low", "_high")))
         said.append(f"Without the copies, on {keys.counted(alone['n_patients'], 'patient')}, the C of the "

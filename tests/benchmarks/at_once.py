@@ -60,6 +60,18 @@ def commands(base):
     return [["medlab", "run", "one"], ["medlab", "run", "two"], repeat, by_hand(base, "hand")]
 
 
+def by_order(base, good, run, name):
+    """Whether all that differs is how often the test part was opened before: runs at once open it in either order."""
+    if not name.endswith(".json"):
+        return False
+    one, two = (disturbed.content(folder / "reports" / run / name) for folder in (base, good))
+    if name.endswith(".answer.json"):
+        one, two = (value | {"warnings": [said for said in value.get("warnings", []) if "was opened for" not in said]}
+                    for value in (one, two))
+    return {key: value for key, value in one.items() if key != "test_openings"} == {
+        key: value for key, value in two.items() if key != "test_openings"}
+
+
 def until_running(base, run, process):
     os.environ |= {key: value for key, value in disturbed.environment(base).items() if key.startswith("MEDLAB_")}
     while not stamps.is_held(run) and process.poll() is None:
@@ -92,7 +104,8 @@ def main():
             print(f"| {named} | {'to its end' if code == 0 else said} |")
             wrong += bool(code)
         for run in ("one", "two", "hand", "table-s0", "table-s1", "table"):
-            differing = disturbed.differences(once, after, run)
+            differing = [name for name in disturbed.differences(once, after, run)
+                         if not by_order(once, after, run, name)]
             print(f"| outputs of {run} | {', '.join(differing) or 'equal to those made one after another'} |")
             wrong += len(differing)
         same = disturbed.ledger(once) == disturbed.ledger(after)
