@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, logit, softmax
 from scipy.stats import chi2
 
+from medlab.statistics import keys
 from medlab.statistics.intervals import exact_interval, percentiles
 from medlab.statistics.measures import N_BINS, SMALLEST, check, expected_calibration_error
 from medlab.statistics.metrics import scores
@@ -70,7 +71,8 @@ def _rarer(hit, who):
 
 
 def _few(n):
-    return f"{n} patients of the rarer outcome on validation, {LEAST} are needed" if n < LEAST else ""
+    said = f"{keys.counted(n, 'patient')} of the rarer outcome on validation, {LEAST} are needed"
+    return said if n < LEAST else ""
 
 
 def _uncontradicted(gain, who, numbers):

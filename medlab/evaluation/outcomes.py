@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from medlab.statistics import keys
 from medlab.statistics.intervals import expected_halfwidth
 from medlab.statistics.measures import check
 
@@ -91,8 +92,8 @@ def remarks(parts, y, patients, head, patients_known=True) -> list[str]:
             few = min(len(set(patients[rows][y[rows] == k])) for k in np.unique(y[rows]))
             use = {"validation": "threshold and calibration rest on them", "test": "intervals are wide"}[part]
             if few < FEW:
-                found.append(f"The {part} part has a class with only {few} {'patients' if patients_known else 'images'}"
-                             f": {use}.")
+                size = keys.counted(few, "patient" if patients_known else "image")
+                found.append(f"The {part} part has a class with only {size}: {use}.")
     return found
 
 
