@@ -245,6 +245,11 @@ def test_paired_difference_has_the_variance_of_delong(per):
     assert (gap["high"] - gap["low"]) / 2 == pytest.approx(t.ppf(0.975, 60) * variance**0.5, rel=0.06)
     assert np.isnan(metrics.difference(np.r_[1, np.zeros(9, int)], p[:10], q[:10])["low"])  # one case alone
     assert np.isnan(metrics.difference(y, p, p, who)["low"])  # the same answers
+    few = np.r_[np.ones(5, int), np.zeros(5, int)]
+    sure = np.array([0.9, 0.8, 0.7, 0.6, 0.45, 0.5, 0.3, 0.2, 0.1, 0.05])
+    worst = metrics.difference(few, 1 - sure, sure)
+    assert worst["value"] == pytest.approx(-0.92) and worst["low"] == -1 < worst["high"], "no difference is below -1"
+    assert np.isnan(metrics.difference(few[1:], 1 - sure[1:], sure[1:] ** 2)["low"]), "four cases"
 
 
 def test_by_patient_takes_the_mean_and_counts_mixed_patients():

@@ -5,9 +5,8 @@ import pandas as pd
 
 from medlab.statistics.intervals import jackknife, left_out
 from medlab.statistics.measures import NAMES, check, measure
-from medlab.statistics.metrics import flat, scores, written
+from medlab.statistics.metrics import LEAST_CASES, flat, scores, written
 
-LEAST_CASES = 5  # patients with and without the condition (of the rarest class) below which no AUC is given
 SHOWN = {"binary": ("auc", "accuracy", "recall", "calibration_intercept")}  # elsewhere: the first two
 
 

@@ -19,6 +19,7 @@ from medlab.statistics.intervals import (
 )
 from medlab.statistics.measures import NAMES, check, from_confusion, measure
 
+LEAST_CASES = 5  # patients of the rarest class below which AUCs are not compared
 PROPORTIONS = ("accuracy", "recall", "specificity", "precision", "npv")
 
 
@@ -117,16 +118,29 @@ def difference(y, p, q, patients=None, name="auc", level=0.95, **options) -> dic
 
     Returns
     -------
-    dict: value (of p minus of q), low, high (`statistics.intervals.jackknife`, patients left out in turn)
+    dict: value (of p minus of q), low, high (`statistics.intervals.jackknife`, patients left out in turn); of an AUC
+    none with fewer than `LEAST_CASES` patients of a class, and within -1 to 1
     """
-    y, p, who = check(y, p, patients, options.get("head", "binary"))
-    q = check(y, q, None, options.get("head", "binary"))[1]
+    head = options.get("head", "binary")
+    y, p, who = check(y, p, patients, head)
+    q = check(y, q, None, head)[1]
 
     def gain(w):
         return measure(y, p, w, **options)[name] - measure(y, q, w, **options)[name]
 
-    value = float(gain(np.ones((1, len(y))))[0])
-    return dict(zip(("value", "low", "high"), (value, *jackknife(value, gain(left_out(who)), level)), strict=True))
+    value, ends = float(gain(np.ones((1, len(y))))[0]), (np.nan, np.nan)
+    if name != "auc" or _rarest(y, who, head) >= LEAST_CASES:
+        ends = jackknife(value, gain(left_out(who)), level)
+    ends = np.clip(ends, -1, 1) if name == "auc" else ends
+    return dict(zip(("value", "low", "high"), (value, *map(float, ends)), strict=True))
+
+
+def _rarest(y, who, head):
+    """Patients of the rarest class that occurs; of several labels of the rarest side of one that has two."""
+    sides = [y == k for k in np.unique(y)]
+    if head == "multilabel":
+        sides = [part == side for part in y.T if {0, 1} <= set(part) for side in (0, 1)]
+    return min((len(np.unique(who[rows])) for rows in sides), default=0)
 
 
 def roc_band(y, p, patients=None, n_bootstrap=1000, seed=0, level=0.95) -> pd.DataFrame:
