@@ -21,6 +21,7 @@ from medlab.engine.parameters import (
 from medlab.engine.stamps import read_stamp
 from medlab.statistics import metrics
 from medlab.storage import read_json
+from medlab.survival.scores import BASELINES
 
 LISTED = {"survival": ("c_harrell", "c_uno", "integrated_brier"), "classification": ("auc", "accuracy"),
           "segmentation": ("dice",)}  # measures of the tables, the main one first
@@ -96,8 +97,10 @@ def about_part(run, kind, part) -> bool:
 
 
 def _is_scored(run, kind, part):
-    """Whether a model of the run has the main measure of a kind: a part without events or of one class has none."""
-    return any(LISTED[kind][0] in _measures(one) for one in _models(run, kind, part).values())
+    """Whether a model of the run has the main measure of a kind: a part without events or of one class has none, and
+    Kaplan-Meier is none."""
+    return any(LISTED[kind][0] in _measures(one) for name, one in _models(run, kind, part).items()
+               if name not in BASELINES)
 
 
 def state(run) -> str:
@@ -281,9 +284,12 @@ def side_by_side(means, ensembles, measures, within=None) -> pd.DataFrame:
 
     Parameters
     ----------
-    means, ensembles : DataFrames indexed by group, model, measure: value, low, high; the second may lack rows
+    means, ensembles : DataFrames indexed by group, model, measure: value, low, high; the second may lack rows, both
+        where nothing could be pooled
     measures : tuple, in order; within : name of the column inside whose levels ``c_within_site`` counts pairs
     """
+    if not len(means):
+        return pd.DataFrame()
     tables = {"pooled, mean of the seeds": means} | ({"ensemble of the seeds": ensembles} if len(ensembles) else {})
     named = labels() | {"c_within_site": f"C within one {within}"}
     names = {name: named.get(name, name) for name in measures}

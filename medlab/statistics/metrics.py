@@ -188,7 +188,7 @@ def flat(table, prefix="") -> dict[str, float]:
 
 def written(table, digits=3) -> pd.Series:
     """The table of `scores` as text (`in_words`), row by row."""
-    return table.apply(in_words, axis=1, digits=digits)
+    return pd.Series([in_words(one, digits) for _, one in table.iterrows()], table.index, object)
 
 
 def in_words(one, digits=3, sign="") -> str:
