@@ -167,6 +167,21 @@ def lung(workspace):
     return groups.runs(names), raw
 
 
+def test_runs_with_kaplan_meier_alone_have_nothing_to_compare(workspace):
+    survival_runs(workspace / "reports", folds=1, seeds=2, n=60)
+    names = [f"lung-f0-s{seed}" for seed in range(2)]
+    assert groups.comparable(groups.runs(names)) == ["survival"]
+    for name in names:  # no covariate varies: no model could be fitted
+        path = workspace / "reports" / name / "survival.json"
+        found = json.loads(path.read_text())
+        models = {"kaplan_meier": found["models"]["kaplan_meier"] | {"c_harrell": 0.5}}
+        path.write_text(json.dumps(found | {"models": models}))
+    with pytest.raises(ValueError, match="fewer than two with results of one kind"):
+        groups.comparable(groups.runs(names))
+    nothing = pd.DataFrame(columns=["value", "low", "high"])
+    assert groups.side_by_side(nothing, nothing, ("c_harrell",)).empty
+
+
 def by_hand(raw, column, seed, keep=lambda table: lambda i, j: True):
     """C over the runs of one seed: concordant over comparable pairs, pairs only within a run."""
     counted = [pairs(table, column, keep(table)) for name, table in raw.items() if name.endswith(f"-s{seed}")]
