@@ -64,7 +64,8 @@ def test_what_page_02_says_about_time():
     part, facts = divided(cohort, "time:year")
     assert designs.in_words(facts, cohort.assign(split=part)) == (
         "By time (year); test: from 2019 on, 20 patients (20%); train: up to 2018, 68 patients; val: drawn by chance "
-        "among the same, 12 patients. The latest value of a patient counts, and who has the same value is on the same side.")
+        "among the same, 12 patients. The latest value of a patient counts, and who has the same value is on the same "
+        "side.")
     assert designs.doubts(facts) == [] and facts["part"] == "by time, year from 2019 on"
     dated = cohort.assign(seen=pd.to_datetime("2019-03-14"))
     dated.loc[:79, "seen"] = pd.to_datetime("2018-11-30")
