@@ -90,7 +90,7 @@ def test_repeats_of_a_run_by_site_hold_out_each_site_once(workspace, capsys):
     assert made == [f"lung-f{fold}-s{seed}" for fold in (0, 2, 3) for seed in (0, 1)]
     assert parameters.read_params("lung-f3-s1") == {
         "dataset": "hospitals", "split": "site:hospital", "split_seed": 0, "seed": 1, "fold": 3}
-    with pytest.raises(ValueError, match="--folds 5: the folds of 'split: site:hospital' are its sites"):
+    with pytest.raises(ValueError, match="--folds 5: in lung 'split: site:hospital' says who is tested"):
         repeats.repeat("lung", folds=5)
     with pytest.raises(ValueError, match="lung/params.yaml: split: site:hospital: Bern cannot be the test part"):
         (run / "params.yaml").write_text("dataset: hospitals\nsplit: site:hospital\nfold: 1\n")

@@ -76,9 +76,7 @@ def children(run, params, folds, seeds) -> dict[str, dict]:
     dict name -> parameters that differ from the defaults. ``split_seed`` is fixed, so that a fold holds the same
     patients for every seed; with folds = 0 all repeats have the split of the run, or one site each held out.
     """
-    sites = _sites(run, params)
-    if sites and folds:
-        raise ValueError(f"--folds {folds}: the folds of 'split: {params['split']}' are its sites; leave --folds out")
+    sites = _sites(run, params, folds)
     if folds < 0 or folds == 1:
         raise ValueError(f"--folds {folds}: expected 2 or more, or 0 for the one split of the run")
     if seeds < 1:
@@ -99,17 +97,19 @@ def children(run, params, folds, seeds) -> dict[str, dict]:
     return found
 
 
-def _sites(run, params):
+def _sites(run, params, folds):
     """Numbers of the sites that are held out, one a repeat, where the run splits by site; what is left out is said.
 
     Raises
     ------
     ValueError
-        Where fewer than two sites can be a test part, with the reasons.
+        Where fewer than two sites can be a test part, with the reasons, and for folds beside a design.
     """
     from medlab.cohorts import datasets, designs
 
     kind, column = designs.read(params.get("split", designs.AUTO))
+    if folds and kind != designs.AUTO:
+        raise ValueError(f"--folds {folds}: in {run} 'split: {params['split']}' says who is tested; leave --folds out")
     if kind != designs.SITE:
         return []
     cohort = datasets.load(params.get("dataset", known_parameters()["dataset"])).cohort
