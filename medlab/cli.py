@@ -65,7 +65,8 @@ def commands() -> argparse.ArgumentParser:
     repeating = command(_repeat, "repeat", "execute reports/RUN over folds and seeds, then compare", "run", epilog=
                         "Makes the runs RUN-f0-s0, ... (RUN-s0, ... without folds). Over many cores or a "
                         "cluster: --only-write, then snakemake, then the same without --only-write.")
-    repeating.add_argument("--folds", type=int, default=0, metavar="K", help="folds by patient; 0: the run's own split")
+    repeating.add_argument("--folds", type=int, default=0, metavar="K", help="folds by patient; 0: the run's own "
+                           "split, or each of its sites held out once (split: site:COLUMN)")
     repeating.add_argument("--seeds", type=int, default=1, metavar="S", help="seeds 0 to S - 1 of each fold")
     repeating.add_argument("--jobs", type=int, default=1, metavar="J", help="runs executed at once")
     repeating.add_argument("--only-write", action="store_true", help="make the run folders, execute nothing")

@@ -9,10 +9,10 @@ import pytest
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from medlab.comparison import differences, groups, pooled, predictions, stability
+from medlab.comparison import differences, figures, groups, pooled, predictions, sites, stability
 from medlab.engine import execute, pages, parameters
 from medlab.segmentation import scores
-from medlab.statistics import metrics
+from medlab.statistics import metrics, synthesis
 
 
 def folder_of(reports, name, params, n_patients, fingerprint="abc"):
@@ -342,7 +342,85 @@ def test_who_changed_most_between_two_groups_comes_first():
     assert stability.marks(patients, "segmentation", found["a"]).tolist() == [False, True]
 
 
+# ---------------------------------------------------------------- sites that are held out
+
+def site_runs(reports, name="lung", sites=3, n_sites=3, **options):
+    """`survival_runs` of which each fold is a site."""
+    survival_runs(reports, name, folds=sites, noise={"clinical": 1.5, "fused": 0.6}, **options)
+    for folder in reports.glob(f"{name}-f*"):
+        params = yaml.safe_load((folder / "params.yaml").read_text())
+        site = f"site {'ABCDE'[params.get('fold', 0)]}"
+        own = {key: value for key, value in params.items() if key != "n_folds"} | {"split": "site:site"}
+        (folder / "params.yaml").write_text(yaml.safe_dump(own))
+        design = {"by": "site", "column": "site", "site": site, "n_sites": n_sites}
+        (folder / "preprocessing.json").write_text(json.dumps({"design": design}))
+    return sorted(folder.name for folder in reports.glob(f"{name}-f*"))
+
+
+def test_each_site_and_all_sites_by_hand(workspace):
+    names = site_runs(workspace / "reports", seeds=2, n=150, n_sites=4)
+    table = groups.runs(names)
+    assert table["fold"].tolist() == [0, 0, 1, 1, 2, 2] and not any("WARNING" in one for one in groups.remarks(table))
+    rows, of = predictions.complete(predictions.rows(table, "survival"))[0], sites.held_out(names)
+    found = sites.each("survival", rows, of, n_bootstrap=200)
+    assert found["site"].unique().tolist() == ["site A", "site B", "site C"] and set(found["n"]) == {50}
+    values, errors = [], []
+    for site in ("site A", "site B", "site C"):
+        mine = [rows[rows["run"] == run].reset_index(drop=True) for run in names if of[run] == site]
+        c = np.mean([brute_force(one, "risk_fused") for one in mine])
+        without = np.array([np.mean([brute_force(one[one["patient"] != who], "risk_fused") for one in mine])
+                            for who in mine[0]["patient"]])
+        values, errors = [*values, c], [*errors, np.sqrt(49 / 50 * ((without - without.mean()) ** 2).sum())]
+    fused = found[found["model"] == "fused"]
+    assert fused["value"].tolist() == pytest.approx(values) and fused["error"].tolist() == pytest.approx(errors)
+    assert (fused["low"] < fused["value"]).all() and (fused["value"] < fused["high"]).all()
+    one = sites.together(found).loc[("lung", "fused")]
+    for key, value in synthesis.of_shares(values, errors).items():
+        assert one[key] == pytest.approx(value, abs=1e-6), key
+    assert one["next_low"] < one["low"] < one["value"] < one["high"] < one["next_high"]
+    said = sites.in_words("survival", "fused", one, fused)
+    assert len(said) == 1 and f"between {one['next_low']:.2f} and {one['next_high']:.2f} (95 % prediction" in said[0]
+    assert sites.never(names) == ["3 of 4 sites of site are held out here (site A, site B, site C); the others are "
+                                  "only learnt from."]
+    assert sites.held_out(["nothing"]) == {} and sites.each("survival", rows, {}).empty
+
+
+def test_two_sites_say_that_they_are_too_few_and_a_perfect_site_is_shown_but_not_in_the_mean():
+    seen = pd.DataFrame({"group": "g", "model": "fused", "site": ["A", "B", "C"], "n": [40, 50, 12],
+                         "value": [0.7, 0.8, 1.0], "low": [0.6, 0.7, 0.8], "high": [0.8, 0.9, 1.0],
+                         "error": [0.05, 0.05, np.nan]})
+    one = sites.together(seen).loc[("g", "fused")]
+    assert one["k"] == 2 and one["n_sites"] == 3 and np.isnan(one["next_low"])
+    said = sites.in_words("survival", "fused", one, seen)
+    assert "With 2 sites it cannot be estimated well how much sites differ: no prediction interval" in said[1]
+    assert said[2] == "C is shown but not in the mean: C, Harrell 1.00 has no standard error on the logit scale."
+    shown = sites.table(sites.together(seen), "survival", False)
+    assert shown.loc["fused", "sites"] == "2 of 3" and "needs 3 sites" in shown.iloc[0, 2]
+    ax = figures.by_site(seen, one, "C")
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["A (n = 40)", "B (n = 50)", "C (n = 12)",
+                                                                   "mean of 2 sites"]
+    ax = figures.by_site(seen, {**one, "next_low": 0.5, "next_high": 0.9}, "C")
+    assert ax.get_yticklabels()[-1].get_text() == "a new site, 95 % prediction"
+    alone = sites.together(seen.assign(error=[0.05, np.nan, np.nan])).loc[("g", "fused")]
+    assert sites.table(sites.together(seen[2:]), "survival", False).loc["fused", "I2"] == "not defined"
+    assert "mean C, Harrell over 1 site 0.70 (no interval)" in sites.in_words("survival", "fused", alone, seen[:1])[0]
+
+
 # ---------------------------------------------------------------- notebook 13
+
+def test_notebook_13_on_sites_that_are_held_out(workspace):
+    reports = workspace / "reports"
+    site_runs(reports, "a", seeds=1, n=120)
+    (reports / "ab").mkdir()
+    (reports / "ab" / "params.yaml").write_text('dataset: ""\ncompare: a-f*\ncompare_bootstrap: 200\n')
+    assert execute.run_many(["ab"])
+    found = json.loads((reports / "ab" / "comparison.json").read_text())
+    one = next(one for one in found["over_sites"] if one["shown"])
+    assert one["model"] == "fused" and one["k"] == 3 and one["next_low"] < one["value"] < one["next_high"]
+    assert sorted({row["site"] for row in found["by_site"]}) == ["site A", "site B", "site C"]
+    page = (reports / "ab" / "13_run_comparison.html").read_text()
+    assert "95 % prediction interval" in page and "a new site" in (reports / "ab" / "index.html").read_text()
+
 
 def test_notebook_13_on_two_groups_of_survival_runs(workspace):
     reports = workspace / "reports"

@@ -89,10 +89,11 @@ def test_import_is_light():
 @pytest.mark.parametrize("path", STEPS, ids=lambda path: path.stem)
 def test_stored_notebooks_declare_what_they_are(path):
     notebook = json.loads(path.read_text(encoding="utf-8"))
-    assert set(notebook["metadata"]["medlab"]) <= {"reads", "writes", "needs", "results", "legal"}
+    assert set(notebook["metadata"]["medlab"]) <= {"reads", "writes", "needs", "results", "legal", "renamed"}
     declared, legal = parameters.declared(path.stem), parameters.contract(path.stem)["legal"]
     numbers = {key for key, value in declared.items() if type(value) in (int, float)}
     assert numbers - {"seed"} <= set(legal) <= set(declared), "every number has its limits"
+    assert not set(parameters.contract(path.stem)["renamed"]) & set(parameters.known_parameters())
     parameters.check_parameters({key: declared[key] for key in legal}, "the defaults")
     code = [c for c in notebook["cells"] if c["cell_type"] == "code"]
     assert f'runs.start("{path.stem}", globals())' in "".join("".join(c["source"]) for c in code)

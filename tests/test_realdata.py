@@ -70,7 +70,7 @@ def place(tmp_path_factory, datasets_folder):
 
 def test_lung_cancer_with_survival(place):
     place.bring("nsclc")
-    done = place.run("nsclc", "nsclc", f"{SURVIVAL}image_depth: 24\nmask_channel: true\n")
+    done = place.run("nsclc", "nsclc", f"{SURVIVAL}image_depth: 24\nchannels: auto+mask\n")
     assert done.returncode == 0, done.stderr[-3000:]
     assert re.findall(r"(\d\d)_\w+: done", done.stderr) == ["01", "02", "03", "05"], "without a label no 04"
     assert "The dataset has no label" in (place.reports / "nsclc" / "index.html").read_text()

@@ -72,6 +72,42 @@ def test_repeats_set_seed_and_fold_and_keep_one_partition(many):
     assert all(one["split_seed"] == 0 for one in repeats.children("try", {}, 5, 3).values())
 
 
+def test_repeats_of_a_run_by_site_hold_out_each_site_once(workspace, capsys):
+    """With the notebooks as they are: a site that cannot be judged is left out with the reason, others keep theirs."""
+    folder = workspace / "data" / "hospitals"
+    folder.mkdir()
+    (folder / "card.yaml").write_text("title: Hospitals\npatients: known\n")
+    sites = ["Basel", "Chur", "Genf"] * 10
+    lines = [f"p{i},{site},{40 + i},{10 + i},{'true' if i % 2 else 'false'}" for i, site in enumerate([*sites, "Bern"])]
+    (folder / "cohort.csv").write_text("\n".join(["patient_id,hospital,age_years,time_days,event", *lines]))
+    run = workspace / "reports" / "lung"
+    run.mkdir()
+    (run / "params.yaml").write_text("dataset: hospitals\nsplit: site:hospital\n")
+    assert repeats.repeat("lung", seeds=2, only_write=True)
+    said = capsys.readouterr().err
+    assert "never held out, always learnt from: Bern: 1 patient, expected 10 or more" in said
+    made = sorted(path.parent.name for path in (workspace / "reports").glob("lung-*/params.yaml"))
+    assert made == [f"lung-f{fold}-s{seed}" for fold in (0, 2, 3) for seed in (0, 1)]
+    assert parameters.read_params("lung-f3-s1") == {
+        "dataset": "hospitals", "split": "site:hospital", "split_seed": 0, "seed": 1, "fold": 3}
+    with pytest.raises(ValueError, match="--folds 5: in lung 'split: site:hospital' says who is tested"):
+        repeats.repeat("lung", folds=5)
+    with pytest.raises(ValueError, match="lung/params.yaml: split: site:hospital: Bern cannot be the test part"):
+        (run / "params.yaml").write_text("dataset: hospitals\nsplit: site:hospital\nfold: 1\n")
+        execute.run_many(["lung"])
+    for line, said in (("split: site:hopsital", "did you mean 'hospital'"),
+                       ("split: when:age_years", "expected one of auto"),
+                       ("split: time:age_years\nn_folds: 3", "exclude each other"),
+                       ("mask_channel: true", "no parameter any more; write 'channels: auto.mask' instead")):
+        (run / "params.yaml").write_text(f"dataset: hospitals\n{line}\n")
+        with pytest.raises(ValueError, match=f"lung/params.yaml: .*{said}"):
+            execute.run_many(["lung"])
+    (run / "params.yaml").write_text("dataset: hospitals\nsplit: site:hospital\n")
+    (folder / "cohort.csv").write_text("\n".join(["patient_id,hospital,age_years,time_days,event", *lines[:12]]))
+    with pytest.raises(ValueError, match="fewer than two sites can be the test part .Basel: 4 patients"):
+        repeats.repeat("lung", only_write=True)
+
+
 def test_repeat_executes_compares_and_skips_what_is_current(many, capsys):
     assert repeats.repeat("try", seeds=2, jobs=2)
     said = capsys.readouterr().err

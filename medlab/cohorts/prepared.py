@@ -18,7 +18,7 @@ from medlab.imaging import arrays, geometry, regions, resampling
 def require_masks(rows: pd.DataFrame, parameter: str) -> None:
     """ValueError, naming the parameter that asks for masks, where no row has one."""
     if "mask" not in rows or rows["mask"].isna().all():
-        raise ValueError(f"{parameter}: no image of this cohort has a mask; set it to false")
+        raise ValueError(f"{parameter}: no image of this cohort has a mask; leave it out")
 
 
 def extents(rows: pd.DataFrame, spacing_mm: float = 0.0) -> np.ndarray:
@@ -59,6 +59,18 @@ def shape_of(extent: np.ndarray, size: int, depth: int, n_channels: int) -> tupl
     side = int(min(size, np.ceil(extent[:, -2:].max())))
     slices = [depth or int(np.median(np.round(extent[:, 0])))] if extent.shape[1] == 3 else []
     return (*slices, side, side, int(n_channels))
+
+
+def asked_channels(text: str) -> tuple[int, bool]:
+    """Parameter ``channels`` of 02 as a number, and whether the mask is one more; 0: as most images have.
+
+    Examples
+    --------
+    >>> asked_channels("auto+mask"), asked_channels("3")
+    ((0, True), (3, False))
+    """
+    number, _, mask = (part.strip() for part in text.partition("+"))
+    return 0 if number == "auto" else int(number), bool(mask)
 
 
 def channels_of(rows: pd.DataFrame) -> int:

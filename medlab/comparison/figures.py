@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from medlab.engine.parameters import labels
-from medlab.plots import COLOURS, axes
+from medlab.plots import COLOURS, axes, forest
 
 GREY = COLOURS[6]
 
@@ -49,6 +49,30 @@ def all_runs(found, pooled, xlabel, ensemble=None, reference=0.5, ax=None) -> Ax
     ax.set_yticks(list(lines.values()), list(lines))
     ax.set(xlabel=xlabel, ylim=(-0.6, len(lines) - 0.4))
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+    return ax
+
+
+def by_site(seen, one, xlabel, reference=0.5, ax=None) -> Axes:
+    """Forest of the sites that were held out, below them their mean and what is expected of a new site.
+
+    Parameters
+    ----------
+    seen : DataFrame with site, n, value, low, high
+    one : mapping with k, value, low, high, next_low, next_high, as `sites.together` gives it; without a prediction
+        interval the last line is left out
+    """
+    names = seen["site"].astype(str) + " (n = " + seen["n"].astype(str) + ")"
+    below = [(f"mean of {one['k']:.0f} sites", one["low"], one["high"], COLOURS[1])]
+    if np.isfinite(one["next_low"]):
+        below.append(("a new site, 95 % prediction", one["next_low"], one["next_high"], COLOURS[2]))
+    ax = axes(ax, figsize=(7.2, 0.8 + 0.3 * (len(seen) + len(below))))
+    forest(seen.set_axis(names), reference, xlabel, ax)
+    for row, (_, low, high, colour) in enumerate(below, start=1):
+        ax.hlines(-row, low, high, color=colour, lw=3)
+    ax.scatter([one["value"]], [-1], s=44, marker="D", color=COLOURS[1], zorder=3)
+    ax.set_yticks([*range(len(seen))[::-1], *(-row for row in range(1, len(below) + 1))],
+                  [*names, *(name for name, *_ in below)])
+    ax.set_ylim(-len(below) - 0.7, len(seen) - 0.3)
     return ax
 
 

@@ -9,6 +9,7 @@ import re
 
 import pandas as pd
 
+from medlab.cohorts import designs
 from medlab.engine.parameters import (
     compared_results,
     contract,
@@ -57,7 +58,8 @@ def runs(names, part="test") -> pd.DataFrame:
         folder, about = run_folder(name), read_json(run_folder(name) / "dataset.json")
         used = known_parameters() | read_params(name)
         rows.append({"run": name, "group": re.sub(r"(-f\d+)?(-s\d+)?$", "", name) or name,
-                     "n_folds": used.get("n_folds", 0), "fold": used.get("fold", 0) if used.get("n_folds") else 0,
+                     "n_folds": used.get("n_folds", 0), "fold": used.get("fold", 0) if used.get("n_folds")
+                     or designs.read(used.get("split", designs.AUTO))[0] == designs.SITE else 0,
                      "seed": used.get("seed", 0), "dataset": about.get("name"), "data": about.get("fingerprint"),
                      "synthetic": bool(about.get("synthetic")), "patients_known": about.get("n_patients") is not None,
                      **{kind: all((folder / one[key]).exists() for key in ("file", "rows"))

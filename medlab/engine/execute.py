@@ -58,7 +58,7 @@ def run_many(names) -> bool:
     RunLocked
         If another process executes one of the runs.
     """
-    plans = [(name, *plan(name)) for name in names]
+    plans = [(name, *plan(name, True)) for name in names]
     with terminable():
         return all([execute_run(*one) for one in plans])
 
@@ -79,8 +79,14 @@ def terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def plan(run) -> tuple[dict, str, set[str]]:
+def plan(run, judged=False) -> tuple[dict, str, set[str]]:
     """Parameters of a run and what its dataset offers.
+
+    Parameters
+    ----------
+    run : str
+    judged : bool
+        Whether a site that is held out must be one that can be judged; not of a run that only compares its repeats.
 
     Returns
     -------
@@ -105,11 +111,23 @@ def plan(run) -> tuple[dict, str, set[str]]:
         repeats = {"repeats"} if len(ready) > 1 else set()
     if name:
         dataset = datasets.load(name)
+        _check_design(run, known | params, dataset.cohort, judged)
         return params, datasets.fingerprint(dataset), datasets.conditions(dataset) | {"dataset"} | repeats | without
     if not repeats:
         raise ValueError(f"reports/{run}/params.yaml: dataset is empty, so this run only compares others, but fewer "
                          f"than two of those named in 'compare' have results; execute them first, or name a dataset")
     return params, "", repeats | without
+
+
+def _check_design(run, used, cohort, judged):
+    """Refuse a design of the validation (`split` of 02) that the cohort does not allow, before anything runs."""
+    from medlab.cohorts import designs
+
+    try:
+        if used.get("split", designs.AUTO) != designs.AUTO:
+            designs.check(cohort, *(used[key] for key in ("split", "test_fraction", "n_folds", "fold")), judged)
+    except ValueError as error:
+        raise ValueError(f"reports/{run}/params.yaml: {error}") from None
 
 
 def is_current(run) -> bool:

@@ -49,9 +49,10 @@ def contract(name: str) -> dict:
     measures, where the name itself is not what a page should say), and for what a comparison of runs compares
     ``kind``, ``rows`` (parquet of the predictions) and ``models`` (their names in the order of a page); and ``legal``,
     by parameter the values it may have: ``[lowest, highest]`` (null: no limit), or a list of all: words, patterns
-    (``auto,*``), and ``networks.models.NETWORKS`` for the names in that table of the package.
+    (``auto,*``), and ``networks.models.NETWORKS`` for the names in that table of the package; and ``renamed``, by
+    parameter that is no more the line that says the same now.
     """
-    given = {"reads": [], "writes": [], "needs": [], "results": [], "legal": {}}
+    given = {"reads": [], "writes": [], "needs": [], "results": [], "legal": {}, "renamed": {}}
     given |= source(name)["metadata"].get("medlab", {})
     writes = [*given["writes"], f"{answer_file(name)}?"]
     optional = [item.removesuffix("?") for item in writes if item.endswith("?")]
@@ -182,9 +183,13 @@ def check_parameters(given, where) -> dict:
     """
     known, checked = known_parameters(), {}
     legal = {key: all_of(what) for name in notebooks() for key, what in contract(name)["legal"].items()}
+    renamed = {key: now for name in notebooks() for key, now in contract(name)["renamed"].items()}
     for key, value in given.items():
         if key == "run":
             raise ValueError(f"{where}: 'run' is the name of the folder and cannot be set; remove the line")
+        if key in renamed:
+            raise ValueError(f"{where}: '{key}' is no parameter any more; write '{renamed[key]}' instead, or remove "
+                             "the line where it said the default")
         if key not in known:
             near = difflib.get_close_matches(str(key), known, 1)
             hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(sorted(known))}"

@@ -28,7 +28,8 @@ def repeat(run, folds=0, seeds=1, jobs=1, only_write=False) -> bool:
     run : str
         The run that is repeated; it need not have been executed itself.
     folds : int
-        Folds of the cross-validation, the same patients in a fold for every seed; 0: the run's own split.
+        Folds of the cross-validation, the same patients in a fold for every seed; 0: the run's own split. Of a run
+        with ``split: site:COLUMN`` the folds are its sites, and `folds` stays 0.
     seeds : int
         Initialisations: seeds 0 to seeds - 1.
     jobs : int
@@ -50,8 +51,8 @@ def repeat(run, folds=0, seeds=1, jobs=1, only_write=False) -> bool:
         raise ValueError(f"reports/{run}/params.yaml does not exist; write it first with at least 'dataset: NAME'")
     if jobs < 1:
         raise ValueError(f"--jobs {jobs}: expected 1 or more")
-    wanted = children(run, read_params(run), folds, seeds)
     engine.plan(run)  # the dataset is there
+    wanted = children(run, read_params(run), folds, seeds)
     write(run, wanted)
     if only_write:
         targets = " ".join(f"reports/{child}/index.html" for child in wanted)
@@ -73,25 +74,53 @@ def children(run, params, folds, seeds) -> dict[str, dict]:
     Returns
     -------
     dict name -> parameters that differ from the defaults. ``split_seed`` is fixed, so that a fold holds the same
-    patients for every seed; with folds = 0 all repeats have the split of the run.
+    patients for every seed; with folds = 0 all repeats have the split of the run, or one site each held out.
     """
+    sites = _sites(run, params, folds)
     if folds < 0 or folds == 1:
         raise ValueError(f"--folds {folds}: expected 2 or more, or 0 for the one split of the run")
     if seeds < 1:
         raise ValueError(f"--seeds {seeds}: expected 1 or more")
-    if max(folds, 1) * seeds < 2:
+    if max(folds, len(sites), 1) * seeds < 2:
         raise ValueError("one fold and one seed are the run itself: give --folds 5, --seeds 3 or both")
     known, found = known_parameters(), {}
     base = {key: value for key, value in params.items() if not key.startswith("compare")}
     split_seed = params.get("split_seed", -1)
     base["split_seed"] = split_seed if split_seed >= 0 else params.get("seed", known.get("seed", 0))
-    for fold in range(max(folds, 1)):
+    for fold in sites or range(max(folds, 1)):
         for seed in range(seeds):
-            name = f"{run}-f{fold}-s{seed}" if folds else f"{run}-s{seed}"
-            own = base | {"seed": seed} | ({"n_folds": folds, "fold": fold} if folds else {})
+            name = f"{run}-f{fold}-s{seed}" if folds or sites else f"{run}-s{seed}"
+            held_out = {"n_folds": folds, "fold": fold} if folds else {"fold": fold} if sites else {}
+            own = base | {"seed": seed} | held_out
             own = check_parameters(own, f"repeats of {run}")
             found[name] = {key: value for key, value in own.items() if value != known[key]}
     return found
+
+
+def _sites(run, params, folds):
+    """Numbers of the sites that are held out, one a repeat, where the run splits by site; what is left out is said.
+
+    Raises
+    ------
+    ValueError
+        Where fewer than two sites can be a test part, with the reasons, and for folds beside a design.
+    """
+    from medlab.cohorts import datasets, designs
+
+    kind, column = designs.read(params.get("split", designs.AUTO))
+    if folds and kind != designs.AUTO:
+        raise ValueError(f"--folds {folds}: in {run} 'split: {params['split']}' says who is tested; leave --folds out")
+    if kind != designs.SITE:
+        return []
+    cohort = datasets.load(params.get("dataset", known_parameters()["dataset"])).cohort
+    names, refused = designs.site_names(cohort, column), designs.not_judged(cohort, column)
+    said = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
+    if len(names) - len(refused) < 2:
+        raise ValueError(f"reports/{run}/params.yaml: split: site:{column}: fewer than two sites can be the test part "
+                         f"({said}); join sites in a column of cohort.csv, or use --folds")
+    if refused:
+        progress(f"never held out, always learnt from: {said}")
+    return [number for number, name in enumerate(names) if name not in refused]
 
 
 def write(run, wanted) -> None:

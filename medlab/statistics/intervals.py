@@ -122,16 +122,25 @@ def jackknife(value, without, level=0.95) -> tuple:
     -------
     low, high; NaN, NaN where the difference hangs on one patient (undefined without it), or where none changes it
     """
-    g = len(without)
-    if g < 3 or not np.isfinite([value, *without]).all():
+    g, error = len(without), jackknife_error(without)
+    if not np.isfinite([value, error]).all():
         return np.nan, np.nan
     part = (without - without.mean()) ** 2 * (g - 1) / g
-    variance = part.sum()
-    if variance < 1e-24:
-        return np.nan, np.nan
-    freedom = np.clip(2 * variance**2 / (g * part.var(ddof=1)), 1, g - 1)
-    half = t.ppf((1 + level) / 2, freedom) * np.sqrt(variance)
+    freedom = np.clip(2 * error**4 / (g * part.var(ddof=1)), 1, g - 1)
+    half = t.ppf((1 + level) / 2, freedom) * error
     return float(value - half), float(value + half)
+
+
+def jackknife_error(without) -> float:
+    """Standard error of a statistic from its values with one patient (or group) left out at a time (g,).
+
+    NaN with fewer than 3, where the statistic hangs on one patient (undefined without it), or where none changes it.
+    """
+    g = len(without)
+    if g < 3 or not np.isfinite(without).all():
+        return np.nan
+    variance = ((without - np.mean(without)) ** 2).sum() * (g - 1) / g
+    return float(np.sqrt(variance)) if variance >= 1e-24 else np.nan
 
 
 def weighted(x, w, statistic) -> np.ndarray:

@@ -17,7 +17,7 @@ from scipy.stats import beta, norm
 from medlab.comparison import pooled
 from medlab.evaluation import calibration
 from medlab.segmentation import scores as segmentation
-from medlab.statistics import decisions, intervals, measures, metrics
+from medlab.statistics import decisions, intervals, measures, metrics, synthesis
 from medlab.survival import calibration as survival_calibration
 from medlab.survival import scores as survival
 
@@ -152,6 +152,22 @@ def net_benefit(rng, n, threshold, cases, against, per=1):
     return truth, *found[["more_low", "more_high"] if against == "everybody" else ["low", "high"]]
 
 
+def new_site(rng, sites, n, tau, of="next", mean=1.2, prevalence=0.3):
+    """Sites whose AUC differs by tau on the logit scale; truth: the AUC of one more site, or of the middle one."""
+    true = expit(mean + tau * rng.normal(size=sites + 1))
+    values, errors = [], []
+    for one in true[:-1]:
+        y, who, (score,) = classes(rng, n, prevalence, [norm.ppf(one) * np.sqrt(2)])
+        w = intervals.left_out(who)
+        ranks = (score[y == 1][:, None] > score[y == 0]).astype(float)
+        cases, others = w[:, y == 1], w[:, y == 0]
+        without = (cases @ ranks * others).sum(1) / (cases.sum(1) * others.sum(1))
+        values, errors = [*values, ranks.mean()], [*errors, intervals.jackknife_error(without)]
+    found = synthesis.of_shares(values, errors)
+    return (true[-1], found["next_low"], found["next_high"]) if of == "next" else (
+        expit(mean), found["low"], found["high"])
+
+
 def median(rng, n):
     found = intervals.median_interval(rng.lognormal(size=n))
     return 1.0, found["low"], found["high"]
@@ -198,6 +214,12 @@ def situations():
                 yield (f"net benefit against {against} (jackknife t or exact)",
                        f"{cases:.0%} cases, threshold {threshold:.0%}", n,
                        lambda r, n=n, t=threshold, c=cases, a=against: net_benefit(r, n, t, c, a))
+    for sites in (3, 5, 10):
+        for n in (50, 200):
+            for tau in (0.0, 0.2, 0.5):
+                for of, kind in (("next", "AUC of a new site (prediction)"), ("mean", "mean AUC of sites (Hartung)")):
+                    yield (kind, f"{sites} sites, tau {tau:g} (logit), 30 % cases", n,
+                           lambda r, n=n, k=sites, t=tau, o=of: new_site(r, k, n, t, o))
     for n in (6, 20, 50):
         yield "median (order statistics)", "lognormal", n, lambda r, n=n: median(r, n)
 

@@ -18,7 +18,7 @@ import yaml
 from chain import DATASETS, medlab, workplace
 
 COMMON = {"network": "simple", "capacity": 0.25, "epochs": 16, "learning_rate": 0.002, "warmup": 0.1,
-          "weight_decay": 0.01, "ema": 0.9, "checkpoint": "last", "batch_size": 40, "mask_channel": True,
+          "weight_decay": 0.01, "ema": 0.9, "checkpoint": "last", "batch_size": 40, "channels": "auto+mask",
           "sanity_gate": False, "steps": "1-5"}
 COHORTS = {
     "lung": (
