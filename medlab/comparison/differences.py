@@ -85,7 +85,8 @@ def named(found: Mapping, several: bool) -> dict:
 
 
 def _name(group, a, b, several):
-    return f"{group}: {a} minus {b}" if several else f"{a} minus {b}"
+    pair = f"{a} minus {b}".replace("_", " ")
+    return f"{group}: {pair}" if several else pair
 
 
 def table(found: Mapping, several: bool, within: str | None = None) -> pd.DataFrame:
