@@ -40,7 +40,7 @@ def about(figure) -> dict:
 
 
 def svg(figure) -> str | None:
-    """A figure as a drawing whose words stay words; None where it shows pictures or takes more than `MOST_SVG` bytes."""
+    """A figure as a drawing whose words stay words; None where it shows pictures or takes more than `MOST_SVG`."""
     if any(ax.images for ax in figure.axes):
         return None
     file, layout = io.StringIO(), figure.get_layout_engine()

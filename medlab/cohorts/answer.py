@@ -36,7 +36,8 @@ def of_dataset(about: dict, tables: dict, counts: dict) -> tuple[list, list, lis
             beside |= {"best technical column": technical["value"].max()} if len(technical) else {}
             name = f"strongest single column for {outcome}: {vocabulary.labelled(top)}"
             numbers.append(keys.from_row(name, table.loc[top], zero=0.5, who=table.loc[top, "measure"], beside=beside))
-    sentences += [f"How an image was taken predicts {outcome} ({', '.join(map(vocabulary.labelled, names))}): a network could learn that instead."
+    sentences += [f"How an image was taken predicts {outcome} ({', '.join(map(vocabulary.labelled, names))}): "
+                  "a network could learn that instead."
                   for outcome, names in misleading.items() if names]
     clean = [outcome for outcome, names in misleading.items() if not names]
     if clean:

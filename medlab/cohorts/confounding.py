@@ -145,7 +145,7 @@ def each_alone(values: pd.DataFrame, outcome: pd.Series | pd.DataFrame, patients
 
 
 def strongest(table: pd.DataFrame, kinds: dict, most: int = 20) -> pd.DataFrame:
-    """Lines to show, named in words: all technical columns and brightnesses, then the strongest of the clinical ones."""
+    """Lines to show, named in words: all technical columns and brightnesses, then the strongest clinical ones."""
     clinical = np.array([kinds[name] == "clinical" for name in table.index])
     shown = pd.concat([table[~clinical], table[clinical].sort_values("value", ascending=False).head(most)])
     return shown.rename(index=vocabulary.labelled)

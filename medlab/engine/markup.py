@@ -166,4 +166,5 @@ def _two_columns(lines):
 
 def unbroken(text: str) -> str:
     """Escaped text in which no line ends inside a number with its interval."""
-    return INTERVAL.sub(lambda found: f'<span class="interval">{found[0]}</span>', UNIT.sub("\u00a0", text.replace("± ", "±\u00a0")))
+    text = INTERVAL.sub(lambda found: f'<span class="interval">{found[0]}</span>', text.replace("± ", "±\u00a0"))
+    return UNIT.sub("\u00a0", text)

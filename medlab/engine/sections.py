@@ -127,7 +127,7 @@ def _is_mute(output):
 
 
 def described(notebook, i, heading, output) -> dict:
-    """``alt`` text and ``caption`` of a figure: section and title; in the text then what is printed about it behind it."""
+    """``caption`` of a figure, its section and title, and ``alt``, with what is printed about it behind it."""
     title = output.metadata.get("image/png", {}).get("title", "")
     takeaway = ""
     for cell in notebook.cells[i:i + 3]:

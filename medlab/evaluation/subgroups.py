@@ -23,7 +23,8 @@ def distinct(levels: dict) -> tuple[dict, list[str]]:
     for name, level in levels.items():
         parts = tuple(pd.factorize(level)[0])
         if parts in seen:
-            said.append(f"{vocabulary.labelled(name)} parts the patients as {vocabulary.labelled(seen[parts])} does: it is shown once.")
+            said.append(f"{vocabulary.labelled(name)} parts the patients as {vocabulary.labelled(seen[parts])} does: "
+                        "it is shown once.")
         else:
             kept[name], seen[parts] = level, name
     return kept, said

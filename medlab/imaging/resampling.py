@@ -59,7 +59,7 @@ def contrasted(pictures: list, high: float = 99.5) -> tuple[list, int]:
     """
     levels = [picture.ravel() for picture in pictures if picture.ndim == 2]
     white = int(np.ceil(np.percentile(np.concatenate(levels), high))) if levels else 255
-    white = white or max((int(one.max()) for one in levels), default=0) or 255  # a small bright thing in front of nothing
+    white = white or max((int(one.max()) for one in levels), default=0) or 255  # a small bright thing
     scaled = [picture if picture.ndim == 3 else np.rint(255 * np.minimum(picture / white, 1)).astype(np.uint8)
               for picture in pictures]
     return scaled, white

@@ -123,7 +123,7 @@ def versions(images, row, prepared, policy, seed=0, n=12) -> list:
 
 
 def versions_in_words(n: int, axes: int, policy: dict) -> str:
-    """What `versions` shows: how many, of an image of so many axes, and what the policy changes from one to the next."""
+    """What `versions` shows: how many, of an image of so many axes, and what the policy changes between them."""
     what = "The middle slice of one training volume" if axes == 3 else "One training image"
     changed = ", ".join(vocabulary.name_and_unit(name)[0] for name in policy)
     return f"{what}, {n} times as the network may read it. " + (f"What varies: {changed}." if changed
