@@ -228,7 +228,7 @@ def test_sentences_lists_and_intervals_of_printed_text():
     assert markup.sentences("a     1   x\nb     2\nand more").startswith("<pre>")
     table = markup.clean_html(pd.DataFrame({"age_years": [1.5]}, index=["tumour_volume_ml"]).to_html())
     assert "age, years" in table and "tumour volume, mL" in table
-    for name, said in (("part", "<th>part</th>"), ("higher is better; 48 test patients", "<caption>higher is")):
+    for name, said in (("part", '<th class="text">part</th>'), ("higher is better; 48 test patients", "<caption>higher is")):
         table = markup.clean_html(pd.DataFrame({"n": [1]}, index=pd.Index(["a"], name=name)).to_html())
         assert said in table and table.count("<tr") == 2
 
@@ -240,6 +240,7 @@ def test_tables_have_one_row_of_names_words_for_truth_and_whole_intervals():
     table = BeautifulSoup(markup.clean_html(made), "html.parser")
     assert [[cell.get_text() for cell in row.find_all("th")] for row in table.select("thead tr")] == [
         ["", "", "AUC", "seen"], ["group", "model", "pooled", "pooled"]]
+    assert [cell.get_text() for cell in table.select("thead th.text")] == ["seen", "group", "model", "pooled"]
     number, truth = table.select("td")
     assert truth.get_text() == "yes" and number.get_text() == "0.50 (0.20 to 0.70)" and "limits" in number["class"]
     assert number.select_one("span.interval").get_text() == "(0.20 to 0.70)"

@@ -98,7 +98,7 @@ def _without_index_row(soup):
     heads[-1].decompose()
     if len(names[0]) <= 24:
         for cell, name in zip(corner, names, strict=True):
-            cell.string = name
+            cell.string, cell["class"] = name, ["text"]
     else:
         caption = soup.new_tag("caption")
         caption.string = ", ".join(names)
