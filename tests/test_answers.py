@@ -162,7 +162,8 @@ def test_a_figure_is_a_drawing_unless_it_shows_pictures_or_is_too_large(monkeypa
 
 @pytest.mark.parametrize("heading, title, caption", [
     ("Calibration", "fused", "Calibration: fused"), ("How good is it?", "AUC", "How good is it? AUC"),
-    ("The worst errors", "", "The worst errors"), ("", "loss over epoch", "Loss over epoch"),
+    ("Test: all measures", "value", "Test: all measures, value"), ("The worst errors", "", "The worst errors"),
+    ("", "loss over epoch", "Loss over epoch"),
     ("Gallery", "gallery of a cohort", "Gallery of a cohort")])
 def test_a_caption_says_the_section_and_what_is_drawn(heading, title, caption):
     output = nbformat.v4.new_output("display_data", {"image/png": ""}, metadata={"image/png": {"title": title}})
@@ -228,7 +229,8 @@ def test_sentences_lists_and_intervals_of_printed_text():
     assert markup.sentences("a     1   x\nb     2\nand more").startswith("<pre>")
     table = markup.clean_html(pd.DataFrame({"age_years": [1.5]}, index=["tumour_volume_ml"]).to_html())
     assert "age, years" in table and "tumour volume, mL" in table
-    for name, said in (("part", '<th class="text">part</th>'), ("higher is better; 48 test patients", "<caption>higher is")):
+    for name, said in (("part", '<th class="text">part</th>'),
+                       ("higher is better; 48 test patients", "<caption>higher is")):
         table = markup.clean_html(pd.DataFrame({"n": [1]}, index=pd.Index(["a"], name=name)).to_html())
         assert said in table and table.count("<tr") == 2
 

@@ -144,7 +144,7 @@ def described(notebook, i, heading, output) -> dict:
 
 def _joined(heading, title):
     """Heading and title as one text."""
-    between = "" if not (heading and title) else " " if heading[-1] in "?!.:" else ": "
+    between = "" if not (heading and title) else " " if heading[-1] in "?!.:" else ", " if ":" in heading else ": "
     return f"{heading}{between}{title}"
 
 
