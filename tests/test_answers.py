@@ -244,8 +244,11 @@ def test_tables_have_one_row_of_names_words_for_truth_and_whole_intervals():
         ["", "", "AUC", "seen"], ["group", "model", "pooled", "pooled"]]
     assert [cell.get_text() for cell in table.select("thead th.text")] == ["seen", "group", "model", "pooled"]
     number, truth = table.select("td")
-    assert truth.get_text() == "yes" and number.get_text() == "0.50 (0.20 to 0.70)" and "limits" in number["class"]
-    assert number.select_one("span.interval").get_text() == "(0.20 to 0.70)"
+    assert truth.get_text() == "yes" and number.get_text() == "0.50 (0.20 to 0.70)" and not number.select("span")
+    wide = pd.DataFrame([["0.500 (0.200 to 0.700)"] * 6, ["-"] * 6], index=["network", "blobs"]).to_html()
+    cells = BeautifulSoup(markup.clean_html(wide), "html.parser").select("td.limits")
+    assert len(cells) == 6 and {cell.get_text() for cell in cells} == {"0.500 (0.200 to 0.700)"}
+    assert {cell.select_one("span.interval").get_text() for cell in cells} == {"(0.200 to 0.700)"}
     assert markup.clean_html(pd.DataFrame().to_html()) == "" == markup.clean_html(pd.DataFrame(columns=["a"]).to_html())
     assert markup.sentences("classes  a, b\nordered  False").endswith("<tr><th>ordered</th><td>no</td></tr></table>")
 

@@ -10,6 +10,7 @@ NUMBER = re.compile(r"\s*(?:[<>±≤≥]?\s*[-+(]*\.?\d|(?:-|nan|none|nat|inf|no
                     re.IGNORECASE)
 UNIT = re.compile(r"(?<=\d) (?=(?:%|mm|mm²|mm³|cm|mL|HU|MBq|kB|MB)(?![\w\"]))")
 WORDS = {"True": "yes", "False": "no"}  # of a cell
+BESIDE_NAMES = 800  # pixels of a page beside the names of a table's rows
 INTERVAL = re.compile(r"[-+]?\d[\d.,]* ?%? \([-+]?[\d.]+ ?%? to [-+]?[\d.]+ ?%?\)")
 
 
@@ -57,15 +58,18 @@ def _readable(table):
     soup = BeautifulSoup(table, "html.parser")
     if not soup.find("td"):
         return ""
+    body = [row.find_all("td") for row in soup.select("tbody tr")]
+    columns = range(1, 1 + max(map(len, body), default=0))  # from the right: there may be several index columns
+    longest = [max(len(row[-k].get_text(strip=True)) for row in body if len(row) >= k) for k in columns]
+    wide = sum(7 * n + 11 for n in longest) > BESIDE_NAMES  # pixels of a character, and between columns
     for cell in soup.find_all("td"):
-        _written(cell, soup)
+        _written(cell, soup, wide)
     for head in soup.find_all("th"):
         for text in head.find_all(string=NAME):
             text.replace_with(in_words(text))
     _without_index_row(soup)
-    body = [row.find_all("td") for row in soup.select("tbody tr")]
     heads = [row.find_all("th") for row in soup.select("thead tr") if not row.select("[colspan]")]
-    for k in range(1, 1 + max(map(len, body), default=0)):  # from the right: there may be several index columns
+    for k in columns:
         cells = [row[-k] for row in body if len(row) >= k]
         if any(not NUMBER.match(cell.get_text()) for cell in cells):
             for cell in [*cells, *(head[-k] for head in heads if len(head) > k)]:
@@ -73,12 +77,12 @@ def _readable(table):
     return str(soup)
 
 
-def _written(cell, soup):
-    """A cell in words; a number may part from its interval, the interval stays in one line."""
+def _written(cell, soup, wide):
+    """A cell in words; in a wide table a number may part from its interval, the interval stays in one line."""
     text = cell.get_text(strip=True)
     if text in WORDS:
         cell.string = WORDS[text]
-    elif found := INTERVAL.fullmatch(text):
+    elif wide and (found := INTERVAL.fullmatch(text)):
         number, interval = found[0].split(" (", 1)
         span = soup.new_tag("span", attrs={"class": "interval"})
         span.string = f"({interval}"
