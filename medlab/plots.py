@@ -71,10 +71,16 @@ def undrawable(texts) -> list[str]:
 
 
 class _Powers(ticker.LogFormatterSciNotation):
-    """Labels of a logarithmic axis such as 10⁻², which need no mathematical typesetting."""
+    """Labels of a logarithmic axis: numbers such as 0.5 and 20, on a longer one powers such as 10⁻².
+
+    Neither needs mathematical typesetting.
+    """
 
     def __call__(self, x, pos=None):
         text = re.sub(r"[${}]|\\mathdefault", "", super().__call__(x, pos)).replace(r"\times", " × ")
+        low, high = sorted(self.axis.get_view_interval())
+        if text and low >= 1e-3 and high <= 1e5:
+            return f"{x:g}"
         power = str.maketrans("-0123456789.", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹·")
         return re.sub(r"\^([-0-9.]+)", lambda found: found[1].translate(power), text)
 
