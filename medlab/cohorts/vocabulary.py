@@ -23,13 +23,14 @@ def name_and_unit(column: str) -> tuple[str, str]:
 
     Examples
     --------
-    >>> name_and_unit("haemoglobin_g_dl"), name_and_unit("tumour_stage"), name_and_unit("days")
-    (('haemoglobin', 'g/dL'), ('tumour stage', ''), ('days', ''))
+    >>> name_and_unit("haemoglobin_g_dl"), name_and_unit("tumour_stage"), name_and_unit("surface_per_mm")
+    (('haemoglobin', 'g/dL'), ('tumour stage', ''), ('surface', '1/mm'))
     """
     words = str(column).split("_")
     for n in (2, 1):
         if len(words) > n and (unit := UNITS.get("_".join(words[-n:]))):
-            return " ".join(words[:-n]), unit
+            per = words[-n - 1] == "per" and len(words) > n + 1
+            return " ".join(words[:-n - per]), f"1/{unit}" if per else unit
     return " ".join(words), ""
 
 
