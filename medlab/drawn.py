@@ -1,11 +1,14 @@
 """What a figure shows, in words and numbers: kept beside its picture in a notebook, for the page made of it."""
 
 import contextlib
+import io
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
 MOST_ROWS = 5000  # of the data behind a figure; above that a file of the run has them
+MOST_SVG = 300_000  # bytes; a drawing of more is a picture
 
 
 def install() -> None:
@@ -26,19 +29,35 @@ def install() -> None:
 
 
 def about(figure) -> dict:
-    """``title`` of a figure and, where it draws numbers, ``data`` (CSV)."""
+    """``title`` of a figure and, where it draws numbers, ``data`` (CSV) and the drawing itself (``svg``)."""
     found = {"title": title(figure)}
     with contextlib.suppress(ValueError, TypeError):  # an artist that is drawn in no way known here
         table = data(figure)
         if 0 < len(table) <= MOST_ROWS:
             found["data"] = table.to_csv(index=False)
-    return found
+            found["svg"] = svg(figure)
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def svg(figure) -> str | None:
+    """A figure as a drawing whose words stay words; None where it shows pictures or takes more than `MOST_SVG`."""
+    if any(ax.images for ax in figure.axes):
+        return None
+    file, layout = io.StringIO(), figure.get_layout_engine()
+    figure.set_layout_engine("none")  # it is laid out, as its picture was
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(file, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    figure.set_layout_engine(layout)
+    text = file.getvalue()
+    return text if len(text.encode()) <= MOST_SVG else None
 
 
 def title(figure) -> str:
     """Titles of a figure, or what its axes say."""
     axes = [ax for ax in figure.axes if ax.get_visible()]
-    titles = [figure.get_suptitle(), *(ax.get_title(loc).replace("\n", ", ") for ax in axes for loc in
+    pictures = [ax for ax in axes if ax.images and not ax.axison]
+    named = [ax for ax in axes if len(pictures) < 2 or ax not in pictures]  # not the names of each picture of a gallery
+    titles = [figure.get_suptitle(), *(ax.get_title(loc).replace("\n", ", ") for ax in named for loc in
                                        ("left", "center", "right"))]
     labels = [" over ".join(filter(None, [ax.get_ylabel(), ax.get_xlabel()])) for ax in axes]
     said = list(dict.fromkeys(filter(None, titles))) or list(dict.fromkeys(filter(None, labels)))

@@ -6,6 +6,7 @@ the lower right of every figure a small mark that says what it must not be used 
 
 import json
 import re
+import textwrap
 import warnings
 
 import matplotlib as mpl
@@ -70,10 +71,16 @@ def undrawable(texts) -> list[str]:
 
 
 class _Powers(ticker.LogFormatterSciNotation):
-    """Labels of a logarithmic axis such as 10⁻², which need no mathematical typesetting."""
+    """Labels of a logarithmic axis: numbers such as 0.5 and 20, on a longer one powers such as 10⁻².
+
+    Neither needs mathematical typesetting.
+    """
 
     def __call__(self, x, pos=None):
         text = re.sub(r"[${}]|\\mathdefault", "", super().__call__(x, pos)).replace(r"\times", " × ")
+        low, high = sorted(self.axis.get_view_interval())
+        if text and low >= 1e-3 and high <= 1e5:
+            return f"{x:g}"
         power = str.maketrans("-0123456789.", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹·")
         return re.sub(r"\^([-0-9.]+)", lambda found: found[1].translate(power), text)
 
@@ -161,10 +168,15 @@ def gallery(pictures, titles=None, spacing_mm=None, columns=6, colours=None, tit
                     transform=ax.transAxes)
         if titles is not None:
             colour = colours[i] if colours is not None else "#1b2430"
-            ax.set_title(str(titles[i]), fontsize=7.5, color=colour, loc="center", pad=3)
+            ax.set_title(_wrapped(str(titles[i]), size), fontsize=7.5, color=colour, loc="center", pad=3)
     if title:
         grid[0, 0].figure.suptitle(title, fontsize=10.5, x=0.01, ha="left")
     return grid
+
+
+def _wrapped(title, size):
+    """Lines of a title no longer than a picture so many inches wide, in the print of a gallery."""
+    return "\n".join(textwrap.fill(line, max(8, int(17 * size)), break_long_words=False) for line in title.split("\n"))
 
 
 def histogram_by_class(edges, counts, xlabel="value", ax=None, colours=COLOURS) -> plt.Axes:
@@ -205,7 +217,7 @@ def kaplan_meier(time_days, event, group=None, ax=None, unit_days=365.25, unit="
     from lifelines import KaplanMeierFitter
     from lifelines.plotting import add_at_risk_counts
 
-    ax = axes(ax, figsize=(7.2, 4.2), layout="none")  # lifelines places the numbers at risk itself
+    ax = axes(ax, figsize=(7.2, 3.9), layout="none")  # lifelines places the numbers at risk itself
     time, event = np.asarray(time_days, float) / unit_days, np.asarray(event, bool)
     names = list(pd.Categorical(group).categories) if group is not None else ["all patients"]
     group = np.full(len(time), "all patients") if group is None else np.asarray(group)
@@ -221,7 +233,7 @@ def kaplan_meier(time_days, event, group=None, ax=None, unit_days=365.25, unit="
     ax.legend(loc="best")
     if at_risk:
         add_at_risk_counts(*fitted, ax=ax, labels=[str(name) for name in names], rows_to_show=["At risk"])
-        ax.figure.subplots_adjust(bottom=0.25 + 0.05 * len(fitted))
+        ax.figure.subplots_adjust(top=0.94, bottom=0.2 + 0.04 * len(fitted))
     return ax
 
 

@@ -78,7 +78,7 @@ def test_pictures_with_masks_and_a_label(workspace, capsys):
     assert max(errors["rigid", "rigid"], errors["affine", "affine"]) < 1 < errors["rigid", "before"]
     assert result["otsu_dice"]["Otsu, box around the region"]["value"] > result["otsu_dice"]["adaptive"]["value"] - 0.2
     said = capsys.readouterr().out
-    assert "Without features: 1 empty mask" in said and "b against the rest:" in said and "stand-in" not in said
+    assert "Without features: 1 empty mask" in said and "B against the rest:" in said and "stand-in" not in said
 
 
 def test_the_label_of_the_test_part_is_not_looked_at(workspace):

@@ -4,6 +4,7 @@ import io
 import json
 import zipfile
 
+import nbformat
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -13,10 +14,10 @@ from conftest import write_notebook
 from matplotlib import pyplot as plt
 from PIL import Image
 
-from medlab import drawn, storage
+from medlab import drawn, plots, storage
 from medlab.detection import answer as of_detection
 from medlab.detection import exports as boxes
-from medlab.engine import answers, markup, pages, parameters, report, runs, stamps
+from medlab.engine import answers, markup, pages, parameters, report, runs, sections, stamps
 from medlab.evaluation import answer as of_evaluation
 from medlab.imaging import dicom
 from medlab.segmentation import exports as masks
@@ -133,6 +134,58 @@ def test_a_figure_says_its_title_and_its_numbers():
     plt.close("all")
 
 
+def test_a_figure_is_a_drawing_unless_it_shows_pictures_or_is_too_large(monkeypatch):
+    def lines():
+        ax = plt.subplots()[1]
+        ax.plot([0, 1], [2, 3])
+        ax.set_xlabel("age <script>")
+        return ax.figure
+
+    plots.setup(synthetic=True)
+    one, other = (drawn.about(lines())["svg"] for _ in range(2))
+    assert one == other and "age &lt;script&gt;" in one and "<script" not in one and "<image" not in one
+    figure = lines()
+    layout = figure.get_layout_engine()
+    assert drawn.svg(figure) == one and figure.get_layout_engine() is layout
+    monkeypatch.setattr(drawn, "MOST_SVG", 1000)
+    assert drawn.about(lines()).keys() == {"title", "data"}
+    ax = plt.subplots()[1]
+    ax.imshow(np.eye(3))
+    ax.plot([0, 1], [1, 0])
+    assert "svg" not in drawn.about(ax.figure)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("", outputs=[nbformat.v4.new_output(
+        "display_data", {"image/png": "aGk="}, metadata={"image/png": {"title": "t", "svg": "<svg/>", "data": "x"}})])])
+    assert [(label, file) for _, label, file, _ in sections.figures(notebook, "01_first")] == [
+        ("PNG", "figures/01_first-1.png"), ("SVG", "figures/01_first-1.svg"), ("data", "figures/01_first-1.csv")]
+    plt.close("all")
+
+
+@pytest.mark.parametrize("heading, title, caption", [
+    ("Calibration", "fused", "Calibration: fused"), ("How good is it?", "AUC", "How good is it? AUC"),
+    ("Test: all measures", "value", "Test: all measures, value"), ("The worst errors", "", "The worst errors"),
+    ("", "loss over epoch", "Loss over epoch"),
+    ("Gallery", "gallery of a cohort", "Gallery of a cohort")])
+def test_a_caption_says_the_section_and_what_is_drawn(heading, title, caption):
+    output = nbformat.v4.new_output("display_data", {"image/png": ""}, metadata={"image/png": {"title": title}})
+    said = nbformat.v4.new_output("stream", name="stdout", text="It is so.\nMore.")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("", outputs=[output, said])])
+    assert sections.described(notebook, 0, heading, output) == {"alt": f"{caption}. It is so.", "caption": caption}
+
+
+def test_names_of_the_pictures_of_a_gallery_are_no_caption_and_none_is_wider_than_its_picture():
+    pictures = [np.zeros((4, 4), np.uint8)] * 2
+    long = ["p00036_1: none or benign\ncalled malignant", "second"]
+    grid = plots.gallery(pictures, long, title="Two errors")
+    assert drawn.title(grid[0, 0].figure) == "Two errors"
+    assert drawn.title(plots.gallery(pictures, long)[0, 0].figure) == ""
+    assert grid[0, 0].get_title() == "p00036_1: none or\nbenign\ncalled malignant"
+    ax = plots.axes()
+    ax.imshow(np.eye(2))
+    ax.set_title("one map")
+    assert drawn.title(ax.figure) == "one map"
+    plt.close("all")
+
+
 def test_the_list_of_runs_folds_repeats_and_a_run_that_only_compares_is_not_unfinished(bench):
     write_notebook(bench / "notebooks", "13_compare", 'run: str = "try"\ncompare: str = "auto"', [], needs=["repeats"])
     for i, run in enumerate(("try", "try-f0-s0", "try-f1-s0", "other")):
@@ -176,9 +229,34 @@ def test_sentences_lists_and_intervals_of_printed_text():
     assert markup.sentences("a     1   x\nb     2\nand more").startswith("<pre>")
     table = markup.clean_html(pd.DataFrame({"age_years": [1.5]}, index=["tumour_volume_ml"]).to_html())
     assert "age, years" in table and "tumour volume, mL" in table
-    for name, said in (("part", "<th>part</th>"), ("higher is better; 48 test patients", "<caption>higher is")):
+    for name, said in (("part", '<th class="text">part</th>'),
+                       ("higher is better; 48 test patients", "<caption>higher is")):
         table = markup.clean_html(pd.DataFrame({"n": [1]}, index=pd.Index(["a"], name=name)).to_html())
         assert said in table and table.count("<tr") == 2
+
+
+def test_tables_have_one_row_of_names_words_for_truth_and_whole_intervals():
+    rows = pd.MultiIndex.from_tuples([("tiny", "fused")], names=["group", "model"])
+    heads = pd.MultiIndex.from_tuples([("AUC", "pooled"), ("seen", "pooled")])
+    made = pd.DataFrame([["0.50 (0.20 to 0.70)", True]], index=rows, columns=heads).to_html()
+    table = BeautifulSoup(markup.clean_html(made), "html.parser")
+    assert [[cell.get_text() for cell in row.find_all("th")] for row in table.select("thead tr")] == [
+        ["", "", "AUC", "seen"], ["group", "model", "pooled", "pooled"]]
+    assert [cell.get_text() for cell in table.select("thead th.text")] == ["seen", "group", "model", "pooled"]
+    number, truth = table.select("td")
+    assert truth.get_text() == "yes" and number.get_text() == "0.50 (0.20 to 0.70)" and not number.select("span")
+    wide = pd.DataFrame([["0.500 (0.200 to 0.700)"] * 6, ["-"] * 6], index=["network", "blobs"]).to_html()
+    cells = BeautifulSoup(markup.clean_html(wide), "html.parser").select("td.limits")
+    assert len(cells) == 6 and {cell.get_text() for cell in cells} == {"0.500 (0.200 to 0.700)"}
+    assert {cell.select_one("span.interval").get_text() for cell in cells} == {"(0.200 to 0.700)"}
+    assert markup.clean_html(pd.DataFrame().to_html()) == "" == markup.clean_html(pd.DataFrame(columns=["a"]).to_html())
+    assert markup.sentences("classes  a, b\nordered  False").endswith("<tr><th>ordered</th><td>no</td></tr></table>")
+
+
+def test_a_number_and_its_unit_stay_in_one_line_of_words_and_apart_in_code():
+    assert markup.prose("<p>the 95 % interval of 5.27 mm</p>") == "<p>the 95\u00a0% interval of 5.27\u00a0mm</p>"
+    assert markup.sentences("40 % of 3 mmHg") == "<p>40\u00a0% of 3 mmHg</p>"
+    assert "\u00a0" not in sections.highlighted("x = 7 % 3")
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -153,7 +153,7 @@ def test_numbers_without_an_interval_are_not_written_as_nan():
 
 def test_sentences_of_a_part_of_one_patient_and_of_empty_masks_hold_no_nan():
     history = pd.DataFrame({"val_loss": [0.7], "val_image_c": [np.nan]})
-    assert diagnosis.kept_in_words(history, 1, "last", "image_c") == "epoch 1 of 1 (last), val_loss 0.700"
+    assert diagnosis.kept_in_words(history, 1, "last", "image_c") == "epoch 1 of 1 (last), validation loss 0.700"
     facts = {"seeds": 2, "n": 1, "sd": 0.0, "agreement": np.nan, "switched": 0.0}
     assert "not defined" in stability.in_words("x", "U-Net", facts)
     empty = pd.DataFrame({"mask_size": [0, 0], "problem": None, "depth": np.nan, "spacing_mm": None})

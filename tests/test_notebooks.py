@@ -34,7 +34,7 @@ def test_the_demo_run_is_complete(demo):
         assert str(folder) not in page and "/site-packages/" not in page
         assert page.count('class="answer"') == 1 and (run / f"{name}.answer.json").exists()
         assert f'href="figures/{name}-1.png"' in page and (run / "figures" / f"{name}-1.png").exists()
-    assert 'href="figures/05_survival_analysis-1.csv"' in page
+    assert 'href="figures/05_survival_analysis-1.csv"' in page and 'href="figures/05_survival_analysis-1.svg"' in page
     metrics = json.loads((run / "metrics.json").read_text())
     assert 0 <= metrics["auc_low"] <= metrics["auc"] <= metrics["auc_high"] <= 1
     assert metrics["n_patients"] > 5 and metrics["n_images"] >= metrics["n_patients"]

@@ -369,7 +369,7 @@ def test_dollar_signs_are_drawn_as_they_are():
         assert not any(t.get_parse_math() for t in (*ax.get_yticklabels(), *ax.get_legend().get_texts()))
         ax.figure.canvas.draw()
         ax = plt.subplots()[1]
-        ax.plot([1, 2], [0.002, 300])
+        ax.plot([1, 2], [0.0002, 300])
         ax.set_yscale("log")
         ax.figure.canvas.draw()
         labels = [t.get_text() for t in ax.get_yticklabels()]

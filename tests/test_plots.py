@@ -98,3 +98,14 @@ def test_several_forests_and_shares_stand_below_each_other():
     grid = plots.share_panels({"images": pd.DataFrame({"x": [1, 3], "y": [1, 1]}, index=["train", "test"])})
     assert grid.shape == (1, 1) and grid[0, 0].get_xlabel() == "images"
     assert [bar.get_width() for bar in grid[0, 0].patches] == [0.5, 0.75, 0.5, 0.25]
+
+
+@pytest.mark.parametrize("limits, shown, never", [((1.2, 20), {"2", "10"}, "⁰"), ((1e-5, 1), {"10⁻⁴", "10⁻²"}, "0.01")])
+def test_a_logarithmic_axis_of_few_decades_has_numbers_and_a_long_one_powers(limits, shown, never):
+    plots.setup(synthetic=True)
+    ax = plots.axes()
+    ax.set(xscale="log", xlim=limits)
+    ax.figure.canvas.draw()
+    labels = [one.get_text() for which in ("major", "minor") for one in ax.get_xticklabels(which=which)]
+    assert shown <= set(labels) and not any(never in one for one in labels)
+    plt.close("all")

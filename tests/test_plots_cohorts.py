@@ -10,7 +10,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from medlab import plots
-from medlab.cohorts import figures
+from medlab.cohorts import figures, vocabulary
 
 
 @pytest.fixture(autouse=True)
@@ -40,14 +40,14 @@ def marks(figure):
 def test_numeric_covariates_that_vary_and_their_units(table):
     assert figures.numeric(table, table.columns) == ["age_years", "size_mm", "stage", "crp_mg_dl"]
     assert figures.numeric(table, ["crp_mg_dl", "nothing", "stage"], 1) == ["stage"]
-    assert [figures.labelled(c) for c in ("age_years", "crp_mg_dl", "stage", "share_percent", "tumour_stage",
+    assert [vocabulary.labelled(c) for c in ("age_years", "crp_mg_dl", "stage", "share_percent", "tumour_stage",
                                                "smoking_pack_years")] == [
-        "age (years)", "crp (mg/dl)", "stage", "share (%)", "tumour stage", "smoking (pack-years)"]
+        "age (years)", "crp (mg/dL)", "stage", "share (%)", "tumour stage", "smoking (pack-years)"]
 
 
 def test_distributions_show_each_patient_of_each_class(table):
     axes = figures.distributions(table, ["age_years", "crp_mg_dl"], by="label")
-    assert [ax.get_xlabel() for ax in axes] == ["age (years)", "crp (mg/dl)"]
+    assert [ax.get_xlabel() for ax in axes] == ["age (years)", "crp (mg/dL)"]
     counts = table["label"].value_counts()
     assert [t.get_text() for t in axes[0].get_yticklabels()] == [
         f"{name} (n = {counts[name]})" for name in ("none", "benign", "malignant")]

@@ -79,7 +79,7 @@ def test_lung_cancer_with_survival(place):
     for spelling, n in source["Histology"].value_counts().items():
         assert re.search(rf"{re.escape(spelling)} [\w ]+ {n} ", page), f"{spelling!r} {n} times"
     assert "Histology: 4 categories are written in 7 ways." in page
-    assert "Missing per patient: Histology 19, age_years 15." in page
+    assert "Missing per patient: Histology 19, age (years) 15." in page
     assert "244 images, 244 patients" in page and "130 events in 244 patients" in page
     assert "5 of them empty" in page and re.search(r"\d voxels, [\d.]+ ml", page), "volumes have a volume"
     assert re.search(r"Rare categories \(patients\): .*Mstage 3 \(2\).*Tstage 5 \(1\)", page), "no such TNM stage"

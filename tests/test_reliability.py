@@ -142,5 +142,5 @@ def test_outcomes_of_features_are_corrected_together():
     assert found.loc[("b against the rest", "radiomics_x"), "n"] == 40, "who has no label counts only for the follow-up"
     assert np.allclose(found["q"], univariate.corrected(found["p"]))
     said = univariate.in_words("b", found.loc["b against the rest"], "radiomics_y", set(table), pd.Series(dtype=float))
-    assert said.startswith("b: 1 of 3 features at q < 0.05, 1 of them stable")
+    assert said.startswith("B: 1 of 3 features at q < 0.05, 1 of them stable")
     assert univariate.associations(table, people.drop(columns=["label"]).head(5), [], None).empty

@@ -169,7 +169,7 @@ def test_table_one_and_what_is_missing_or_rare(cohort):
     people = summary.people(cohort, covariates)
     assert len(people) == 7 and summary.varying(cohort, covariates) == []
     assert summary.table_one_columns(people, covariates) == (covariates, ["age_years", "sex", "site"])  # few ages
-    assert summary.missing(people, covariates) == ["Missing per patient: age_years 1, sex 1."]
+    assert summary.missing(people, covariates) == ["Missing per patient: age (years) 1, sex 1."]
     many = pd.DataFrame({"patient_id": range(60), "stage": ["I"] * 57 + ["IV"] * 3, "n": [1, 2] * 30})
     assert summary.rare_categories(many, ["stage", "n"]) == ["Rare categories (patients): stage iv (3)."]
     mixed = summary.one_kind_per_column(pd.DataFrame({"a": ["x", 1, None], "b": [1, 2, 3]}))
@@ -215,7 +215,7 @@ def test_what_predicts_alone(cohort):
     assert len(said) == 3 and [f.split(":")[-1] for f in findings] == [
         " a confounder to report beside every model.", " suspiciously strong; was it recorded after the outcome?"]
     assert said[2] == "death alone predicts label: AUC 0.95 (0.90 to 1.00)"
-    assert list(confounding.strongest(table, kinds, most=2).index) == ["site", "death", "age_years"]
+    assert list(confounding.strongest(table, kinds, most=2).index) == ["site", "death", "age (years)"]
     alone = confounding.each_alone(values[["site"]], cohort["label"], cohort["patient_id"], {"site": "technical"})
     assert alone.loc["site", "technical"] and alone.loc["site", "n"] == 7
 

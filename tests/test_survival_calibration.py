@@ -76,8 +76,11 @@ def test_the_true_model_is_calibrated_and_an_overconfident_one_is_not():
     few = calibration.calibration(days, event, 0.6 * probability(risk, 700), 700)
     assert few["oe"] == pytest.approx(1 / 0.6, rel=0.06) and few["oe_low"] > 1
     said = calibration.level_in_words({"fused": few, "true_one": true}, 700).splitlines()
-    assert "fused predicts 4" in said[0] and "% too few events by 700 days" in said[0]
-    assert said[1].startswith("true one predicts as many events as came")
+    assert said[0].startswith(f"By 700 days {few['observed']:.1%} (") and said[0].endswith(") had the event.")
+    assert said[1].startswith(f"Too few events are predicted: fused {few['predicted']:.1%} (4")
+    assert said[1].endswith("% too few).")
+    assert said[2].startswith("As many are predicted, as far as shown: true one ") and len(said) == 3
+    assert calibration.level_in_words({}, 700) == ""
     shy = calibration.calibration(days, event, probability(risk, 700, 0.5), 700)
     assert shy["slope"] == pytest.approx(2, abs=0.2)
     wrong = calibration.calibration(days, event, probability(-risk, 700), 700)

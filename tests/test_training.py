@@ -307,7 +307,7 @@ def test_verdicts_of_a_recorded_training():
     said = {name: one["verdict"] for name, one in found.items()}
     assert said == {"label": "still improving", "fused": "still improving", "image": "not learning"}
     assert diagnosis.verdicts(history, 20, limits | {"image": 0.6})["image"]["verdict"] == "still improving"
-    assert diagnosis.verdicts_in_words(found)[0].startswith("class: still improving. The validation loss was")
+    assert diagnosis.verdicts_in_words(found)[0].startswith("Class: still improving. The validation loss was")
     assert diagnosis.curve_columns(history, ["image"]) == {"image": ("image_loss", "image_c")}
     result = {"n_train": 160, "n_val": 35, "unit": "patient", "sanity": {"passed": None}}
     sentences, numbers, _ = answer.of(result, history, 20, found, "fused")

@@ -1,5 +1,6 @@
 """The answers of notebooks 01 and 02: what is there, what could mislead, and who may be learnt from."""
 
+from medlab.cohorts import vocabulary
 from medlab.statistics import keys
 from medlab.storage import plain
 
@@ -33,9 +34,10 @@ def of_dataset(about: dict, tables: dict, counts: dict) -> tuple[list, list, lis
         if table["value"].notna().any():
             top, beside = table["value"].idxmax(), {"chance": 0.5}
             beside |= {"best technical column": technical["value"].max()} if len(technical) else {}
-            name = f"strongest single column for {outcome}: {top.replace('_', ' ')}"
+            name = f"strongest single column for {outcome}: {vocabulary.labelled(top)}"
             numbers.append(keys.from_row(name, table.loc[top], zero=0.5, who=table.loc[top, "measure"], beside=beside))
-    sentences += [f"How an image was taken predicts {outcome} ({', '.join(names)}): a network could learn that instead."
+    sentences += [f"How an image was taken predicts {outcome} ({', '.join(map(vocabulary.labelled, names))}): "
+                  "a network could learn that instead."
                   for outcome, names in misleading.items() if names]
     clean = [outcome for outcome, names in misleading.items() if not names]
     if clean:

@@ -145,9 +145,10 @@ def each_alone(values: pd.DataFrame, outcome: pd.Series | pd.DataFrame, patients
 
 
 def strongest(table: pd.DataFrame, kinds: dict, most: int = 20) -> pd.DataFrame:
-    """Lines to show: all technical columns and brightnesses as they stand, then the strongest of the clinical ones."""
+    """Lines to show, named in words: all technical columns and brightnesses, then the strongest clinical ones."""
     clinical = np.array([kinds[name] == "clinical" for name in table.index])
-    return pd.concat([table[~clinical], table[clinical].sort_values("value", ascending=False).head(most)])
+    shown = pd.concat([table[~clinical], table[clinical].sort_values("value", ascending=False).head(most)])
+    return shown.rename(index=vocabulary.labelled)
 
 
 def in_words(table: pd.DataFrame, outcome: str, kinds: dict, expected: tuple = ()) -> tuple[list, list]:
@@ -160,7 +161,7 @@ def in_words(table: pd.DataFrame, outcome: str, kinds: dict, expected: tuple = (
     """
     said, findings = [], []
     for name, line in table[table["low"] > 0.5].iterrows():
-        text = f"{name} alone predicts {outcome}: {line['measure']} {line['value']:.2f} "
+        text = f"{vocabulary.labelled(name)} alone predicts {outcome}: {line['measure']} {line['value']:.2f} "
         text += f"({line['low']:.2f} to {line['high']:.2f})"
         if line["technical"]:
             findings.append(f"{text}: a confounder to report beside every model.")

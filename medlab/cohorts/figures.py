@@ -4,18 +4,15 @@ Data in, Axes out, never ``show``; style and mark are those of `plots`. A table 
 images of a patient would count as several persons.
 """
 
-import re
-
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from medlab import plots
+from medlab.cohorts import vocabulary
 
 MOST = 6  # covariates in one figure
-UNITS = {"pack_years": "pack-years", "mg_dl": "mg/dl", "g_dl": "g/dl", "mmhg": "mmHg", "hu": "HU", "mbq": "MBq",
-         "percent": "%"} | {u: u for u in ("years", "months", "days", "hours", "mm", "cm", "m", "ml", "kg", "g", "min")}
 ROWS = 2000  # more are sampled: a figure with more points shows less
 
 
@@ -34,12 +31,6 @@ def numeric(table, columns, most=MOST) -> list:
     usable = [c for c in columns if c in table and pd.api.types.is_numeric_dtype(table[c])
               and not pd.api.types.is_bool_dtype(table[c]) and table[c].nunique() > 2]
     return sorted(usable, key=lambda c: table[c].isna().sum())[:most]
-
-
-def labelled(column) -> str:
-    """A column's name with its unit, if it ends with one, in brackets: ``age_years`` is age (years)."""
-    found = re.fullmatch(rf"(.+?)_({'|'.join(UNITS)})", str(column))
-    return f"{found[1].replace('_', ' ')} ({UNITS[found[2]]})" if found else str(column).replace("_", " ")
 
 
 def distributions(table, columns, by=None) -> np.ndarray:
@@ -77,7 +68,7 @@ def distributions(table, columns, by=None) -> np.ndarray:
                    "palette": palette, "legend": False}
         seaborn.boxplot(**options, showfliers=False, width=0.6, fill=False, linewidth=1.1)
         seaborn.stripplot(**options, size=2, alpha=0.45, jitter=0.22)
-        ax.set(xlabel=labelled(column), ylabel="")
+        ax.set(xlabel=vocabulary.labelled(column), ylabel="")
         ax.set_yticks(range(len(names)), names)
     for ax in grid.flat[len(columns):]:
         ax.set_axis_off()
@@ -99,7 +90,7 @@ def pairs(table, columns, by=None) -> np.ndarray:
     if len(columns) < 2:
         raise ValueError(f"one numeric covariate ({columns[0]}): a figure of pairs needs two")
     groups = shown[by].astype(str) if by else None
-    data = shown[columns].rename(columns=labelled).reset_index(drop=True)
+    data = shown[columns].rename(columns=vocabulary.labelled).reset_index(drop=True)
     hue = {} if groups is None else {"hue": "class", "hue_order": _order(shown[by]), "palette": _palette(shown[by])}
     if hue:
         data["class"] = groups.to_numpy()
@@ -135,7 +126,7 @@ def correlations(table, columns, ax=None) -> Axes:
     columns = numeric(table, columns)
     if len(columns) < 2:
         raise ValueError(f"{len(columns)} numeric covariates that vary: a correlation needs two")
-    found = table[columns].rename(columns=labelled).corr("spearman", min_periods=5)
+    found = table[columns].rename(columns=vocabulary.labelled).corr("spearman", min_periods=5)
     ax = plots.axes(ax, figsize=(2.6 + 0.75 * len(columns), 0.9 + 0.55 * len(columns)))
     twice = np.triu(np.ones(found.shape, bool))[1:, :-1]
     seaborn.heatmap(found.iloc[1:, :-1], mask=twice, vmin=-1, vmax=1, cmap="RdBu_r", annot=True, fmt=".2f",

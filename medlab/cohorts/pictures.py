@@ -167,6 +167,8 @@ def before_and_after(dataset: datasets.Dataset, rows: pd.DataFrame, prepared: np
                      window: str | None = None) -> np.ndarray:
     """Images as stored above the same images as prepared, at the slice with most of the mask; Axes.
 
+    The grey levels of the prepared ones are stretched, all alike (`resampling.contrasted`).
+
     Parameters
     ----------
     prepared : (n, ..., channels) uint8, of the rows; places : their geometry (`imaging.geometry`)
@@ -182,6 +184,6 @@ def before_and_after(dataset: datasets.Dataset, rows: pd.DataFrame, prepared: np
     titles = [f"{name}\n{' x '.join(map(str, image.pixels.shape[:-1]))}"
               for name, image in zip(names * 2, before + after, strict=True)]
     drawn = [resampling.picture(image, i, window) for image, i in zip(before, first, strict=True)]
-    drawn += [resampling.picture(image, i) for image, i in zip(after, second, strict=True)]
+    drawn += resampling.contrasted([resampling.picture(image, i) for image, i in zip(after, second, strict=True)])[0]
     widths = [image.spacing_mm[-1] if image.spacing_mm else None for image in before + after]
     return plots.gallery(drawn, titles, widths, columns=len(rows), size=1.6)

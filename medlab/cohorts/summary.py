@@ -180,7 +180,8 @@ def missing(people: pd.DataFrame, covariates: list, most: int = 8) -> list[str]:
     """Sentence about the covariates that are missing in most patients; empty if nothing is missing."""
     n = people[covariates].isna().sum()
     n = n[n > 0].sort_values(ascending=False)
-    return ["Missing per patient: " + ", ".join(f"{c} {k}" for c, k in n.head(most).items()) + "."] if len(n) else []
+    return ["Missing per patient: " + ", ".join(
+        f"{vocabulary.labelled(c)} {k}" for c, k in n.head(most).items()) + "."] if len(n) else []
 
 
 def image_kinds(fine: pd.DataFrame) -> pd.DataFrame:

@@ -11,7 +11,44 @@ LIMITS = (("age", 0, 120), ("percent", 0, 100), ("bmi", 8, 100), ("height_cm", 2
           *((unit, 0, np.inf) for unit in ("mm", "cm", "mm3", "ml", "kg", "days", "months", "years")))
 
 
+UNITS = {"pack_years": "pack-years", "g_dl": "g/dL", "mg_dl": "mg/dL", "mmhg": "mmHg", "hu": "HU", "mbq": "MBq",
+         "ml": "mL", "mm2": "mm²", "mm3": "mm³", "px": "pixels", "px2": "pixels²", "percent": "%", "deg": "degrees",
+         **{unit: unit for unit in ("years", "months", "days", "hours", "min", "mm", "cm", "kg", "g")}}
+NAME = re.compile(r"\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b")
 RADIOMICS = ("radiomics_", "original_")  # how names of image features begin (the second as IBSI software writes them)
+
+
+def name_and_unit(column: str) -> tuple[str, str]:
+    """Name of a column as words, and its unit, an empty text where the name does not end with one.
+
+    Examples
+    --------
+    >>> name_and_unit("haemoglobin_g_dl"), name_and_unit("tumour_stage"), name_and_unit("surface_per_mm")
+    (('haemoglobin', 'g/dL'), ('tumour stage', ''), ('surface', '1/mm'))
+    """
+    words = str(column).split("_")
+    for n in (2, 1):
+        if len(words) > n and (unit := UNITS.get("_".join(words[-n:]))):
+            per = words[-n - 1] == "per" and len(words) > n + 1
+            return " ".join(words[:-n - per]), f"1/{unit}" if per else unit
+    return " ".join(words), ""
+
+
+def labelled(column: str) -> str:
+    """Name of a column with its unit in brackets: ``age_years`` is age (years)."""
+    name, unit = name_and_unit(column)
+    return f"{name} ({unit})" if unit else name
+
+
+def in_words(text: str) -> str:
+    """A text in which names of columns are words with their unit.
+
+    Examples
+    --------
+    >>> in_words("age_years, mean"), in_words("image: spacing_mm"), in_words("haemoglobin_g_dl")
+    ('age, years, mean', 'image: spacing, mm', 'haemoglobin, g/dL')
+    """
+    return NAME.sub(lambda found: ", ".join(filter(None, name_and_unit(found[0]))), text)
 
 
 def is_text(series) -> bool:

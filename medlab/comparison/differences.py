@@ -85,7 +85,8 @@ def named(found: Mapping, several: bool) -> dict:
 
 
 def _name(group, a, b, several):
-    return f"{group}: {a} minus {b}" if several else f"{a} minus {b}"
+    pair = f"{a} minus {b}".replace("_", " ")
+    return f"{group}: {pair}" if several else pair
 
 
 def table(found: Mapping, several: bool, within: str | None = None) -> pd.DataFrame:
@@ -93,7 +94,7 @@ def table(found: Mapping, several: bool, within: str | None = None) -> pd.DataFr
 
     within : name of the column inside whose levels ``c_within_site`` counts pairs
     """
-    of = {"c_harrell": "", "dice": "Dice, ", "c_within_site": f"within one {within}, "}
+    of = {"c_harrell": "C, ", "dice": "Dice, ", "c_within_site": f"C within one {within}, "}
     shown = {}
     for (_, group, a, b, m, what), one in found.items():
         shown.setdefault(of[m] + what, {})[_name(group, a, b, several)] = interval(one)

@@ -18,10 +18,14 @@ def reached(found, means, ensembles, measure, several, ax=None) -> Axes:
     means, ensembles : as `pooled.means` returns them; the second may lack rows
     several : whether there are several groups of runs, so that the name of the group belongs to the line
     """
+    def line(group, model):
+        words = model.replace("_", " ")
+        return f"{group}: {words}" if several else words
+
     own = found[found["measure"] == measure]
-    own = own.assign(line=own["group"] + ": " + own["model"] if several else own["model"])
+    own = own.assign(line=list(map(line, own["group"], own["model"])))
     lines = [one[[key[2] == measure for key in one.index]] for one in (means, ensembles)]
-    lines = [one.set_axis([": ".join(key[:2]) if several else key[1] for key in one.index]) for one in lines]
+    lines = [one.set_axis([line(*key[:2]) for key in one.index]) for one in lines]
     return all_runs(own, lines[0], labels()[measure], lines[1].get("value"), ax=ax)
 
 

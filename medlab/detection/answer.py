@@ -20,8 +20,8 @@ def of(result: dict, n_hits: int, n_alarms: int, guess: dict) -> tuple[list, lis
                  f"{keys.counted(n_alarms, 'false alarm')} ({n_alarms / max(1, result['n_images']):.2f} an image)."]
     gain = result["baseline"]["difference_sensitivity_at_1fp"]
     if gain:
-        sentences.append("At 1 false alarm an image, by sensitivity: "
-                         + keys.compared(gain, "the network", "a detector of bright blobs"))
+        said = keys.compared(gain, "the network", "a detector of bright blobs").removesuffix(".")
+        sentences.append(f"{said}, in sensitivity at 1 false alarm an image.")
     names = {"sensitivity_at_1fp": f"sensitivity at 1 false alarm an image, {part} part",
              "map50": f"mAP at IoU 0.5, {part} part"}
     numbers = [keys.of_result(name, result, key, n=size, who="network", beside={"Otsu blobs": guess[key]}

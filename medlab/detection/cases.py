@@ -80,7 +80,7 @@ def written(working: pd.DataFrame, names: list) -> pd.DataFrame:
                "false_positives_free": "false alarms per image without lesions"}
     table = working.assign(text=metrics.written(working)).pivot(index="label", columns="measure", values="text")
     table = table.reindex([*names, "all"] if len(names) > 1 else ["all"], columns=list(columns)).rename(columns=columns)
-    return table.dropna(axis=1, how="all").fillna("-")
+    return table.dropna(axis=1, how="all").fillna("-").rename_axis(columns=None)
 
 
 def _shares(lesions, hits, false, free):

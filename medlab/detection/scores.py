@@ -296,7 +296,7 @@ def as_keys(row: pd.Series, name: str) -> dict:
 def average_precision_written(table: pd.DataFrame, names: list) -> pd.DataFrame:
     """The table of `average_precision` as text, a row per class and a column per overlap."""
     texts = table.assign(text=metrics.written(table)).pivot(index="label", columns="at", values="text")
-    texts = texts.reindex([*names, "all"]).rename(columns=lambda at: f"AP at IoU {at}")
+    texts = texts.reindex([*names, "all"]).rename(columns=lambda at: f"AP at IoU {at}").rename_axis(columns=None)
     return texts.assign(**{"n lesions": table.drop_duplicates("label").set_index("label")["lesions"]})
 
 

@@ -3,13 +3,14 @@
 import html
 import re
 
+from medlab.cohorts.vocabulary import NAME, in_words
+
 # a cell that is no word: a number with what belongs to it, or that there is none
 NUMBER = re.compile(r"\s*(?:[<>±≤≥]?\s*[-+(]*\.?\d|(?:-|nan|none|nat|inf|not defined|not reached|<na>)?\s*$)",
                     re.IGNORECASE)
-UNITS = {"years": "years", "days": "days", "min": "min", "mm": "mm", "mm2": "mm²", "mm3": "mm³", "cm": "cm",
-         "ml": "mL", "kg": "kg", "mbq": "MBq", "g": "g", "hu": "HU", "px": "pixels", "px2": "pixels²", "percent": "%",
-         "g_dl": "g/dL", "pack_years": "pack-years", "mg_dl": "mg/dL", "deg": "degrees"}
-NAME = re.compile(r"\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b")
+UNIT = re.compile(r"(?<=\d) (?=(?:%|mm|mm²|mm³|cm|mL|HU|MBq|kB|MB)(?![\w\"]))")
+WORDS = {"True": "yes", "False": "no"}  # of a cell
+BESIDE_NAMES = 800  # pixels of a page beside the names of a table's rows
 INTERVAL = re.compile(r"[-+]?\d[\d.,]* ?%? \([-+]?[\d.]+ ?%? to [-+]?[\d.]+ ?%?\)")
 
 
@@ -42,18 +43,33 @@ def clean_html(text) -> str:
     return re.sub(r"<table.*?</table>", lambda found: _readable(found[0]), text, flags=re.DOTALL)
 
 
+def prose(text) -> str:
+    """`clean_html` of a cell's words: a number and its unit stay in one line."""
+    return UNIT.sub("\u00a0", clean_html(text))
+
+
 def _readable(table):
-    """Heads in words; columns that hold words go to the left with their heads, numbers to the right."""
+    """Heads in words; columns that hold words go to the left with their heads, numbers to the right.
+
+    A table without a cell is nothing.
+    """
     from bs4 import BeautifulSoup
 
     soup = BeautifulSoup(table, "html.parser")
+    if not soup.find("td"):
+        return ""
+    body = [row.find_all("td") for row in soup.select("tbody tr")]
+    columns = range(1, 1 + max(map(len, body), default=0))  # from the right: there may be several index columns
+    longest = [max(len(row[-k].get_text(strip=True)) for row in body if len(row) >= k) for k in columns]
+    wide = sum(7 * n + 11 for n in longest) > BESIDE_NAMES  # pixels of a character, and between columns
+    for cell in soup.find_all("td"):
+        _written(cell, soup, wide)
     for head in soup.find_all("th"):
         for text in head.find_all(string=NAME):
             text.replace_with(in_words(text))
     _without_index_row(soup)
-    body = [row.find_all("td") for row in soup.select("tbody tr")]
     heads = [row.find_all("th") for row in soup.select("thead tr") if not row.select("[colspan]")]
-    for k in range(1, 1 + max(map(len, body), default=0)):  # from the right: there may be several index columns
+    for k in columns:
         cells = [row[-k] for row in body if len(row) >= k]
         if any(not NUMBER.match(cell.get_text()) for cell in cells):
             for cell in [*cells, *(head[-k] for head in heads if len(head) > k)]:
@@ -61,38 +77,36 @@ def _readable(table):
     return str(soup)
 
 
+def _written(cell, soup, wide):
+    """A cell in words; in a wide table a number may part from its interval, the interval stays in one line."""
+    text = cell.get_text(strip=True)
+    if text in WORDS:
+        cell.string = WORDS[text]
+    elif wide and (found := INTERVAL.fullmatch(text)):
+        number, interval = found[0].split(" (", 1)
+        span = soup.new_tag("span", attrs={"class": "interval"})
+        span.string = f"({interval}"
+        cell.string = f"{number} "
+        cell.append(span)
+        cell["class"] = [*cell.get("class", []), "limits"]
+
+
 def _without_index_row(soup):
-    """The name of the rows stands in a head of its own: it goes to the corner, or as a caption above the table."""
+    """Names of the rows stand in a head of their own: they go to the corner, or as a caption above the table."""
     heads = soup.select("thead tr")
-    said = [cell.get_text(strip=True) for cell in heads[-1].find_all("th")] if len(heads) == 2 else []
-    corner = heads[0].find("th") if said and said[0] and not any(said[1:]) else None
-    if corner is None or corner.get_text(strip=True) or corner.get("colspan"):
+    said = [cell.get_text(strip=True) for cell in heads[-1].find_all("th")] if len(heads) > 1 else []
+    names = list(filter(None, said))
+    corner = heads[-2].find_all("th")[:len(names)] if names and not any(said[len(names):]) else []
+    if not corner or any(cell.get_text(strip=True) or cell.get("colspan") for cell in corner):
         return
     heads[-1].decompose()
-    if len(said[0]) <= 24:
-        corner.string = said[0]
+    if len(names[0]) <= 24:
+        for cell, name in zip(corner, names, strict=True):
+            cell.string, cell["class"] = name, ["text"]
     else:
         caption = soup.new_tag("caption")
-        caption.string = said[0]
+        caption.string = ", ".join(names)
         soup.table.insert(0, caption)
-
-
-def in_words(name: str) -> str:
-    """Names of columns as words with their unit.
-
-    Examples
-    --------
-    >>> in_words("age_years, mean"), in_words("tumour_volume_ml"), in_words("haemoglobin_g_dl")
-    ('age, years, mean', 'tumour volume, mL', 'haemoglobin, g/dL')
-    """
-    def one(found):
-        words = found[0].split("_")
-        for n in (2, 1):
-            if len(words) > n and (unit := UNITS.get("_".join(words[-n:]))):
-                return f"{' '.join(words[:-n])}, {unit}"
-        return " ".join(words)
-
-    return NAME.sub(one, name)
 
 
 def last_lines(text) -> str:
@@ -149,11 +163,12 @@ def _two_columns(lines):
             rows.append([name, value])
         else:
             rows[-1][1] += f" {value}"
-    cells = "".join(f"<tr><th>{html.escape(in_words(name))}</th><td>{html.escape(value)}</td></tr>"
+    cells = "".join(f"<tr><th>{html.escape(in_words(name))}</th><td>{html.escape(WORDS.get(value, value))}</td></tr>"
                     for name, value in rows)
     return f"<table>{cells}</table>"
 
 
 def unbroken(text: str) -> str:
     """Escaped text in which no line ends inside a number with its interval."""
-    return INTERVAL.sub(lambda found: f'<span class="interval">{found[0]}</span>', text.replace("± ", "±\u00a0"))
+    text = INTERVAL.sub(lambda found: f'<span class="interval">{found[0]}</span>', text.replace("± ", "±\u00a0"))
+    return UNIT.sub("\u00a0", text)

@@ -8,6 +8,7 @@ and a content security policy forbids whatever might get through.
 import re
 from functools import lru_cache
 
+from medlab.cohorts import vocabulary
 from medlab.engine import answers, markup, sections
 from medlab.engine.templates import HERE, render
 from medlab.statistics import keys
@@ -20,9 +21,9 @@ BELOW = re.compile(r'<nav class="below">.*?</nav>', re.DOTALL)
 @lru_cache
 def layout() -> str:
     """Digest of what pages look like: where it changes they are made anew, without executing anything."""
-    ours = [HERE / f"{name}.py" for name in ("pages", "sections", "markup", "answers")]
+    ours = [vocabulary.__file__, *(HERE / f"{name}.py" for name in ("pages", "sections", "markup", "answers"))]
     files = [*ours, *(path for path in HERE.iterdir() if path.suffix in (".j2", ".css"))]
-    return digest_of([digest(path) for path in sorted(files)])
+    return digest_of([digest(path) for path in sorted(map(str, files))])
 
 
 def navigation(links) -> str:

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 
 from medlab.engine.answers import MIME, sound
-from medlab.engine.markup import clean_html, last_lines, sentences
+from medlab.engine.markup import clean_html, last_lines, prose, sentences
 
 CELL = "<!--cell-->"  # no comment of a notebook gets through the cleaning, so this one is ours
 LEFT_OUT = re.compile(r"^No (.+) here: what needs it is left out\.\n?", re.MULTILINE)  # of runs.say_skipped
@@ -33,7 +33,7 @@ def _exporter():
     exporter = HTMLExporter(sanitize_html=True, exclude_input_prompt=True, exclude_output_prompt=True)
     exporter.raw_template = CELLS
     exporter.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)
-    for name, function in {"clean_html": clean_html, "sentences": sentences}.items():
+    for name, function in {"clean_html": prose, "sentences": sentences}.items():
         exporter.register_filter(name, function)
     return exporter
 
@@ -127,7 +127,7 @@ def _is_mute(output):
 
 
 def described(notebook, i, heading, output) -> dict:
-    """``alt`` text and ``caption`` of a figure: its title, then what is printed about it behind it."""
+    """``caption`` of a figure, its section and title, and ``alt``, with what is printed about it behind it."""
     title = output.metadata.get("image/png", {}).get("title", "")
     takeaway = ""
     for cell in notebook.cells[i:i + 3]:
@@ -137,7 +137,15 @@ def described(notebook, i, heading, output) -> dict:
         if said:
             takeaway = LEFT_OUT.sub("", "".join(said)).strip().split("\n")[0]
             break
-    return {"alt": ". ".join(filter(None, [title or heading, takeaway])), "caption": title}
+    caption = title if heading.casefold() in title.casefold() else _joined(heading, title)
+    caption = caption[:1].upper() + caption[1:]
+    return {"alt": ". ".join(filter(None, [caption, takeaway])), "caption": caption}
+
+
+def _joined(heading, title):
+    """Heading and title as one text."""
+    between = "" if not (heading and title) else " " if heading[-1] in "?!.:" else ", " if ":" in heading else ": "
+    return f"{heading}{between}{title}"
 
 
 def _grouped(cells):
@@ -182,13 +190,15 @@ def _what(cell):
 
 
 def figures(notebook, name) -> list[tuple[int, str, str, bytes]]:
-    """Files of the figures of a notebook: number, what it is (PNG, data), address below the run, content."""
+    """Files of the figures of a notebook: number, what it is (PNG, SVG, data), address below the run, content."""
     found, number = [], 0
     for output in (output for cell in notebook.cells for output in cell.get("outputs", ())):
         if "image/png" in output.get("data", {}):
             number += 1
             png, more = output.data["image/png"], output.metadata.get("image/png", {})
             found.append((number, "PNG", f"figures/{name}-{number}.png", base64.b64decode(png)))
+            if more.get("svg"):
+                found.append((number, "SVG", f"figures/{name}-{number}.svg", more["svg"].encode()))
             if more.get("data"):
                 found.append((number, "data", f"figures/{name}-{number}.csv", more["data"].encode()))
     return found

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from medlab.cohorts import vocabulary
 from medlab.statistics.intervals import jackknife, left_out
 from medlab.statistics.measures import NAMES, check, measure
 from medlab.statistics.metrics import LEAST_CASES, flat, scores, written
@@ -21,7 +22,8 @@ def distinct(levels: dict) -> tuple[dict, list[str]]:
     for name, level in levels.items():
         parts = tuple(pd.factorize(level)[0])
         if parts in seen:
-            said.append(f"{name} parts the patients as {seen[parts]} does: it is shown once.")
+            said.append(f"{vocabulary.labelled(name)} parts the patients as {vocabulary.labelled(seen[parts])} does: "
+                        "it is shown once.")
         else:
             kept[name], seen[parts] = level, name
     return kept, said

@@ -43,6 +43,34 @@ def stretch(pixels, low=1, high=99) -> np.ndarray:
     return window(pixels, (bottom + top) / 2, top - bottom)
 
 
+def contrasted(pictures: list, high: float = 99.5) -> tuple[list, int]:
+    """Prepared pictures for the eye: grey levels scaled, all alike, so that the brightest use the whole range.
+
+    A region of few grey levels (a lung) is dark as it stands; a network scales its input, too.
+
+    Parameters
+    ----------
+    pictures : list of (h, w) or (h, w, 3) uint8; those in colour stay as they are
+    high : percentile of all grey values that becomes white
+
+    Returns
+    -------
+    (pictures, level of 255 that is shown white)
+    """
+    levels = [picture.ravel() for picture in pictures if picture.ndim == 2]
+    white = int(np.ceil(np.percentile(np.concatenate(levels), high))) if levels else 255
+    white = white or max((int(one.max()) for one in levels), default=0) or 255  # a small bright thing
+    scaled = [picture if picture.ndim == 3 else np.rint(255 * np.minimum(picture / white, 1)).astype(np.uint8)
+              for picture in pictures]
+    return scaled, white
+
+
+def contrast_in_words(white: int) -> str:
+    """What `contrasted` did, in a sentence; nothing where it did nothing."""
+    return (f"For the eye, grey levels are stretched, in all pictures alike: {white} of 255 and more is white."
+            if white < 255 else "")
+
+
 def origins(shape, new_shape, steps) -> np.ndarray:
     """Where, in pixels of the image, the first pixel of a grid ``steps`` pixels apart lies if the middles meet.
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from medlab.networks import fusion, models
+from medlab.networks import curves, fusion, models
 from medlab.networks.pipeline import keras
 
 
@@ -196,7 +196,7 @@ def curve_columns(history, outputs) -> dict[str, tuple[str, str]]:
 
 def verdicts_in_words(found) -> list[str]:
     """A line for each output of `verdicts`: what its curves say, and what to try."""
-    return [f"{'class' if name == 'label' else f'survival, {name}'}: {one['verdict']}. {one['sentence']}"
+    return [f"{'Class' if name == 'label' else f'Survival, {name}'}: {one['verdict']}. {one['sentence']}"
             + (f" Remedy: {one['remedy']}." if one["remedy"] else "") for name, one in found.items()]
 
 
@@ -224,7 +224,7 @@ def kept_in_words(history, best, rule, rank) -> str:
     """Which epoch is kept, by which rule, with its validation loss and rank, as far as there is a validation part."""
     names = [name for name in ("val_loss", f"val_{rank}") if name in history]
     values = history.iloc[best - 1][names].dropna()  # no rank where validation has one class or no pair
-    values = "".join(f", {name} {value:.3f}" for name, value in values.items())
+    values = "".join(f", {curves.in_words(name)} {value:.3f}" for name, value in values.items())
     return f"epoch {best} of {len(history)} ({rule}){values}"
 
 

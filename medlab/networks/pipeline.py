@@ -15,6 +15,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from medlab.cohorts import vocabulary
+
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
@@ -118,6 +120,14 @@ def versions(images, row, prepared, policy, seed=0, n=12) -> list:
     pictures = pictures if pictures.ndim == 4 else pictures[:, pictures.shape[1] // 2]
     colour = pictures.shape[-1] == 3 and not marks and "," not in str(prepared.get("window"))
     return list(pictures if colour else pictures[..., 0])
+
+
+def versions_in_words(n: int, axes: int, policy: dict) -> str:
+    """What `versions` shows: how many, of an image of so many axes, and what the policy changes between them."""
+    what = "The middle slice of one training volume" if axes == 3 else "One training image"
+    changed = ", ".join(vocabulary.name_and_unit(name)[0] for name in policy)
+    return f"{what}, {n} times as the network may read it. " + (f"What varies: {changed}." if changed
+                                                               else "Nothing varies: there is no augmentation.")
 
 
 def _floats(part):

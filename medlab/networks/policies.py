@@ -7,6 +7,8 @@ import contextlib
 
 import numpy as np
 
+from medlab.cohorts import vocabulary
+
 # Ranges are symmetric: rotation_deg 10 means -10..10 degrees, zoom 0.1 means 0.9..1.1, shift is a fraction of
 # the side, brightness and noise of the grey range, gamma 0.5 gives each channel an exponent of 1/1.5..1.5, flip lists
 # axes (l left-right, u up-down, z through the plane), shift_z counts slices. Chests are never mirrored (the heart is
@@ -67,8 +69,8 @@ def policy(text="auto", modality=None, card=None) -> dict:
 
 
 def in_words(policy: dict) -> str:
-    """A policy as a sentence, such as ``flip l, rotation_deg 10``."""
-    return ", ".join(f"{name} {value}" for name, value in policy.items()) or "no augmentation"
+    """A policy as a sentence, such as ``flip l, rotation (degrees) 10``."""
+    return ", ".join(f"{vocabulary.labelled(name)} {value}" for name, value in policy.items()) or "no augmentation"
 
 
 def check_flips(flips: str, policy: dict, axes: int, name: str = "flips") -> None:

@@ -67,7 +67,7 @@ def places_per_scan(regions: pd.DataFrame, is_normal: pd.Series) -> pd.DataFrame
     count = regions.groupby(["row", "sign"]).size().unstack(fill_value=0).reindex(is_normal.index, fill_value=0)
     count = count.reindex(columns=["more", "less"], fill_value=0)
     count = count.groupby(is_normal.map({True: "normal", False: "others"}))
-    return count.mean().round(2).assign(scans=count.size()).rename_axis("persons")
+    return count.mean().round(2).assign(scans=count.size()).rename_axis(index="persons", columns=None)
 
 
 def errors(numbers: Mapping[str, Mapping]) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """The answer of notebook 08: what could be measured, how stable it is, and whether it says anything."""
 
+from medlab.cohorts import vocabulary
 from medlab.statistics import keys
 from medlab.storage import plain
 
@@ -27,7 +28,7 @@ def of(result: dict, associated: dict, who: str = "patients") -> tuple[list, lis
                default=None)
     if best:
         numbers.append(keys.from_row(f"strongest with {best['outcome']}: {best['measure']} of "
-                                     f"{best['feature'].removeprefix('radiomics_').replace('_', ' ')}", best,
+                                     f"{vocabulary.labelled(best['feature'].removeprefix('radiomics_'))}", best,
                                      n=f"q = {best['q']:.2g}, training part"))
     warnings = [f"{keys.counted(n, 'image')} without features: {what}." for what, n in result["problems"].items()]
     return sentences, numbers, warnings[:3]

@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 
 from medlab import plots
+from medlab.cohorts import vocabulary
 from medlab.imaging import resampling
 
 
@@ -116,7 +117,8 @@ def associations(outcome, one, size, firm, who="patients") -> plt.Axes:
     who : the word for the patients
     """
     best = pd.concat([one[one.index == size], one[one.index != size].sort_values("p").head(12)])
-    labels = [f"{f[10:]}{'' if f in firm else ' (unstable)'}, q = {q:.2g}" for f, q in best["q"].items()]
+    labels = [f"{vocabulary.labelled(f[10:])}{'' if f in firm else ', unstable'}, q = {q:.2g}"
+              for f, q in best["q"].items()]
     measure = best["measure"].iloc[0]
     ax = plots.forest(best[["value", "low", "high"]].set_axis(labels), 0.5 if measure == "AUC" else 1, measure)
     if measure != "AUC":

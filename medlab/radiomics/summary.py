@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from medlab.cohorts import vocabulary
 from medlab.radiomics import features
 
 
@@ -18,7 +19,8 @@ def in_words(table: pd.DataFrame, patients: pd.Series, who: str = "patients") ->
     said = [f"{table.shape[1]} features of {len(usable)} of {len(table)} images ({patients[usable.index].nunique()} "
             f"{who})." + (f" Without features: {problems}." if problems else "")]
     gaps = usable.isna().sum().sort_values(ascending=False)
-    most = ", ".join(f"{name[len(features.PREFIX):]} ({n})" for name, n in gaps[gaps > 0].head(3).items())
+    most = ", ".join(f"{vocabulary.labelled(name[len(features.PREFIX):])}: {n}"
+                     for name, n in gaps[gaps > 0].head(3).items())
     said += [f"Undefined in some images (regions of one voxel, slice or grey level): {(gaps > 0).sum()} features, most "
              f"often {most}."] if most else []
     in_px = int(table.filter(regex=r"_px\d?$").notna().any(axis=1).sum())

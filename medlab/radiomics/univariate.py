@@ -112,9 +112,9 @@ def in_words(outcome: str, one: pd.DataFrame, size: str, firm: set, like_size: p
     """
     found, itself = one[one["q"] < 0.05], one.reindex([size]).iloc[0]
     own = [name for name in found.index if name in firm and like_size.get(name, 0) < LIKE_SIZE]
-    return (f"{outcome}: {len(found)} of {len(one)} features at q < 0.05, {len(own)} of them stable and not the size "
-            f"in another form. The size itself: {itself['measure']} {itself['value']:.2f} ({itself['low']:.2f} to "
-            f"{itself['high']:.2f}).")
+    return (f"{outcome[:1].upper()}{outcome[1:]}: {len(found)} of {len(one)} features at q < 0.05, {len(own)} of them "
+            f"stable and not the size in another form. The size itself: {itself['measure']} {itself['value']:.2f} "
+            f"({itself['low']:.2f} to {itself['high']:.2f}).")
 
 
 def corrected(p) -> np.ndarray:

@@ -242,18 +242,20 @@ def plain(one: dict, horizon: float) -> dict[str, float]:
 
 
 def level_in_words(calibrated: dict, horizon: float) -> str:
-    """Whether each model predicts too few or too many events by the horizon (days), a sentence each.
+    """Whether each model predicts too few or too many events by the horizon (days): what came, then a line a verdict.
 
     Parameters
     ----------
-    calibrated : dict model -> `calibration`
+    calibrated : dict model -> `calibration`, all of the same patients
     """
-    said = []
+    said = {}
     for name, one in calibrated.items():
-        share = abs(one["oe"] - 1) / max(one["oe"], SMALLEST)  # of the events that came
-        word = "few" if one["oe"] > 1 else "many"
-        found = f"{share:.0%} too {word} events" if one["oe_low"] > 1 or one["oe_high"] < 1 else \
-            "as many events as came, as far as shown"
-        said.append(f"{name.replace('_', ' ')} predicts {found} by {horizon:.0f} days: {one['predicted']:.1%} against "
-                    f"{one['observed']:.1%} ({one['observed_low']:.1%} to {one['observed_high']:.1%}) observed.")
-    return "\n".join(said)
+        word, share = "few" if one["oe"] > 1 else "many", abs(one["oe"] - 1) / max(one["oe"], SMALLEST)
+        clear = one["oe_low"] > 1 or one["oe_high"] < 1
+        verdict = f"Too {word} events are predicted" if clear else "As many are predicted, as far as shown"
+        off = f" ({share:.0%} too {word})" if clear else ""  # share of the events that came
+        said.setdefault(verdict, []).append(f"{name.replace('_', ' ')} {one['predicted']:.1%}{off}")
+    lines = [f"{verdict}: {', '.join(models)}." for verdict, models in said.items()]
+    came = next(iter(calibrated.values()), None)
+    return "\n".join([f"By {horizon:.0f} days {came['observed']:.1%} ({came['observed_low']:.1%} to "
+                      f"{came['observed_high']:.1%}) had the event.", *lines]) if lines else ""
