@@ -202,8 +202,8 @@ def _sizes(values):
 
 def looks_in_words(run) -> str:
     """What the ledger says about the test part of a run, whether a notebook came to its end or not; or nothing."""
-    prepared = read_if_sound(run_folder(run) / "preprocessing.json")
-    found = openings.read(prepared) if prepared.get("test_part") else ()
+    known = [read_if_sound(run_folder(run) / name) for name in ("external.json", "preprocessing.json")]
+    found = next((openings.read(one) for one in known if one.get("test_part")), ())
     return openings.in_words(found) if len(found) else ""
 
 

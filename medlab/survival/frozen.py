@@ -140,8 +140,8 @@ def require_same(of: dict, folder: Path, people: pd.DataFrame, risks: dict) -> f
     gaps = {name: float(np.abs(written.loc[people.index, f"risk_{name}"] - risk).max()) for name, risk in risks.items()}
     name = max(gaps, key=gaps.get)
     if not gaps[name] <= CLOSE:
-        raise ValueError(f"reports/{of['run']}: the risk of the {name} model made again differs from risk.parquet by up "
-                         f"to {gaps[name]:.3g}: files of different executions lie in this run; execute it again")
+        raise ValueError(f"reports/{of['run']}: the risk of the {name} model made again differs from risk.parquet by "
+                         f"up to {gaps[name]:.3g}: files of different executions lie in this run; execute it again")
     return gaps[name]
 
 
