@@ -199,7 +199,7 @@ def test_everything_that_does_not_fit_is_said_at_once_and_of_a_card_too(place):
     data.card |= {"modality": "CT", "intensity": "HU"}
     with pytest.raises(ValueError) as error:
         frozen.require_fit(of, data, rows.drop(columns="stage").assign(channels=4))
-    for text in ("modality: CT here, XC in dev", "intensity scale: HU here, not stated in dev", "channels: 120",
+    for text in ("modality: CT here, XC in dev", "intensity scale: HU here, arbitrary in dev", "channels: 120",
                  "stage is"):
         assert text in str(error.value), text
     of["training"] |= {"target": "label"}
@@ -390,11 +390,11 @@ def test_risks_are_recalibrated_for_level_and_slope():
     x = rng.normal(0, 1, 2500)
     time, end = rng.exponential(900 * np.exp(-0.5 * x)), rng.uniform(200, 2500, 2500)
     days, event = np.minimum(time, end), time <= end
-    promised = 1 - np.exp(-np.exp(1.0 * x) * horizon / 500)  # twice the slope, and another level
+    promised = 1 - np.exp(-np.exp(1.0 * x) * horizon / 2000)  # twice the slope, and another level
     a, b = of_risks.refitted(days, event, promised, horizon)
     assert b == pytest.approx(0.5, abs=0.06)
     right = 1 - np.exp(-np.exp(0.5 * x) * horizon / 900)
-    assert a + b * np.log(horizon / 500) == pytest.approx(np.log(horizon / 900), abs=0.1)
+    assert a + b * np.log(horizon / 2000) == pytest.approx(np.log(horizon / 900), abs=0.1)
     new = of_risks.cross_fitted(days, event, promised, horizon)
     assert np.abs(new - right).mean() < 0.02 < np.abs(promised - right).mean()
     from lifelines import CoxPHFitter
@@ -421,3 +421,12 @@ def test_an_answer_of_an_external_validation_without_one_of_its_parts():
     assert [one["value"] for one in numbers] == [0.7, 0.5] and warnings == ["a"]
     survival = {"n_patients": 50, "n_events": 0, "main": "fused", "models": {}, "own_test": {}, "own_part": "test"}
     assert "no survival model can be scored" in external.of(result | {"survival": survival})[0][1]
+
+
+def test_a_prepared_pixel_that_covers_more_is_said(monkeypatch):
+    monkeypatch.setattr(frozen.geometry, "prepared_spacing", list)
+    of = {"run": "dev", "prepared": {"spacing_mm": [5.0, 1.0, 1.0]}}
+    assert frozen.scale_in_words(of, [[5.0, 1.05, 1.05]] * 3) == ""
+    said = frozen.scale_in_words(of, [[5.0, 1.5, 1.5]] * 3)
+    assert said == "One prepared pixel covers 1.50 mm here, 1.00 mm in dev: things are shown smaller here."
+    assert "not known of all images here" in frozen.scale_in_words(of, [[]])

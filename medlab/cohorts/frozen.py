@@ -12,12 +12,14 @@ import pandas as pd
 
 from medlab import storage
 from medlab.cohorts import datasets, preparation, twins, vocabulary
+from medlab.imaging import geometry
 from medlab.statistics import keys
 
 FILES = ("dataset.json", "preprocessing.json", "cohort.parquet", "split.parquet", "covariates.parquet", "training.json")
 HOW = ("stop", "drop", "keep")
 PSEUDONYM = re.compile(r"p[a-z2-7]{12}")  # of an import with a key: the same one is the same person
-CARD = {"modality": "modality", "intensity": "intensity scale"}
+CARD = {"modality": ("modality", "not stated"), "intensity": ("intensity scale", "arbitrary")}
+SCALE = 1.1  # how many times wider a prepared pixel may be before it is said
 
 
 def read(folder: Path) -> dict:
@@ -131,9 +133,9 @@ def _of_images(of, data, rows):
     run, prepared, mine = of["run"], of["prepared"], rows[rows["has_image"]]
     if mine.empty:
         return [f"images: {run} needs them, {data.name} has none"]
-    cards = {word: (data.card.get(key), of["facts"]["card"].get(key)) for key, word in CARD.items()}
-    found = [f"{word}: {here or 'not stated'} here, {there or 'not stated'} in {run} (card.yaml)"
-             for word, (here, there) in cards.items() if here != there]
+    cards = [(word, data.card.get(key) or default, of["facts"]["card"].get(key) or default)
+             for key, (word, default) in CARD.items()]
+    found = [f"{word}: {here} here, {there} in {run} (card.yaml)" for word, here, there in cards if here != there]
     kinds, volumes = {True: "volumes", False: "pictures"}, len(prepared["image_shape"]) == 4
     wrong = int((mine["depth"].notna() != volumes).sum())
     if wrong:
@@ -246,6 +248,22 @@ def of_images(of: dict, n: int) -> dict:
     windows = [name.strip() for name in stored["window"].split(",")] if stored["window"] else [None]
     return {"shape": (n, *stored["image_shape"]), "windows": windows, "spacing_mm": stored["spacing_set_mm"],
             "region": stored["region"], "marks": bool(stored["marks"])}
+
+
+def scale_in_words(of: dict, places: np.ndarray) -> str:
+    """Whether a prepared pixel covers more or less than in the run, where both are known; empty if it does not.
+
+    Parameters
+    ----------
+    places : array of geometry.npy of the other dataset
+    """
+    own, each = of["prepared"]["spacing_mm"], [geometry.prepared_spacing(one) for one in places]
+    if not own or not all(each):
+        return (f"The pixel size is not known {'of all images here' if own else 'in ' + of['run']}: whether things are "
+                "shown as large as there cannot be said.")
+    here = np.median(each, axis=0)[-1]
+    return (f"One prepared pixel covers {here:.2f} mm here, {own[-1]:.2f} mm in {of['run']}: things are shown "
+            f"{'smaller' if here > own[-1] else 'larger'} here.") if not 1 / SCALE < here / own[-1] < SCALE else ""
 
 
 def copies(of: dict, rows: pd.DataFrame) -> pd.DataFrame:
