@@ -15,7 +15,7 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 from medlab import storage
 from medlab.cohorts import datasets, frozen, preparation, screening, summary
 from medlab.comparison import drift, external
-from medlab.engine import execute, openings, parameters, report, stamps
+from medlab.engine import execute, kernels, openings, parameters, report, runs, stamps
 from medlab.evaluation import recalibration
 from medlab.survival import hazards
 from medlab.survival import recalibration as of_risks
@@ -83,7 +83,7 @@ def place(tmp_path_factory):
                              ("04_evaluation", "metrics.json"), ("05_survival_analysis", "survival.json")):
             own = {key: value for key, value in settings.items() if key in parameters.declared(name)}
             run_all(name, folder, result, own | ({"sanity_gate": False} if name[:2] == "03" else {}))
-        explored(base / "reports", "ext", "ext", model_of="dev")
+        explored(base / "reports", "ext", "ext", model_of="dev", **QUICK)
         yield base
 
 
@@ -115,7 +115,13 @@ def test_the_run_itself_gives_its_own_predictions_again_to_the_last_digit(place)
 
 
 def test_numbers_are_those_of_others(place):
-    result, images, risks = validated(place / "reports" / "ext")
+    """In a process of its own, which knows of the layers of a network only what the notebook imports."""
+    name, folder = "14_external_validation", place / "reports" / "ext"
+    with runs.lock("ext") as descriptor:
+        given = parameters.effective(name, parameters.read_params("ext"), "ext")
+        assert kernels.execute_notebook(name, "ext", given, descriptor) == ""
+    result = storage.read_json(folder / "external.json")
+    images, risks = (pd.read_parquet(folder / f"external_{kind}.parquet") for kind in ("predictions", "risk"))
     label, truth = result["label"], images["outcome"].eq("ill").to_numpy()
     assert label["n_images"] == len(truth) == 120 and label["cases"]["ill"] == truth.sum()
     assert label["auc"] == pytest.approx(roc_auc_score(truth, images["p_ill"])) and label["auc_low"] < label["auc"]
