@@ -6,8 +6,8 @@
 
 The run `dev` is trained on cohort seed 1. `ext` are other patients of the same simulation, `shifted` the same patients
 with the images of another scanner: noise of 60 HU added, soft tissue 15 % denser. Wanted: of `shifted` the noise is
-shown to differ and the histograms are farther apart than by chance, of `ext` they are not; no prediction is made better
-by that, and slopes recalibrated on the new patients (cross-validated) lie between 0.9 and 1.1.
+shown to differ and the histograms are farther apart than by chance, of `ext` they are not; and the slopes that are
+recalibrated on the patients of `shifted` (cross-validated) lie between 0.9 and 1.1.
 """
 
 import argparse
