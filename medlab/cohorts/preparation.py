@@ -192,18 +192,19 @@ def _fit_column(values, category, min_patients):
         filled = values.astype(float).fillna(median)
         return {"kind": "number", "median": median, "mean": float(filled.mean()),
                 "std": float(filled.std(ddof=0)) or 1.0, "missing": missing, "missing_indicator": indicator}
-    counts = values.dropna().map(_level).value_counts()
+    counts = values.dropna().map(level).value_counts()
     if len(counts) > 20 and len(counts) > n / 2:
         return {"kind": "dropped", "why": f"{len(counts)} different words: names, no categories"}
     levels = sorted(counts.index[counts >= min_patients])
     if not levels:
         return {"kind": "dropped", "why": f"no level with {min_patients} patients of train"}
-    reference = max(levels, key=lambda level: (counts[level], level))
+    reference = max(levels, key=lambda one: (counts[one], one))
     return {"kind": "category", "levels": levels, "reference": reference, "missing": missing,
             "missing_indicator": indicator}
 
 
-def _level(value):
+def level(value) -> str:
+    """How a level of a category is called: a number without its decimals, a word as it is."""
     return f"{value:g}" if isinstance(value, (int, float, np.number)) else str(value)
 
 
@@ -224,9 +225,9 @@ def apply_covariates(table, fitted) -> pd.DataFrame:
         if fit["kind"] == "number":
             columns[name] = (table[name].astype(float).fillna(fit["median"]) - fit["mean"]) / fit["std"]
         else:
-            words = table[name].map(_level, na_action="ignore")
-            for level in (x for x in fit["levels"] if x != fit["reference"]):
-                columns[f"{name}={level}"] = (words == level).astype(float)
+            words = table[name].map(level, na_action="ignore")
+            for one in (x for x in fit["levels"] if x != fit["reference"]):
+                columns[f"{name}={one}"] = (words == one).astype(float)
         if fit["missing_indicator"]:
             columns[f"{name}_missing"] = table[name].isna().astype(float)
     return pd.DataFrame(columns, index=table.index, dtype=float)

@@ -18,7 +18,9 @@ from medlab.engine.parameters import (
     has_results,
     known_parameters,
     left_out,
+    left_out_by_model,
     left_out_by_steps,
+    model_run,
     notebooks,
     read_params,
     run_folder,
@@ -105,6 +107,9 @@ def plan(run, judged=False) -> tuple[dict, str, set[str]]:
         without = left_out(params.get("steps", known.get("steps", "")))
     except ValueError as error:
         raise ValueError(f"reports/{run}/params.yaml: {error}") from None
+    if model_of := params.get("model_of"):
+        model_run(run, model_of)
+        without |= {"model"} | left_out_by_model()
     if "compare" in known:
         others = compared_runs(run, params.get("compare", known["compare"]))
         ready = [other for other in others if has_results(other)]

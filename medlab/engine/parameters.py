@@ -305,8 +305,38 @@ def left_out(steps) -> set[str]:
     return {f"without:{number}" for number in known - wanted - compares} if wanted else set()
 
 
+def model_run(run, model_of) -> Path:
+    """Folder of the run whose network another run evaluates as it is (parameter ``model_of``).
+
+    Raises
+    ------
+    ValueError
+        Where no run is named, the run itself, or one that does not exist or evaluates another's network.
+    """
+    where = f"reports/{run}/params.yaml: model_of"
+    if not model_of:
+        raise ValueError(f"{where} is empty; name the run whose network is to be evaluated")
+    known = [name for name in runs() if name != run and (run_folder(name) / "params.yaml").is_file()]
+    if model_of == run or model_of not in known:
+        near = difflib.get_close_matches(model_of, known, 3, cutoff=0.4) or known[:3]
+        raise ValueError(f"{where} is '{model_of}', expected another run with a params.yaml; there is "
+                         f"{', '.join(near) or 'no other run'}")
+    if other := read_params(model_of).get("model_of"):
+        raise ValueError(f"{where} is '{model_of}', which itself only evaluates the network of '{other}': name that "
+                         "run")
+    return run_folder(model_of)
+
+
+def left_out_by_model() -> set[str]:
+    """Conditions ``without:NN`` of a run that evaluates another's network: all but what does, and what that reads."""
+    evaluates = [name for name in notebooks() if "model" in contract(name)["needs"]]
+    read = {item for name in evaluates for item in contract(name)["reads"]}
+    made = [name for name in notebooks() if read & set(contract(name)["writes"])]
+    return {f"without:{name[:2]}" for name in notebooks() if name not in (*evaluates, *made)}
+
+
 def left_out_by_steps(lacking) -> bool:
-    """Whether what `unmet` says is only the parameter steps: what the notebook made then stays as it is."""
+    """Whether `unmet` says only that a notebook was left out (steps, model_of): what it made then stays as it is."""
     return bool(lacking) and lacking[0].startswith("without:")
 
 

@@ -202,8 +202,8 @@ def _sizes(values):
 
 def looks_in_words(run) -> str:
     """What the ledger says about the test part of a run, whether a notebook came to its end or not; or nothing."""
-    prepared = read_if_sound(run_folder(run) / "preprocessing.json")
-    found = openings.read(prepared) if prepared.get("test_part") else ()
+    known = [read_if_sound(run_folder(run) / name) for name in ("external.json", "preprocessing.json")]
+    found = next((openings.read(one) for one in known if one.get("test_part")), ())
     return openings.in_words(found) if len(found) else ""
 
 
@@ -234,7 +234,7 @@ def _entry(name, run, conditions):
     state, text = describe(name, run)
     kept = state != "missing" and left_out_by_steps(lacking)
     if kept:
-        text += " Left out by the parameter steps now."
+        text += f" {_why_not(lacking, conditions)[:-1]} now."
     elif lacking:
         state, text = "skipped", _why_not(lacking, conditions)
     elif state == "missing" and _only_compares(name, run):
@@ -269,7 +269,10 @@ NEEDS = {"image": "images", "static": "still images", "label": "label of two cla
 def _why_not(lacking, conditions):
     """Why a notebook is not part of a run, from its unmet needs, in words."""
     if left_out_by_steps(lacking):
-        return "Left out by the parameter steps."
+        return ("Left out: this run evaluates the network of another run." if "model" in conditions else
+                "Left out by the parameter steps.")
+    if "model" in lacking:
+        return "This run evaluates no other run's network (parameter model_of)."
     if "repeats" in lacking:
         return "There are no two other runs with results to compare."
     if "dataset" not in conditions:

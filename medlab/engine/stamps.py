@@ -24,6 +24,7 @@ from medlab.engine.parameters import (
 )
 from medlab.storage import digest, digest_of, plain, read_if_sound, write_json, write_text
 
+OF_MODEL = "model:"  # before the name of a file that a notebook reads of the run that model_of names
 STATUS = re.compile(r'<div class="status [a-z]*"><b class="badge">.*?</div>', re.DOTALL)  # of a page, see page.html.j2
 
 
@@ -38,8 +39,9 @@ def made_from(name, run, params, data) -> dict:
     folder, used = run_folder(run), effective(name, params, run)
     used.pop("steps", None)  # says which notebooks are executed, not what any of them makes
     special = {"data": lambda: data, "runs": lambda: runs_digest(run, used.get("compare", "auto"))}
-    reads = {item: special[item]() if item in special else digest(folder / item)
-             for item in contract(name)["reads"]}
+    of = run_folder(used["model_of"]) if used.get("model_of") else folder
+    reads = {item: special[item]() if item in special else digest(of / item.removeprefix(OF_MODEL))
+             if item.startswith(OF_MODEL) else digest(folder / item) for item in contract(name)["reads"]}
     made = {"parameters": used, "notebook": source_digest(name), "code": reach.digests(*code(name)), "reads": reads}
     return plain(made)
 

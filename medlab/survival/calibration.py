@@ -66,7 +66,8 @@ def spline(x, knots) -> np.ndarray:
     return np.column_stack([x, *extra])
 
 
-def _cloglog(p):
+def cloglog(p) -> np.ndarray:
+    """log(-log(1 - p)) of probabilities, kept away from 0 and 1."""
     return np.log(-np.log1p(-np.clip(p, SMALLEST, 1 - SMALLEST)))
 
 
@@ -87,13 +88,13 @@ def _columns(x, n_knots):
 
 def _summary(time, event, p, horizon, w, n_knots, grid):
     """ICI, E50, E90, slope, each (b,), and the observed probability (b, g) at predicted probabilities `grid`."""
-    x, b = _cloglog(p), len(w)
+    x, b = cloglog(p), len(w)
     if np.ptp(x) < 1e-6:  # one prediction for all: only the level can be wrong
         seen = 1 - np.exp(-_baseline(time, event, np.zeros((b, len(p))), w, horizon))
         gap = np.abs(seen - p[0])
         return gap, gap, gap, np.full(b, np.nan), np.repeat(seen[:, None], len(grid), axis=1)
     columns = _columns(x, n_knots)
-    here, there = columns(x), columns(_cloglog(grid))
+    here, there = columns(x), columns(cloglog(grid))
     coefficients = cox(time, event, here, w)
     score = coefficients @ here.T
     hazard = _baseline(time, event, score, w, horizon)[:, None]

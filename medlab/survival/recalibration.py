@@ -6,7 +6,7 @@ ranking is changed by neither.
 
 import numpy as np
 
-from medlab.survival import hazards
+from medlab.survival import calibration, hazards
 
 OUTPUTS = ("fused", "image", "table", "radiomics")  # of `networks.fusion.build` that are risks
 
@@ -78,3 +78,48 @@ def drawn_together(curves, fitted_curves, slope) -> np.ndarray:
     middle = scale(fitted_curves).mean(0)
     drawn = np.exp(-np.exp(middle + slope * (scale(curves) - middle)))
     return np.minimum.accumulate(np.where(np.asarray(curves) == 1, 1.0, drawn), axis=1)
+
+
+def refitted(time, event, p, horizon, slope=True) -> tuple[float, float]:
+    """Level and slope on the scale of log(-log(1 - p)) that fit these patients' events best.
+
+    The slope is that of a Cox model of log(-log(1 - p)) (1 without `slope`), the level makes Breslow's baseline hazard
+    at the horizon theirs (van Houwelingen, Stat Med 2000;19:3401-15).
+
+    Parameters
+    ----------
+    time, event : (n,) days, event seen; p : (n,) predicted probability of the event by the horizon (days)
+
+    Returns
+    -------
+    a, b : log(-log(1 - p)) becomes a + b times itself. NaN where no event is seen by the horizon.
+    """
+    time, event, x = np.asarray(time, float), np.asarray(event, bool), calibration.cloglog(p)
+    b = 1.0
+    if slope:
+        spread = x.std() or 1.0
+        z = ((x - x.mean()) / spread)[:, None]
+        b = float(calibration.cox(time, event, z, np.ones((1, len(time))))[0, 0]) / spread
+    if not (event & (time <= horizon)).any() or not np.isfinite(b):
+        return np.nan, np.nan
+    times, hazard = hazards.breslow(time, event, b * x)
+    return float(np.log(hazard[np.searchsorted(times, horizon, side="right") - 1])), b
+
+
+def cross_fitted(time, event, p, horizon, slope=True, n_folds=10, seed=0) -> np.ndarray:
+    """Recalibrated probabilities (n,) of the event by the horizon, each by `refitted` of the other folds' patients.
+
+    Parameters
+    ----------
+    time, event, p : (n,), a row per patient; folds hold equal shares of the events
+    """
+    time, event, p = np.asarray(time, float), np.asarray(event, bool), np.asarray(p, float)
+    order = np.random.default_rng(seed).permutation(len(time))
+    order = order[np.argsort(event[order], kind="stable")]
+    fold = np.empty(len(time), int)
+    fold[order] = np.arange(len(time)) % min(n_folds, len(time))
+    found = np.empty(len(time))
+    for k in np.unique(fold):
+        a, b = refitted(time[fold != k], event[fold != k], p[fold != k], horizon, slope)
+        found[fold == k] = 1 - np.exp(-np.exp(a + b * calibration.cloglog(p[fold == k])))
+    return found
