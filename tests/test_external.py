@@ -1,4 +1,4 @@
-"""External validation: the network of a run, as it is, on all patients of another dataset (notebook 14)."""
+"""External validation: the network of a run, as it is, on all patients of another dataset (notebook 18)."""
 
 import shutil
 
@@ -90,7 +90,7 @@ def place(tmp_path_factory):
 def validated(folder, **given):
     """Notebook 14 of a run: external.json, and both tables of predictions."""
     params = yaml.safe_load((folder / "params.yaml").read_text())
-    result, _ = run_all("14_external_validation", folder, "external.json",
+    result, _ = run_all("18_external_validation", folder, "external.json",
                         {"model_of": params["model_of"]} | QUICK | given)
     return result, *(pd.read_parquet(folder / f"external_{name}.parquet") for name in ("predictions", "risk"))
 
@@ -116,7 +116,7 @@ def test_the_run_itself_gives_its_own_predictions_again_to_the_last_digit(place)
 
 def test_numbers_are_those_of_others(place):
     """In a process of its own, which knows of the layers of a network only what the notebook imports."""
-    name, folder = "14_external_validation", place / "reports" / "ext"
+    name, folder = "18_external_validation", place / "reports" / "ext"
     with runs.lock("ext") as descriptor:
         given = parameters.effective(name, parameters.read_params("ext"), "ext")
         assert kernels.execute_notebook(name, "ext", given, descriptor) == ""
@@ -149,7 +149,7 @@ def test_numbers_are_those_of_others(place):
     histograms = result["drift"]["histograms"]
     assert histograms["distance"] > 2 * histograms["by_chance"]
     assert "120 patient_ids are in dev, too, with other images" in " ".join(result["notes"])
-    answer = storage.read_json(place / "reports" / "ext" / "14_external_validation.answer.json")
+    answer = storage.read_json(place / "reports" / "ext" / "18_external_validation.answer.json")
     assert len(answer["sentences"]) == 3 and answer["sentences"][0].startswith("ext (120 patients, ")
     assert "on its own test part" in answer["sentences"][0] and "noise" in answer["sentences"][2]
 
@@ -174,7 +174,7 @@ def test_predictions_know_nothing_of_the_new_outcomes(place):
     assert before[0]["label"]["auc"] == pytest.approx(1 - after[0]["label"]["auc"])
     assert before[0]["choices"] == after[0]["choices"], "threshold, calibration and slopes are those of the run"
     cohort = pd.read_parquet(folder / "cohort.parquet")
-    looked = openings.read({"test_part": openings.content_of(cohort, list(cohort["row"]))}, "14_external_validation")
+    looked = openings.read({"test_part": openings.content_of(cohort, list(cohort["row"]))}, "18_external_validation")
     assert set(looked["run"]) == {"ext", "turned"} and looked["set"].nunique() == 1, "the same pictures, one network"
 
 
@@ -278,10 +278,10 @@ def test_files_of_a_run_that_do_not_belong_together_are_refused(place, tmp_path)
 def test_a_run_with_model_of_trains_nothing(place):
     _, _, conditions = execute.plan("ext")
     part = [name[:2] for name in parameters.notebooks() if not parameters.unmet(name, conditions)]
-    assert part == ["01", "14"]
+    assert part == ["01", "18"]
     _, _, conditions = execute.plan("dev")
     part = [name[:2] for name in parameters.notebooks() if not parameters.unmet(name, conditions)]
-    assert "14" not in part and {"01", "02", "03", "04", "05"} <= set(part)
+    assert "18" not in part and {"01", "02", "03", "04", "05"} <= set(part)
     report.write_index("ext", {}, execute.plan("ext")[2])
     assert "this run evaluates the network of another run" in (place / "reports" / "ext" / "index.html").read_text()
     report.write_index("dev", {}, execute.plan("dev")[2])
@@ -298,7 +298,7 @@ def test_which_run_can_be_named(place, model_of, message):
 
 
 def test_a_changed_network_makes_the_page_stale(place):
-    read = stamps.made_from("14_external_validation", "ext", parameters.read_params("ext"), "data")["reads"]
+    read = stamps.made_from("18_external_validation", "ext", parameters.read_params("ext"), "data")["reads"]
     weights = place / "reports" / "dev" / "model.keras"
     assert read["model:model.keras"] == storage.digest(weights) and read["cohort.parquet"] == storage.digest(
         place / "reports" / "ext" / "cohort.parquet")

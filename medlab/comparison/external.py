@@ -1,4 +1,4 @@
-"""The answer of notebook 14: how good a network is on patients of another dataset, beside its own test part."""
+"""The answer of notebook 18: how good a network is on patients of another dataset, beside its own test part."""
 
 import pandas as pd
 
