@@ -133,8 +133,11 @@ def summary(vector, n_bootstrap) -> dict[str, float]:
 
 
 def paired(vector, n_bootstrap) -> dict[str, float]:
-    """A difference with its 95 % interval (`statistics.intervals.jackknife`) from all weightings: value, low, high."""
-    ends = jackknife(vector[0], vector[1 + n_bootstrap:])
+    """A difference with its 95 % interval (`statistics.intervals.jackknife`) from all weightings: value, low, high.
+
+    All of `MEASURES` lie between 0 and 1.
+    """
+    ends = jackknife(vector[0], vector[1 + n_bootstrap:], most=1)
     return dict(zip(("value", "low", "high"), (vector[0], *ends), strict=True))
 
 

@@ -35,7 +35,7 @@ def _against_rest(y, p, who, inside, head):
         return measure(y, p, w * inside, head=head)["auc"] - measure(y, p, w * ~inside, head=head)["auc"]
 
     value = float(gap(np.ones((1, len(y))))[0])
-    return (value, *jackknife(value, gap(left_out(who))))
+    return (value, *jackknife(value, gap(left_out(who)), most=1))
 
 
 def _counts(y, patients, classes):

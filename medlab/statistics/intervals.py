@@ -107,7 +107,7 @@ def bca(value, draws, without, level=0.95) -> tuple:
     return tuple(np.quantile(draws, at)) if np.isfinite(at).all() else (np.nan, np.nan)
 
 
-def jackknife(value, without, level=0.95) -> tuple:
+def jackknife(value, without, level=0.95, most=np.inf) -> tuple:
     """Interval of a paired difference from its values with one patient (or group) left out at a time.
 
     Of the AUC this is, but for terms of the order 1/n, the interval of DeLong (1988), and with several images per
@@ -117,6 +117,7 @@ def jackknife(value, without, level=0.95) -> tuple:
     Parameters
     ----------
     value : the difference; without : (g,) with each patient left out (`left_out`)
+    most : largest size that it can have: 1 for a difference of AUC, C or Brier scores
 
     Returns
     -------
@@ -128,7 +129,7 @@ def jackknife(value, without, level=0.95) -> tuple:
     part = (without - without.mean()) ** 2 * (g - 1) / g
     freedom = np.clip(2 * error**4 / (g * part.var(ddof=1)), 1, g - 1)
     half = t.ppf((1 + level) / 2, freedom) * error
-    return float(value - half), float(value + half)
+    return float(max(value - half, -most)), float(min(value + half, most))
 
 
 def jackknife_error(without) -> float:

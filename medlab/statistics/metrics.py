@@ -130,9 +130,8 @@ def difference(y, p, q, patients=None, name="auc", level=0.95, **options) -> dic
 
     value, ends = float(gain(np.ones((1, len(y))))[0]), (np.nan, np.nan)
     if name != "auc" or _rarest(y, who, head) >= LEAST_CASES:
-        ends = jackknife(value, gain(left_out(who)), level)
-    ends = np.clip(ends, -1, 1) if name == "auc" else ends
-    return dict(zip(("value", "low", "high"), (value, *map(float, ends)), strict=True))
+        ends = jackknife(value, gain(left_out(who)), level, 1 if name == "auc" else np.inf)
+    return dict(zip(("value", "low", "high"), (value, *ends), strict=True))
 
 
 def _rarest(y, who, head):

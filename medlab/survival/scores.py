@@ -163,7 +163,8 @@ def difference(train, test, risk_a, risk_b, name="c_harrell", grid=None, S_a=Non
         raise ValueError(f"{name!r} is not among the scores: {', '.join(k for k in one if k in two)}")
     w = np.vstack([np.ones((1, len(test))), left_out(_who(test))])
     value, *without = one[name](w) - two[name](w)
-    return dict(zip(("value", "low", "high"), (float(value), *jackknife(value, np.array(without), level)), strict=True))
+    return dict(zip(("value", "low", "high"), (float(value), *jackknife(value, np.array(without), level, 1)),
+                    strict=True))
 
 
 def kaplan_meier_curve(train, grid) -> np.ndarray:
