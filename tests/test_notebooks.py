@@ -64,7 +64,10 @@ SMALL = {"demo": "epochs: 1\nnetwork: simple\nsanity_gate: false\nimage_size: 48
                  "survival_bootstrap: 100\nforest_trees: 10\n"
                  "segmentation_epochs: 1\nsegmentation_bootstrap: 100\ndetection_epochs: 1\n"
                  "detection_bootstrap: 100\nanalysis_stability: 10\ncompare_bootstrap: 100\n",
-         "demo-fmri": "dataset: fmri\n", "demo-pet": "dataset: pet\n"}
+         "demo-external": "dataset: other\nmodel_of: demo\n", "demo-fmri": "dataset: fmri\n",
+         "demo-pet": "dataset: pet\n"}
+SOURCES = {"fmri": ("fmri", "--volumes", 90), "pet": ("pet", "--patients", 2),
+           "other": ("thorax", "--patients", 40, "--seed", 1)}
 
 
 @pytest.fixture
@@ -88,10 +91,13 @@ def test_nbval_runs_every_notebook(belonging, run):
     reports, environment = belonging
     dataset = yaml.safe_load(SMALL[run]).get("dataset")
     if dataset:
-        size = {"fmri": ("--volumes", 90), "pet": ("--patients", 2)}[dataset]
-        made = medlab("import", f"synthetic:{dataset}", dataset, *size, env=environment)
+        source, *size = SOURCES[dataset]
+        made = medlab("import", f"synthetic:{source}", dataset, *size, env=environment)
         assert made.returncode == 0, made.stderr[-3000:]
         storage.write_json(reports / run / "dataset.json", {"name": dataset, "synthetic": True})
+    if "model_of" in SMALL[run]:  # what it reads of its own run
+        first = medlab("run", run, env=environment)
+        assert first.returncode == 0, first.stderr[-3000:]
     done = subprocess.run(
         [
             sys.executable,
