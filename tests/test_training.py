@@ -312,7 +312,7 @@ def test_verdicts_of_a_recorded_training():
     result = {"n_train": 160, "n_val": 35, "unit": "patient", "sanity": {"passed": None}}
     sentences, numbers, _ = answer.of(result, history, 20, found, "fused")
     assert sentences[0].endswith("epoch 20 of 20 is kept.") and len(sentences) == 3
-    assert sentences[2].startswith("survival, fused: still improving.") and numbers[0]["value"] == 0.886
+    assert sentences[2].startswith("Survival, fused: still improving.") and numbers[0]["value"] == 0.886
 
 
 @pytest.mark.parametrize(("noise", "n", "epochs", "expected"), [
