@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from medlab import storage
-from medlab.cohorts import datasets, frozen, preparation, screening, summary
+from medlab.cohorts import datasets, frozen, overlap, preparation, screening, suitability, summary
 from medlab.comparison import drift, external
 from medlab.engine import execute, kernels, openings, parameters, report, runs, stamps
 from medlab.evaluation import recalibration
@@ -191,11 +191,11 @@ def test_what_does_not_fit_is_refused_with_its_reason(place, columns, message):
     of = frozen.read(place / "reports" / "dev")
     cohort = pd.read_parquet(place / "reports" / "ext" / "cohort.parquet").astype({"patient_id": str})
     rows, _ = preparation.usable_rows(cohort)
-    frozen.require_fit(of, datasets.load("ext"), rows)
+    suitability.require_fit(of, datasets.load("ext"), rows)
     absent = [name for name, one in columns.items() if isinstance(one, str) and one == "absent"]
     rows = rows.assign(**{name: one for name, one in columns.items() if name not in absent}).drop(columns=absent)
     with pytest.raises(ValueError, match=f"the network of dev cannot be evaluated on ext:\n  {message}"):
-        frozen.require_fit(of, datasets.load("ext"), rows)
+        suitability.require_fit(of, datasets.load("ext"), rows)
 
 
 def test_everything_that_does_not_fit_is_said_at_once_and_of_a_card_too(place):
@@ -204,13 +204,14 @@ def test_everything_that_does_not_fit_is_said_at_once_and_of_a_card_too(place):
     data = datasets.load("ext")
     data.card |= {"modality": "CT", "intensity": "HU"}
     with pytest.raises(ValueError) as error:
-        frozen.require_fit(of, data, rows.drop(columns="stage").assign(channels=4))
+        suitability.require_fit(of, data, rows.drop(columns="stage").assign(channels=4))
     for text in ("modality: CT here, XC in dev", "intensity scale: HU here, arbitrary in dev", "channels: 120",
                  "stage is"):
         assert text in str(error.value), text
     of["training"] |= {"target": "label"}
-    assert frozen.misfits(of, datasets.load("ext"), rows.drop(columns="stage")) == [], "a label network sees no table"
-    assert frozen.remarks(of, rows.drop(columns="stage")) == ["Covariates of dev that are not in this table: stage."]
+    without = rows.drop(columns="stage")
+    assert suitability.misfits(of, datasets.load("ext"), without) == [], "a label network sees no table"
+    assert suitability.remarks(of, without) == ["Covariates of dev that are not in this table: stage."]
 
 
 def test_covariates_follow_the_rules_of_the_run(place):
@@ -237,22 +238,22 @@ def test_covariates_follow_the_rules_of_the_run(place):
 def test_copies_are_found_by_pixels_rows_and_pseudonyms_and_not_by_numbers(place):
     of = frozen.read(place / "reports" / "dev")
     rows, _ = preparation.usable_rows(pd.read_parquet(place / "reports" / "ext" / "cohort.parquet"))
-    assert frozen.copies(of, rows).empty
+    assert overlap.copies(of, rows).empty
     own = of["rows"]
     rows.loc[0, "sha"] = own.loc[7, "sha"]
     shared = ["label", "time_days", "event", "age_years", "stage", "marker"]
     rows.loc[1, shared] = own.loc[9, shared].to_numpy()
     rows.loc[2, "patient_id"], of["rows"].loc[3, "patient_id"] = "pabcdefghij23", "pabcdefghij23"
-    found = frozen.copies(of, rows).set_index("row")
+    found = overlap.copies(of, rows).set_index("row")
     assert found["kind"].to_dict() == {0: "image", 1: "row", 2: "patient"}
     assert found.loc[[0, 1], "same_as"].tolist() == own.loc[[7, 9], "patient_id"].tolist()
     assert found.loc[1, "part"] == own.loc[9, "split"]
-    found, said = found.reset_index(), _message(frozen.without_copies, of, rows, found.reset_index())
+    found, said = found.reset_index(), _message(overlap.without_copies, of, rows, found.reset_index())
     assert said.startswith("3 patients of this dataset are in dev already: row 0 (1): image of 8, ")
     assert "Set the parameter external_copies: 'drop' leaves them out" in said
-    assert frozen.without_copies(of, rows, found, "drop")["row"].tolist() == list(range(3, 120))
-    assert len(frozen.without_copies(of, rows, found, "keep")) == 120
-    assert "left out" in frozen.copies_in_words(of, rows, found, "drop")[0]
+    assert overlap.without_copies(of, rows, found, "drop")["row"].tolist() == list(range(3, 120))
+    assert len(overlap.without_copies(of, rows, found, "keep")) == 120
+    assert "left out" in overlap.copies_in_words(of, rows, found, "drop")[0]
 
 
 def _message(function, *given):

@@ -114,21 +114,26 @@ def by_patient(y, p, patients, head="binary") -> tuple[np.ndarray, np.ndarray, n
     return y, p, mean.index.to_numpy(), mixed
 
 
-def one_vs_rest(y, p, head, names) -> dict[str, tuple]:
-    """Per class (binary: the positive one; multilabel: each label) 0/1 outcomes and probabilities.
+def by_class(y, p, patients, head, classes) -> dict[str, tuple]:
+    """Per class (binary: the positive one; multilabel: each label) outcome 0/1, probability and patient of each image.
 
     Returns
     -------
-    dict name -> (y, p); classes without both outcomes are left out.
+    dict name -> (y, p, patients); classes without both outcomes are left out.
     """
-    y, p, _ = check(y, p, None, head)
+    y, p, who = check(y, p, patients, head)
     if head == "binary":
-        columns = {names[-1]: (y.astype(float), p)}
+        found = {classes[-1]: (y.astype(float), p)}
     else:
-        each = y.T if head == "multilabel" else (y == np.arange(p.shape[1])[:, None]).astype(float)
-        columns = dict(zip(names, zip(each, p.T, strict=True), strict=True))
-    columns = {name: (a[~np.isnan(a)].astype(int), b[~np.isnan(a)]) for name, (a, b) in columns.items()}
-    return {name: (a, b) for name, (a, b) in columns.items() if len(np.unique(a)) == 2}
+        flags = y.T if head == "multilabel" else (y == np.arange(p.shape[1])[:, None]).astype(float)
+        found = dict(zip(classes, zip(flags, p.T, strict=True), strict=True))
+    known = {name: (a[~np.isnan(a)].astype(int), b[~np.isnan(a)], who[~np.isnan(a)]) for name, (a, b) in found.items()}
+    return {name: one for name, one in known.items() if len(np.unique(one[0])) == 2}
+
+
+def one_vs_rest(y, p, head, names) -> dict[str, tuple]:
+    """Outcome 0/1 and probability of each image per class (`by_class`): a dict name -> (y, p)."""
+    return {name: one[:2] for name, one in by_class(y, p, None, head, names).items()}
 
 
 def confidence(y, p, patients, head) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

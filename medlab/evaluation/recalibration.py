@@ -91,23 +91,6 @@ def options(y, p, patients, n_folds=10, n_bootstrap=1000, seed=0) -> dict[str, d
     return found
 
 
-def each(y, p, patients, head, classes) -> dict[str, tuple]:
-    """Per class (binary: the positive one; multilabel: each label) outcome 0/1, probability and patient of each image.
-
-    Returns
-    -------
-    dict name -> (y, p, patients); classes without both outcomes are left out.
-    """
-    y, p, who = check(y, p, patients, head)
-    if head == "binary":
-        found = {classes[-1]: (y.astype(float), p)}
-    else:
-        flags = y.T if head == "multilabel" else (y == np.arange(p.shape[1])[:, None]).astype(float)
-        found = dict(zip(classes, zip(flags, p.T, strict=True), strict=True))
-    known = {name: (a[~np.isnan(a)].astype(int), b[~np.isnan(a)], who[~np.isnan(a)]) for name, (a, b) in found.items()}
-    return {name: one for name, one in known.items() if len(np.unique(one[0])) == 2}
-
-
 def table(given: dict) -> pd.DataFrame:
     """`options` of several classes as a table to read."""
     rows = {}
