@@ -7,7 +7,7 @@ patient, so that what is shown is not the fit's own sample.
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import brentq, minimize
+from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from medlab.statistics import metrics
@@ -25,18 +25,15 @@ def line(y, p, slope=True) -> tuple[float, float]:
     ----------
     y : (n,) 0/1 with both; p : (n,) probabilities
     """
+    from sklearn.linear_model import LogisticRegression
+
     x, y = logit(np.clip(np.asarray(p, float), SMALLEST, 1 - SMALLEST)), np.asarray(y, float)
     if not slope:
         return float(brentq(lambda a: (expit(x + a) - y).sum(), -40, 40)), 1.0
     centre, spread = x.mean(), x.std() or 1.0
-    z = (x - centre) / spread
-
-    def loss(v):
-        score = v[0] + v[1] * z
-        return (np.logaddexp(0, score) - y * score).mean() + 1e-9 * v[1] ** 2
-
-    a, b = minimize(loss, [centre, spread], method="BFGS", options={"gtol": 1e-8}).x
-    return float(a - b * centre / spread), float(b / spread)
+    fit = LogisticRegression(C=1e9, tol=1e-10, max_iter=1000).fit((x - centre)[:, None] / spread, y)
+    b = fit.coef_[0, 0] / spread
+    return float(fit.intercept_[0] - b * centre), float(b)
 
 
 def folds(y, patients, n_folds=10, seed=0) -> np.ndarray:
